@@ -1,0 +1,1 @@
+"""The server inside the customer's Kubernetes cluster; the same for every cloud."""

@@ -1,0 +1,265 @@
+"""The five components as workloads: the store as a StatefulSet, the others as Deployments that scale by themselves."""
+
+from __future__ import annotations
+
+from activities.kubernetes.manifests import pods
+from activities.kubernetes.manifests.desired import Desired
+from activities.kubernetes.manifests.foundation import (
+    API_KEYS,
+    SERVICES_PRIORITY,
+    STORAGE_CLASS_NAME,
+    STORE_PRIORITY,
+    WEBHOOK_CONFIGURATION,
+)
+from activities.kubernetes.manifests.identity import PUBLIC_LABEL, SERVER_NAMESPACE, labels, selector
+from activities.kubernetes.manifests.sizing import limits
+from activities.kubernetes.manifests.topology import CALLS, METRICS_PORT, PORTS, PUBLIC_PORTS, address
+from activities.kubernetes.objects import (
+    AUTOSCALER,
+    CONFIG_MAP,
+    DEPLOYMENT,
+    DISRUPTION_BUDGET,
+    SERVICE,
+    STATEFUL_SET,
+    Kind,
+    Object,
+    Reference,
+)
+from domain.deployment import DeploymentSpec, Site
+from domain.release import Release
+from domain.shape import Component, ComponentSize, PoolName, Scale, Shape
+
+RELEASE_INFORMATION = "release"
+_DATA = "data"
+_TARGET_CPU = 70
+"""Percent of the processor request at which the autoscaler adds replicas."""
+_SLOWEST_START = {Component.STORE: 600}
+"""Seconds; the store replays its log before it serves."""
+_GRACE = {Component.STORE: 120, Component.SUBSCRIPTION: 90}
+"""Seconds from the order to stop until the process is killed: the store hands over and flushes, devices reconnect."""
+_DEFAULT_START = 120
+_DEFAULT_GRACE = 60
+_DRAINING_SECONDS = 20
+"""How long a pod goes on serving after it was told to stop, until load balancer and peers have taken notice."""
+
+
+def workload_reference(component: Component) -> Reference:
+    """Return where the component's StatefulSet or Deployment is."""
+    kind = STATEFUL_SET if component is Component.STORE else DEPLOYMENT
+    return Reference(kind, str(component), SERVER_NAMESPACE)
+
+
+def component_manifests(
+    site: Site, component: Component, release: Release, shape: Shape, spec: DeploymentSpec
+) -> Desired:
+    """Return everything that runs one component."""
+    scale = limits(component, shape, spec)
+    size = shape.components[component]
+    budget = _disruption_budget(site, component, release)
+    shared = (release_information(site, release), _service(site, component, release))
+    if component is Component.STORE:
+        workload: tuple[Object, ...] = (_stateful_set(site, release, size, scale),)
+    else:
+        # The autoscaler comes first: a Deployment that appears without one runs a single replica.
+        workload = (_autoscaler(site, component, release, scale), _deployment(site, component, release, size))
+    if scale.minimum > 1:
+        return Desired((*shared, budget, *workload))
+    return Desired((*shared, *workload), absent=(Reference(DISRUPTION_BUDGET, str(component), SERVER_NAMESPACE),))
+
+
+def release_information(site: Site, release: Release) -> Object:
+    """Return the release as the components (and whoever looks) can read it."""
+    images = {f"image.{component}": image for component, image in sorted(release.components.items())}
+    return {
+        **_head(CONFIG_MAP, site, RELEASE_INFORMATION, release),
+        "data": {"version": release.version, "schemaEpoch": str(release.schema_epoch), **images},
+    }
+
+
+def _head(kind: Kind, site: Site, name: str, release: Release) -> Object:
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.name,
+        "metadata": {
+            "name": str(name),
+            "namespace": SERVER_NAMESPACE,
+            "labels": labels(site, name, version=release.version),
+        },
+    }
+
+
+def _service(site: Site, component: Component, release: Release) -> Object:
+    """Return the address of a component; that of the store is headless, so that each replica has a name."""
+    spec: Object = {
+        "selector": selector(site, component),
+        "ports": [
+            {"name": str(component), "port": PORTS[component], "targetPort": str(component), "protocol": "TCP"},
+            {"name": "metrics", "port": METRICS_PORT, "targetPort": "metrics", "protocol": "TCP"},
+        ],
+    }
+    if component is Component.STORE:
+        # Replicas find one another before any of them is ready.
+        spec |= {"clusterIP": "None", "publishNotReadyAddresses": True}
+    return {**_head(SERVICE, site, component, release), "spec": spec}
+
+
+def _disruption_budget(site: Site, component: Component, release: Release) -> Object:
+    """Let at most one replica be taken away at a time; one that is broken anyway never blocks a drain."""
+    spec: Object = {
+        "maxUnavailable": 1,
+        "selector": {"matchLabels": selector(site, component)},
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+    }
+    return {**_head(DISRUPTION_BUDGET, site, component, release), "spec": spec}
+
+
+def _autoscaler(site: Site, component: Component, release: Release, scale: Scale) -> Object:
+    target = workload_reference(component)
+    metric = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": _TARGET_CPU}}
+    spec: Object = {
+        "scaleTargetRef": {"apiVersion": target.kind.api_version, "kind": target.kind.name, "name": target.name},
+        "minReplicas": scale.minimum,
+        "maxReplicas": scale.maximum,
+        "metrics": [{"type": "Resource", "resource": metric}],
+        "behavior": {
+            "scaleUp": {
+                "stabilizationWindowSeconds": 0,
+                "policies": [{"type": "Percent", "value": 100, "periodSeconds": 30}],
+            },
+            "scaleDown": {
+                "stabilizationWindowSeconds": 300,
+                "policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}],
+            },
+        },
+    }
+    return {**_head(AUTOSCALER, site, component, release), "spec": spec}
+
+
+def _deployment(site: Site, component: Component, release: Release, size: ComponentSize) -> Object:
+    """Return a Deployment without `replicas`: their number is the autoscaler's, and applying one would fight it."""
+    spec: Object = {
+        "selector": {"matchLabels": selector(site, component)},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "minReadySeconds": 5,
+        "progressDeadlineSeconds": 600,
+        "revisionHistoryLimit": 3,
+        "template": {
+            "metadata": {"labels": _pod_labels(site, component, release)},
+            "spec": {
+                **_pod(component, SERVICES_PRIORITY),
+                **pods.on_pool(PoolName.SERVICES),
+                **pods.spread_over_zones(site, component, strictly=False),
+                **pods.apart_by_host(site, component, strictly=False),
+                "containers": [_container(component, release, size)],
+                "volumes": [pods.scratch_volume(), *_configuration_volumes(component)],
+            },
+        },
+    }
+    return {**_head(DEPLOYMENT, site, component, release), "spec": spec}
+
+
+def _stateful_set(site: Site, release: Release, size: ComponentSize, scale: Scale) -> Object:
+    """Return the store: replicas in different zones, each with a volume of its own that outlives it."""
+    store = Component.STORE
+    spec: Object = {
+        "replicas": scale.minimum,
+        "serviceName": str(store),
+        "selector": {"matchLabels": selector(site, store)},
+        # After an outage of all replicas they need one another to become ready; updates still go one by one.
+        "podManagementPolicy": "Parallel",
+        "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}},
+        "minReadySeconds": 10,
+        "revisionHistoryLimit": 3,
+        "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
+        "template": {
+            "metadata": {"labels": _pod_labels(site, store, release)},
+            "spec": {
+                **_pod(store, STORE_PRIORITY),
+                **pods.on_pool(PoolName.STORE),
+                **pods.spread_over_zones(site, store, strictly=True),
+                **pods.apart_by_host(site, store, strictly=True),
+                "containers": [_container(store, release, size, replicas=scale.minimum)],
+                "volumes": [pods.scratch_volume()],
+            },
+        },
+        "volumeClaimTemplates": [_volume_claim(site, size)],
+    }
+    return {**_head(STATEFUL_SET, site, store, release), "spec": spec}
+
+
+def _volume_claim(site: Site, size: ComponentSize) -> Object:
+    """Return the claim of one replica. Its labels are ours alone, without the release: claims cannot be changed."""
+    return {
+        "metadata": {"name": _DATA, "labels": labels(site, Component.STORE)},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": STORAGE_CLASS_NAME,
+            "resources": {"requests": {"storage": f"{size.volume_gib}Gi"}},
+        },
+    }
+
+
+def _pod_labels(site: Site, component: Component, release: Release) -> dict[str, str]:
+    public = {PUBLIC_LABEL: "true"} if component in PUBLIC_PORTS else {}
+    return {**labels(site, component, version=release.version), **public}
+
+
+def _pod(component: Component, priority: str) -> Object:
+    return {
+        "serviceAccountName": str(component),
+        "priorityClassName": priority,
+        "terminationGracePeriodSeconds": _GRACE.get(component, _DEFAULT_GRACE),
+        **pods.confined_pod(),
+    }
+
+
+def _container(component: Component, release: Release, size: ComponentSize, *, replicas: int = 0) -> Object:
+    called = {f"{other.upper()}_ADDRESS": address(other) for other in CALLS[component] if other is not component}
+    variables = pods.environment(
+        SERVER_RELEASE=release.version,
+        LISTEN_PORT=str(PORTS[component]),
+        METRICS_PORT=str(METRICS_PORT),
+        **called,
+    )
+    mounts = [pods.scratch_mount()]
+    if component is Component.STORE:
+        variables += _peers(replicas)
+        mounts.append({"name": _DATA, "mountPath": "/var/lib/store"})
+    mounts += _configuration_mounts(component)
+    return {
+        "name": str(component),
+        "image": release.components[component],
+        "imagePullPolicy": "IfNotPresent",
+        "env": variables,
+        "ports": pods.ports(component, PORTS[component]),
+        "resources": pods.resources(size.cpu_millis, size.memory_mib),
+        "volumeMounts": mounts,
+        "lifecycle": {"preStop": {"sleep": {"seconds": _DRAINING_SECONDS}}},
+        **pods.probes(slowest_start_seconds=_SLOWEST_START.get(component, _DEFAULT_START)),
+        **pods.confined_container(),
+    }
+
+
+def _peers(replicas: int) -> list[Object]:
+    store = Component.STORE
+    hosts = [f"{store}-{number}.{address(store)}" for number in range(replicas)]
+    name = {"name": "POD_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}}
+    return [name, *pods.environment(STORE_PEERS=",".join(hosts))]
+
+
+def _configuration_volumes(component: Component) -> list[Object]:
+    """Return volumes of configuration that the component reads anew when it changes, without a restart."""
+    match component:
+        case Component.API:
+            return [{"name": API_KEYS, "secret": {"secretName": API_KEYS, "defaultMode": 0o440}}]
+        case Component.AUTHENTICATION:
+            return [{"name": WEBHOOK_CONFIGURATION, "configMap": {"name": WEBHOOK_CONFIGURATION, "optional": True}}]
+        case _:
+            return []
+
+
+def _configuration_mounts(component: Component) -> list[Object]:
+    return [
+        {"name": volume["name"], "mountPath": f"/etc/byoc/{volume['name']}", "readOnly": True}
+        for volume in _configuration_volumes(component)
+    ]

@@ -1,0 +1,122 @@
+"""The jobs that take a backup and that prove one by restoring it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from activities.kubernetes.manifests import pods
+from activities.kubernetes.manifests.foundation import SERVICES_PRIORITY
+from activities.kubernetes.manifests.identity import (
+    BACKUP,
+    JOB_LABEL,
+    RESTORE,
+    RESTORE_ACCOUNT,
+    RESTORE_NAMESPACE,
+    SERVER_NAMESPACE,
+    labels,
+)
+from activities.kubernetes.manifests.topology import address
+from activities.kubernetes.objects import JOB, Object
+from domain.deployment import Site
+from domain.facts import Backup, Bucket
+from domain.release import Release
+from domain.shape import Component, PoolName
+
+JOB_CPU_MILLIS = 250
+JOB_MEMORY_MIB = 512
+_LONGEST_NAME = 50
+"""Of a job: its pods' names have 63 characters and end in a suffix of their own."""
+_TRIES = 3
+_DAY = 24 * 3600
+
+
+def backup_key(name: str) -> str:
+    """Return the key of the backup of that name in the deployment's bucket."""
+    return f"backups/{name}"
+
+
+def backup_job(site: Site, release: Release, bucket: Bucket, name: str) -> Object:
+    """Return the job that writes the store's content to the bucket and says size, checksum and number of records."""
+    arguments = ["backup", "--bucket", bucket.name, "--key", backup_key(name)]
+    return _job(
+        site,
+        release,
+        namespace=SERVER_NAMESPACE,
+        name=_job_name(BACKUP, name),
+        kind=BACKUP,
+        account=str(Component.STORE),
+        arguments=arguments,
+        variables={"STORE_ADDRESS": address(Component.STORE)},
+    )
+
+
+def restore_job(site: Site, release: Release, backup: Backup) -> Object:
+    """Return the job that reads the backup into an empty store of its own and says what it found in it."""
+    arguments = ["restore", "--bucket", backup.bucket, "--key", backup.key, "--sha256", backup.sha256]
+    return _job(
+        site,
+        release,
+        namespace=RESTORE_NAMESPACE,
+        name=_job_name(RESTORE, backup.key.rpartition("/")[2]),
+        kind=RESTORE,
+        account=RESTORE_ACCOUNT,
+        arguments=arguments,
+        variables={},
+    )
+
+
+def _job_name(kind: str, name: str) -> str:
+    """Return `backup-<name>`, made a valid name of Kubernetes; different names stay different."""
+    plain = f"{kind}-{name}"
+    valid = re.sub(r"[^a-z0-9-]+", "-", plain.lower())[:_LONGEST_NAME].strip("-")
+    if valid == plain:
+        return plain
+    return f"{valid[: _LONGEST_NAME - 9]}-{hashlib.sha256(plain.encode()).hexdigest()[:8]}"
+
+
+def _job(
+    site: Site,
+    release: Release,
+    *,
+    namespace: str,
+    name: str,
+    kind: str,
+    account: str,
+    arguments: list[str],
+    variables: dict[str, str],
+) -> Object:
+    marks = {**labels(site, kind, version=release.version), JOB_LABEL: name}
+    container: Object = {
+        "name": kind,
+        "image": release.components[Component.STORE],
+        "imagePullPolicy": "IfNotPresent",
+        "args": arguments,
+        "env": pods.environment(SERVER_RELEASE=release.version, **variables),
+        "resources": pods.resources(JOB_CPU_MILLIS, JOB_MEMORY_MIB),
+        "volumeMounts": [pods.scratch_mount()],
+        **pods.confined_container(),
+    }
+    return {
+        "apiVersion": JOB.api_version,
+        "kind": JOB.name,
+        "metadata": {"name": name, "namespace": namespace, "labels": marks},
+        "spec": {
+            "backoffLimit": _TRIES - 1,
+            "activeDeadlineSeconds": _DAY,
+            # A repeat with the same name finds the result for a week, then the object in the bucket speaks for itself.
+            "ttlSecondsAfterFinished": 7 * _DAY,
+            "template": {
+                "metadata": {"labels": marks},
+                "spec": {
+                    "serviceAccountName": account,
+                    "priorityClassName": SERVICES_PRIORITY,
+                    "restartPolicy": "Never",
+                    **pods.confined_pod(),
+                    **pods.on_pool(PoolName.SERVICES),
+                    "containers": [container],
+                    "volumes": [pods.scratch_volume()],
+                },
+            },
+        },
+    }

@@ -1,0 +1,84 @@
+"""A customer's cloud account: what was agreed, how we reach it, and what we found there."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from domain.actor import Actor
+from domain.clouds import Cloud, Purpose
+from domain.model import DnsLabel, Model, OrderedModel
+
+
+class AccountPhase(StrEnum):
+    """Where an account is in its life."""
+
+    INVITED = "invited"
+    """The customer has our template and has not applied it (fully) yet."""
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    """A verification failed: something that was granted is missing."""
+    HELD = "held"
+    """The customer said "hands off": no new operation starts."""
+    REVOKING = "revoking"
+    REVOKED = "revoked"
+
+
+class AccountAccess(Model):
+    """How activities reach the account. Nothing here is secret: the external id only ties our calls to one customer."""
+
+    account: DnsLabel
+    customer: DnsLabel
+    cloud: Cloud
+    cloud_account_id: str
+    """AWS: the 12-digit account id. GCP: the project id. Azure: the subscription id."""
+    external_id: str
+
+
+class AccountSpec(OrderedModel):
+    """What the customer and we agreed on."""
+
+    name: DnsLabel
+    customer: DnsLabel
+    cloud: Cloud
+    cloud_account_id: str
+    """AWS: the 12-digit account id. GCP: the project id. Azure: the subscription id."""
+    regions: tuple[str, ...]
+    """The regions in which deployments may be ordered."""
+    contact: str = ""
+    """E-mail address that is told when the customer has to act."""
+
+
+class MissingPermission(Model):
+    """One action that was declared and is not granted."""
+
+    action: str
+    """In the cloud's own spelling, `ec2:CreateVpc`."""
+    purpose: Purpose
+    resource: str = "*"
+
+
+class AccessReport(Model):
+    """What a verification found."""
+
+    principal: str
+    """Who the cloud says that we are, an ARN on AWS."""
+    verified_at: datetime
+    missing: tuple[MissingPermission, ...] = ()
+    checked_actions: int = 0
+
+
+class RevocationProof(Model):
+    """Evidence that we can no longer enter the account."""
+
+    proven_at: datetime
+    refusals: tuple[str, ...]
+    """For each purpose, the cloud's answer to our attempt to assume the role."""
+
+
+class ConnectAccount(Model):
+    """The request that starts an account's workflow."""
+
+    spec: AccountSpec
+    external_id: str
+    actor: Actor

@@ -1,0 +1,244 @@
+"""What the Temporal UI shows of an account, a deployment and an operation: true whenever it is read.
+
+Each function is given a whole state and returns the whole text, so that nothing can be left over from before. The texts
+are functions of the state alone and therefore the same on replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from domain.account import AccountPhase
+from domain.facts import DeploymentFacts
+from domain.failure import FailureClass, Party
+from domain.operation import Choice, OperationPhase, OperationProgress, StepRecord, StepState, WaitingFor
+from domain.state import AccountState, DeploymentPhase, DeploymentState, OperationSummary
+from domain.text import escaped, instant, table
+
+SHOWN_OPERATIONS = 10
+SHOWN_PERMISSIONS = 20
+
+_ACCOUNT = {
+    AccountPhase.INVITED: "The customer has not granted everything yet.",
+    AccountPhase.ACTIVE: "Everything that we need is granted.",
+    AccountPhase.SUSPENDED: "Something that was granted is missing: no new operation starts.",
+    AccountPhase.HELD: "The customer said hands off: no new operation starts.",
+    AccountPhase.REVOKING: "We are leaving: waiting until the cloud refuses us.",
+    AccountPhase.REVOKED: "We have left: the cloud refuses us.",
+}
+
+_DEPLOYMENT = {
+    DeploymentPhase.ORDERED: "Ordered; nothing is made yet.",
+    DeploymentPhase.PROVISIONING: "Being made in the customer's account.",
+    DeploymentPhase.ACTIVE: "Running.",
+    DeploymentPhase.CHANGING: "Running, and being changed.",
+    DeploymentPhase.RETIRING: "Being taken out of the customer's account.",
+    DeploymentPhase.RETIRED: "Gone from the customer's account.",
+    DeploymentPhase.ABORTED: "Given up; what was made is taken back.",
+}
+
+_MARKS = {
+    StepState.RUNNING: "running",
+    StepState.WAITING: "**waiting**",
+    StepState.DONE: "done",
+    StepState.SKIPPED: "skipped",
+    StepState.FAILED: "**failed**",
+    StepState.UNDONE: "taken back",
+}
+
+_REMEDIES = {
+    FailureClass.AUTH: "Apply the account's template again: its roles no longer let us in.",
+    FailureClass.POLICY: "Let the organisation's policy allow this, or order something that it allows.",
+    FailureClass.QUOTA: "Ask the cloud for a higher quota.",
+    FailureClass.CAPACITY: "The cloud has no machines of this kind now. Nothing has to be done; it is tried again.",
+    FailureClass.NOT_OURS: "Something of our name is not ours. Rename or remove it, then decide.",
+}
+
+
+def account_details(state: AccountState) -> str:
+    """Return the details of an account: phase, who has to act, what is missing, and what happened lately."""
+    spec = state.spec
+    parts = [
+        f"### Account {spec.name}: {state.phase}",
+        f"{_ACCOUNT[state.phase]} Since {instant(state.since)}.",
+        *_account_wait(state),
+        table(
+            ("Customer", "Cloud", "Account id", "Regions", "Contact"),
+            [(spec.customer, spec.cloud, spec.cloud_account_id, ", ".join(spec.regions), spec.contact or "–")],
+        ),
+    ]
+    if state.report:
+        parts.append(
+            f"Last verified {instant(state.report.verified_at)} as {escaped(state.report.principal)}: "
+            f"{state.report.checked_actions} actions checked, {len(state.report.missing)} missing."
+        )
+    if state.proof:
+        refusals = "\n".join(f"- {escaped(refusal)}" for refusal in state.proof.refusals)
+        parts.append(f"**Proof** of {instant(state.proof.proven_at)}; the cloud's answers:\n\n{refusals}")
+    if state.trail:
+        parts.append(_trail([(instant(event.at), event.what, str(event.actor)) for event in state.trail]))
+    return "\n\n".join(parts)
+
+
+def deployment_details(state: DeploymentState) -> str:
+    """Return the details of a deployment: phase, what is waited for, what was made, and its operations."""
+    order, spec = state.order, state.order.spec
+    availability = ", highly available" if spec.high_availability else ""
+    parts = [
+        f"### Deployment {order.site.deployment}: {state.phase}",
+        f"{_DEPLOYMENT[state.phase]} Since {instant(state.since)}.",
+    ]
+    if state.running and state.report and state.report.waiting_for:
+        parts += [_waits(state.report.waiting_for, state.running.summary.workflow_id)]
+    parts.append(
+        table(
+            ("Customer", "Where", "Shape", "Release", "Kubernetes", "Endpoint"),
+            [
+                (
+                    order.site.customer,
+                    f"{order.site.account}, {order.site.cloud} {spec.region}",
+                    f"{spec.shape}{availability}",
+                    order.release.version,
+                    spec.kubernetes,
+                    spec.endpoint.domain,
+                )
+            ],
+        )
+    )
+    parts += _made(state.facts)
+    parts += _operations(state)
+    if state.trail:
+        parts.append(_trail([(instant(event.at), event.what, str(event.actor)) for event in state.trail]))
+    return "\n\n".join(parts)
+
+
+def operation_details(progress: OperationProgress) -> str:
+    """Return the details of an operation: phase, what is waited for, and every step in the order of its start."""
+    over = sum(step.state in (StepState.DONE, StepState.SKIPPED, StepState.UNDONE) for step in progress.steps)
+    running = [step.summary for step in progress.steps if step.state is StepState.RUNNING]
+    parts = [
+        f"### {progress.kind.capitalize()}: {progress.phase}",
+        f"{over} of {len(progress.steps)} steps that began are over. Started {instant(progress.started_at)}"
+        + (f", ended {instant(progress.ended_at)}." if progress.ended_at else "."),
+    ]
+    if running and progress.phase not in (OperationPhase.DONE, OperationPhase.ABORTED):
+        parts.append("**Now:** " + ", ".join(escaped(summary) for summary in running))
+    if progress.waiting_for:
+        parts.append(_waits(progress.waiting_for, progress.operation))
+    if progress.steps:
+        parts.append(_steps(progress.steps))
+    return "\n\n".join(parts)
+
+
+def _account_wait(state: AccountState) -> list[str]:
+    """Say who has to do what, if anybody has to."""
+    missing = state.report.missing if state.report else ()
+    if state.hold_reason:
+        return [f"**Held because:** {escaped(state.hold_reason)}"]
+    match state.phase:
+        case AccountPhase.INVITED | AccountPhase.SUSPENDED if missing:
+            rows = [(need.action, need.purpose, need.resource) for need in missing[:SHOWN_PERMISSIONS]]
+            more = f"\n\n… and {len(missing) - len(rows)} more." if len(missing) > len(rows) else ""
+            return [
+                "**Waiting for the customer:** apply the account's template; these permissions are missing:",
+                table(("Action", "Purpose", "Resource"), rows) + more,
+            ]
+        case AccountPhase.INVITED | AccountPhase.SUSPENDED:
+            because = f" The cloud says: {escaped(state.refusal)}" if state.refusal else ""
+            return [f"**Waiting for the customer:** apply the account's template.{because}"]
+        case AccountPhase.REVOKING:
+            return ["**Waiting for the customer:** delete the account's template, and our permissions with it."]
+        case _:
+            return []
+
+
+def _waits(waits: Sequence[WaitingFor], workflow_id: str) -> str:
+    return "\n\n".join(_wait(wait, workflow_id) for wait in waits)
+
+
+def _wait(wait: WaitingFor, workflow_id: str) -> str:
+    probe = f" It is tried again by itself at {instant(wait.probe_at)}." if wait.probe_at else ""
+    choices = ", ".join(f"`{choice}`" for choice in wait.choices)
+    lines = [
+        f"> **Waiting for the {wait.party}** since {instant(wait.since)}: {escaped(wait.summary)}",
+        f"> {escaped(wait.missing)}",
+        f"> **To do:** {_remedy(wait)}{probe}",
+    ]
+    if choices:
+        lines.append(f"> **May be decided** on `{wait.step}` of `{workflow_id}`: {choices}")
+    return "\n>\n".join(lines)
+
+
+def _remedy(wait: WaitingFor) -> str:
+    if wait.failure is FailureClass.PERMISSION:
+        action = f" {escaped(wait.action)}" if wait.action else " what is missing"
+        return f"Grant{action}, most easily by applying the account's template again."
+    if remedy := _REMEDIES.get(wait.failure):
+        return remedy
+    if wait.party is Party.OPERATOR:
+        return f"Find the cause, then decide: {' or '.join(wait.choices) or Choice.RETRY}."
+    return f"The {wait.party} has to act."
+
+
+def _steps(steps: Sequence[StepRecord]) -> str:
+    rows = [
+        f"| {escaped(step.summary)} | {_MARKS[step.state]} | {instant(step.started_at)} | {instant(step.ended_at)} |"
+        for step in steps
+    ]
+    return "\n".join(["| Step | State | Started | Ended |", "| --- | --- | --- | --- |", *rows])
+
+
+def _made(facts: DeploymentFacts) -> list[str]:
+    made = [
+        ("Network", facts.network.network_id if facts.network else ""),
+        ("Cluster", facts.cluster.name if facts.cluster else ""),
+        ("Node pools", ", ".join(f"{pool.pool} ({pool.instance_type})" for pool in facts.pools)),
+        ("Load balancer", facts.load_balancer.hostname if facts.load_balancer else ""),
+        ("Name servers to delegate to", ", ".join(facts.domain.name_servers) if facts.domain else ""),
+        ("Smoke test", f"{facts.smoke_test.url}, {facts.smoke_test.round_trip_ms:.0f} ms" if facts.smoke_test else ""),
+        ("Restore proven", instant(facts.restore_proof.proven_at) if facts.restore_proof else ""),
+    ]
+    components = [
+        (status.component, f"{status.ready}/{status.desired}", status.image.partition("@")[0])
+        for status in facts.components
+    ]
+    parts = []
+    if components:
+        parts.append(table(("Component", "Ready", "Image"), components))
+    if rows := [(what, value) for what, value in made if value]:
+        parts.append(table(("Made", ""), rows))
+    return parts
+
+
+def _operations(state: DeploymentState) -> list[str]:
+    waiting = [queued.summary for queued in reversed(state.queue)]
+    running = [state.running.summary] if state.running else []
+    newest_first = [*waiting, *running, *reversed(state.past)][:SHOWN_OPERATIONS]
+    if not newest_first:
+        return []
+    return [
+        table(
+            ("Operation", "Phase", "Asked by", "Asked", "Ended", "Reason"),
+            [
+                (
+                    summary.workflow_id,
+                    _phase(summary, state),
+                    str(summary.actor),
+                    instant(summary.asked_at),
+                    instant(summary.ended_at),
+                    summary.reason or "–",
+                )
+                for summary in newest_first
+            ],
+        )
+    ]
+
+
+def _phase(summary: OperationSummary, state: DeploymentState) -> str:
+    if state.running and state.running.summary.operation_id == summary.operation_id and state.report:
+        return state.report.phase
+    return summary.phase or ("running" if summary.started_at else "queued")
+
+
+def _trail(rows: Sequence[tuple[str, str, str]]) -> str:
+    return table(("At", "What", "By"), list(reversed(rows))[:SHOWN_OPERATIONS])

@@ -1,0 +1,196 @@
+"""What the long-lived workflows know: the state that is carried over continue-as-new and answers queries."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from domain.account import AccessReport, AccountPhase, AccountSpec, RevocationProof
+from domain.actor import Actor
+from domain.deployment import DeploymentSpec, FinalBackup, Site
+from domain.facts import ApiKeyRecord, Backup, DeploymentFacts
+from domain.model import Model
+from domain.operation import OperationKind, OperationPhase, Pace, WaitingFor
+from domain.receipt import OffboardingReceipt
+from domain.release import Release
+from domain.shape import Shape
+
+
+class Event(Model):
+    """One line of the audit trail: what was asked or happened, by whom."""
+
+    at: datetime
+    what: str
+    actor: Actor
+
+
+class AccountState(Model):
+    """Everything that an account's workflow knows."""
+
+    spec: AccountSpec
+    external_id: str
+    pace: Pace = Pace()
+    phase: AccountPhase = AccountPhase.INVITED
+    since: datetime
+    report: AccessReport | None = None
+    refusal: str = ""
+    """Why the newest verification could not even enter the account; empty when it could."""
+    hold_reason: str = ""
+    proof: RevocationProof | None = None
+    trail: tuple[Event, ...] = ()
+    runs: int = 1
+    """How many workflow runs this account has had (continue-as-new)."""
+
+
+class DeploymentPhase(StrEnum):
+    """Where a deployment is in its life."""
+
+    ORDERED = "ordered"
+    PROVISIONING = "provisioning"
+    ACTIVE = "active"
+    CHANGING = "changing"
+    RETIRING = "retiring"
+    RETIRED = "retired"
+    ABORTED = "aborted"
+    """Provisioning was given up and everything that it made was taken back."""
+
+
+class DeploymentOrder(Model):
+    """A validated order: what the customer asked for, with what the catalogue said on that day."""
+
+    site: Site
+    spec: DeploymentSpec
+    shape: Shape
+    release: Release
+    actor: Actor
+    pace: Pace = Pace()
+
+
+class OperationRequest(Model):
+    """A request for one operation on a deployment."""
+
+    request_id: str
+    """Chosen by the caller: the same id asks for the same operation, however often it is sent."""
+    kind: OperationKind
+    actor: Actor
+    reason: str = ""
+    final_backup: FinalBackup = FinalBackup.KEEP
+    """For a retirement."""
+    spec: DeploymentSpec | None = None
+    """For a provisioning that converges to a changed specification."""
+    shape: Shape | None = None
+    release: Release | None = None
+
+
+class OperationAccepted(Model):
+    """The answer to a request: where to watch the operation."""
+
+    operation_id: str
+    workflow_id: str
+
+
+class OperationOutcome(Model):
+    """How an operation ended."""
+
+    operation_id: str
+    kind: OperationKind
+    phase: OperationPhase
+    """DONE or ABORTED."""
+    facts: DeploymentFacts = DeploymentFacts()
+    receipt: OffboardingReceipt | None = None
+    final_backup: Backup | None = None
+    ended_at: datetime
+    summary: str = ""
+
+
+class OperationReport(Model):
+    """What an operation tells its deployment while it runs."""
+
+    operation_id: str
+    phase: OperationPhase
+    waiting_for: tuple[WaitingFor, ...] = ()
+
+
+class OperationSummary(Model):
+    """One operation in a deployment's record."""
+
+    operation_id: str
+    workflow_id: str
+    request_id: str
+    kind: OperationKind
+    actor: Actor
+    reason: str = ""
+    asked_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    phase: OperationPhase | None = None
+    """None while it is queued."""
+
+
+class OperationOrder(Model):
+    """What the deployment hands to an operation."""
+
+    operation_id: str
+    site: Site
+    spec: DeploymentSpec
+    shape: Shape
+    release: Release
+    facts: DeploymentFacts
+    actor: Actor
+    pace: Pace
+    reason: str = ""
+    final_backup: FinalBackup = FinalBackup.KEEP
+    api_keys: tuple[ApiKeyRecord, ...] = ()
+    first: bool = True
+    """Whether the deployment was never active before: an abort of the first provisioning takes everything back."""
+
+
+class ApiKeyChangeKind(StrEnum):
+    """What happens to an API key."""
+
+    CREATE = "create"
+    REVOKE = "revoke"
+    ROTATE = "rotate"
+
+
+class ApiKeyChange(Model):
+    """A change of the API keys. The key itself is made by the caller and never travels."""
+
+    request_id: str
+    kind: ApiKeyChangeKind
+    actor: Actor
+    record: ApiKeyRecord | None = None
+    """The new key's record (create, rotate)."""
+    key_id: str = ""
+    """The key that is revoked, or that a rotation replaces."""
+    overlap_seconds: int = 0
+    """How long a rotated key stays valid beside the new one."""
+
+
+class QueuedOperation(Model):
+    """An accepted request that waits for its turn, or runs."""
+
+    summary: OperationSummary
+    request: OperationRequest
+
+
+class DeploymentState(Model):
+    """Everything that a deployment's workflow knows."""
+
+    order: DeploymentOrder
+    phase: DeploymentPhase = DeploymentPhase.ORDERED
+    since: datetime
+    facts: DeploymentFacts = DeploymentFacts()
+    queue: tuple[QueuedOperation, ...] = ()
+    running: QueuedOperation | None = None
+    report: OperationReport | None = None
+    """The newest report of the running operation."""
+    past: tuple[OperationSummary, ...] = ()
+    """The newest 50 operations that ended, oldest first."""
+    operations: int = 0
+    """How many operations were accepted so far; the next one's number is one more."""
+    api_keys: tuple[ApiKeyRecord, ...] = ()
+    receipt: OffboardingReceipt | None = None
+    trail: tuple[Event, ...] = ()
+    runs: int = 1
+    """How many workflow runs this deployment has had (continue-as-new)."""

@@ -1,0 +1,60 @@
+"""`python -m simulators`: serve the simulated clouds on loopback until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import tempfile
+from pathlib import Path
+
+from simulators.process import Ports, Simulators
+
+_PARENT_CHECK_INTERVAL = 0.5
+"""Real seconds."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serve; print one line of JSON, an `Endpoints`, once everything can be called."""
+    options = _parser().parse_args(arguments)
+    ports = Ports(options.aws_port, options.kubernetes_port, options.internet_port, options.control_port)
+    with tempfile.TemporaryDirectory(prefix="byoc-simulators-") as directory:
+        asyncio.run(_serve(Path(directory), options.speed, ports, options.ready_file, options.parent))
+
+
+async def _serve(directory: Path, speed: float, ports: Ports, ready_file: Path | None, parent: int | None) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with Simulators(directory, speed=speed, ports=ports) as simulators:
+        line = simulators.endpoints.model_dump_json()
+        if ready_file is not None:
+            # Renamed into place, so that whoever waits for the file never reads half of it.
+            partial = ready_file.with_suffix(".partial")
+            partial.write_text(line)
+            partial.replace(ready_file)
+        print(line, flush=True)
+        await _wait_for_end(stopped, parent)
+
+
+async def _wait_for_end(stopped: asyncio.Event, parent: int | None) -> None:
+    """Return when a signal came, or `parent` is no longer this process's parent (it ended, or was killed)."""
+    while not stopped.is_set() and (parent is None or os.getppid() == parent):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopped.wait(), _PARENT_CHECK_INTERVAL if parent is not None else None)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m simulators", description=__doc__)
+    for name in ("aws", "kubernetes", "internet", "control"):
+        parser.add_argument(f"--{name}-port", type=int, default=0, help="0 (the default) chooses a free port")
+    parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds in one real second; inf is allowed")
+    parser.add_argument("--ready-file", type=Path, help="file that gets the same JSON line")
+    parser.add_argument("--parent", type=int, help="end when the process of this id is no longer the parent")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Updates: changes of a cluster, a node group or an add-on that take time and can be followed by their id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import uuid4
+
+from simulators.aws.durations import Durations
+from simulators.aws.eks.records import ClusterRecord, Clusters, Document, UpdateRecord, not_found
+from simulators.aws.scope import Scope
+from simulators.aws.work import Work
+from simulators.clock import Clock
+
+Errors = Sequence[Document]
+
+
+class Updates:
+    """Starts, describes and lists updates."""
+
+    def __init__(self, clusters: Clusters, work: Work, clock: Clock, durations: Durations) -> None:
+        self._clusters = clusters
+        self._work = work
+        self._clock = clock
+        self.durations = durations
+
+    def begin(
+        self,
+        cluster: ClusterRecord,
+        kind: str,
+        parameters: Sequence[tuple[str, object]],
+        seconds: float,
+        apply: Callable[[], Errors | None],
+        revert: Callable[[], None],
+        *,
+        node_group: str = "",
+        add_on: str = "",
+    ) -> Document:
+        """Start an update and return the answer of the call.
+
+        When its time has come `apply` changes the resource, or returns why it cannot be changed; after that, and after
+        a fault, `revert` puts the resource back to how it was.
+        """
+        update: Document = {
+            "id": str(uuid4()),
+            "status": "InProgress",
+            "type": kind,
+            "params": [{"type": name, "value": str(value)} for name, value in parameters],
+            "createdAt": self._clock.time(),
+            "errors": [],
+        }
+        cluster.updates[update["id"]] = UpdateRecord(update, node_group, add_on)
+
+        def finish() -> None:
+            errors = apply()
+            update.update(status="Failed" if errors else "Successful", errors=list(errors or ()))
+            if errors:
+                revert()
+
+        def fail(_fault: Any) -> None:
+            message = "An internal failure occurred while the update was in progress."
+            update.update(status="Failed", errors=[{"errorCode": "Unknown", "errorMessage": message, "resourceIds": []}])
+            revert()
+
+        self._work.start(seconds, finish, fail)
+        return {"update": update}
+
+    def describe_update(self, scope: Scope, parameters: Document) -> Document:
+        """DescribeUpdate."""
+        cluster = self._clusters.get(scope, parameters["name"])
+        record = cluster.updates.get(parameters["updateId"])
+        if record is None or record.node_group != parameters.get("nodegroupName", record.node_group):
+            raise not_found(f"No update found for ID: {parameters['updateId']}.", clusterName=cluster.name)
+        return {"update": record.description}
+
+    def list_updates(self, scope: Scope, parameters: Document) -> Document:
+        """ListUpdates: those of the cluster itself, of one node group or of one add-on."""
+        cluster = self._clusters.get(scope, parameters["name"])
+        wanted = (parameters.get("nodegroupName", ""), parameters.get("addonName", ""))
+        found = [id_ for id_, record in cluster.updates.items() if (record.node_group, record.add_on) == wanted]
+        return {"updateIds": found}

@@ -1,0 +1,1 @@
+"""A Kubernetes API server with its controllers: one HTTPS endpoint, every simulated cluster under its own path."""

@@ -1,0 +1,18 @@
+"""The controllers of a simulated cluster: what turns specifications into running pods, volumes and load balancers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from simulators.kubernetes.controllers.timing import Durations
+    from simulators.kubernetes.simulator import Cluster
+
+
+def start(cluster: Cluster, durations: Durations | None = None) -> asyncio.Task[None]:
+    """Run the controllers, the scheduler and the kubelets of `cluster` until the returned task is cancelled."""
+    from simulators.kubernetes.controllers.loop import ControllerLoop
+
+    loop = ControllerLoop(cluster, durations)
+    return asyncio.create_task(loop.run(), name=f"controllers of {cluster.id}")

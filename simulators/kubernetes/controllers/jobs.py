@@ -1,0 +1,139 @@
+"""Jobs: pods that run a program to its end, tried again as often as the Job allows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from simulators.kubernetes import kinds
+from simulators.kubernetes.controllers.conditions import finding
+from simulators.kubernetes.controllers.controller import Controller, Surroundings
+from simulators.kubernetes.controllers.pods import create_pod, is_active, is_serving, phase_of, random_suffix
+from simulators.kubernetes.objects import Object, condition, is_terminating, name_of
+
+CONTROLLER_UID = "batch.kubernetes.io/controller-uid"
+JOB_NAME = "batch.kubernetes.io/job-name"
+
+
+class JobController(Controller):
+    """Runs each Job's pods until enough have succeeded (condition Complete) or too many have failed (Failed)."""
+
+    name = "job-controller"
+    watches = (kinds.JOBS, kinds.PODS)
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        super().__init__(surroundings)
+        self._failed_at: dict[str, tuple[int, float]] = {}
+        """How many pods had failed and the simulated instant when that was noticed, keyed by the Job's uid."""
+
+    def reconcile(self) -> None:
+        """Take one step for every Job."""
+        jobs = self.store.list(kinds.JOBS)
+        for job in jobs:
+            if is_terminating(job):
+                continue
+            if _is_over(job):
+                self._expire(job)
+            else:
+                self._advance(self._labelled(job))
+        living = {job["metadata"]["uid"] for job in jobs}
+        self._failed_at = {uid: entry for uid, entry in self._failed_at.items() if uid in living}
+
+    def _labelled(self, job: Object) -> Object:
+        """Return the Job with the selector that a real API server puts in when it is created."""
+        if job["spec"].get("selector"):
+            return job
+        selector = {"matchLabels": {CONTROLLER_UID: job["metadata"]["uid"]}}
+        return self.update_spec(kinds.JOBS, job, {"selector": selector})
+
+    def _advance(self, job: Object) -> None:
+        spec = job["spec"]
+        pods = self.owned(kinds.PODS, job)
+        succeeded = sum(phase_of(pod) == "Succeeded" for pod in pods)
+        failed = sum(phase_of(pod) == "Failed" for pod in pods)
+        active = [pod for pod in pods if is_active(pod)]
+        wanted = spec.get("completions", 1)
+        retries = failed + sum(_restarts(pod) for pod in active)
+        if spec.get("suspend"):
+            self._stop(active)
+            self._report(job, [], succeeded, failed, [finding("Suspended", True, "JobSuspended", "Job suspended")])
+        elif succeeded >= wanted:
+            self._end(job, succeeded, failed, "Complete", "CompletionsReached", "Reached expected number of succeeded pods")
+        elif retries > spec.get("backoffLimit", 6):
+            self._stop(active)
+            self._end(job, succeeded, failed, "Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
+        elif self._is_too_late(job):
+            self._stop(active)
+            self._end(job, succeeded, failed, "Failed", "DeadlineExceeded", "Job was active longer than specified deadline")
+        else:
+            if self._may_try(job, failed):
+                room = min(spec.get("parallelism", 1), wanted - succeeded) - len(active)
+                active += [self._create(job) for _ in range(room)]
+            self._report(job, active, succeeded, failed, [])
+
+    def _may_try(self, job: Object, failed: int) -> bool:
+        """Return whether the back-off after the latest failure has passed."""
+        if not failed:
+            return True
+        uid = job["metadata"]["uid"]
+        count, since = self._failed_at.get(uid, (0, 0.0))
+        if failed != count:
+            since = self.alarm.now()
+            self._failed_at[uid] = (failed, since)
+        wait = min(self.durations.restart_back_off * 2.0 ** (failed - 1), self.durations.longest_back_off)
+        return self.alarm.has_passed(since, wait)
+
+    def _is_too_late(self, job: Object) -> bool:
+        limit = job["spec"].get("activeDeadlineSeconds")
+        started = (job.get("status") or {}).get("startTime")
+        if limit is None or started is None:
+            return False
+        return self.alarm.has_passed(_instant(started), limit, least_real=self.durations.least_deadline)
+
+    def _create(self, job: Object) -> Object:
+        uid = job["metadata"]["uid"]
+        labels = {CONTROLLER_UID: uid, JOB_NAME: name_of(job), "controller-uid": uid, "job-name": name_of(job)}
+        name = f"{name_of(job)}-{random_suffix()}"
+        pod = create_pod(self.store, job, job["spec"]["template"], name, labels)
+        self.events.normal(job, self.name, "SuccessfulCreate", f"Created pod: {name}")
+        return pod
+
+    def _stop(self, pods: list[Object]) -> None:
+        for pod in pods:
+            self.store.delete(kinds.PODS, pod)
+
+    def _report(self, job: Object, active: list[Object], succeeded: int, failed: int, findings: list[Object]) -> Object:
+        ready = sum(is_serving(pod) for pod in active)
+        started = (job.get("status") or {}).get("startTime") or self.timestamp()
+        counts = {"active": len(active) or None, "ready": ready, "succeeded": succeeded or None, "failed": failed or None}
+        return self.update_status(kinds.JOBS, job, {**counts, "startTime": started}, findings)
+
+    def _end(self, job: Object, succeeded: int, failed: int, type_: str, reason: str, message: str) -> None:
+        early = "SuccessCriteriaMet" if type_ == "Complete" else "FailureTarget"
+        findings = [finding(early, True, reason, message), finding(type_, True, reason, message)]
+        job = self._report(job, [], succeeded, failed, findings)
+        if type_ == "Complete":
+            self.update_status(kinds.JOBS, job, {"completionTime": self.timestamp()})
+            self.events.normal(job, self.name, "Completed", "Job completed")
+        else:
+            self.events.warning(job, self.name, reason, message)
+
+    def _expire(self, job: Object) -> None:
+        """Delete a Job that is over once its time to live has passed."""
+        limit = job["spec"].get("ttlSecondsAfterFinished")
+        over = condition(job, "Complete") or condition(job, "Failed")
+        if limit is None or over is None:
+            return
+        if self.alarm.has_passed(_instant(over["lastTransitionTime"]), limit, least_real=self.durations.least_deadline):
+            self.store.delete(kinds.JOBS, job)
+
+
+def _is_over(job: Object) -> bool:
+    return any((condition(job, type_) or {}).get("status") == "True" for type_ in ("Complete", "Failed"))
+
+
+def _restarts(pod: Object) -> int:
+    return sum(entry.get("restartCount", 0) for entry in (pod.get("status") or {}).get("containerStatuses") or ())
+
+
+def _instant(text: str) -> float:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()

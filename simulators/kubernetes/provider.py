@@ -1,0 +1,96 @@
+"""What a simulated cluster asks of the cloud that it runs in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from simulators.kubernetes.objects import Object, name_of, namespace_of
+
+ADMINISTRATORS = "system:masters"
+OPERATORS = "byoc:operators"
+
+
+@dataclass(frozen=True)
+class User:
+    """Whom a bearer token stands for, in Kubernetes' terms."""
+
+    name: str
+    groups: tuple[str, ...]
+
+
+class CloudProvider(Protocol):
+    """The cloud's side of a cluster: identities, load balancers, volumes and object storage.
+
+    All methods are called on the event loop's thread, answer at once, and may be called again and again: whoever
+    asks for something that takes time asks until it is there.
+    """
+
+    def authenticate(self, cluster_id: str, token: str) -> User | None:
+        """Return whom `token` stands for at this cluster, or None if it is not valid here."""
+
+    def ensure_load_balancer(self, cluster_id: str, service: Object) -> str | None:
+        """Make sure that a load balancer leads to `service`; return its hostname once it is active."""
+
+    def delete_load_balancer(self, cluster_id: str, service: Object) -> bool:
+        """Take the load balancer of `service` away; return whether it is gone."""
+
+    def ensure_volume(self, cluster_id: str, claim: Object, storage_class: Object, zone: str) -> str | None:
+        """Make sure that a volume for `claim` exists in `zone`; return its id once it exists."""
+
+    def delete_volume(self, cluster_id: str, volume_id: str) -> bool:
+        """Take a volume away; return whether it is gone."""
+
+    def put_object(self, cluster_id: str, service_account: str, bucket: str, key: str, body: bytes) -> str | None:
+        """Write to object storage as a pod's workload identity; return an error message, or None on success."""
+
+    def get_object(self, cluster_id: str, service_account: str, bucket: str, key: str) -> bytes | str:
+        """Read from object storage as a pod's workload identity; return the bytes, or an error message."""
+
+
+class StandaloneProvider:
+    """A cloud that gives everything at once and keeps objects in memory, for clusters outside any simulated cloud."""
+
+    def __init__(self, token: str = "standalone", user: User | None = None) -> None:  # noqa: S107 - a loopback stand-in
+        self.tokens: dict[str, User] = {token: user or User("standalone-admin", (ADMINISTRATORS,))}
+        self.load_balancers: dict[tuple[str, str, str], str] = {}
+        """Hostnames, keyed by (cluster id, namespace, service name)."""
+        self.volumes: dict[str, str] = {}
+        """Zones, keyed by volume id."""
+        self.objects: dict[tuple[str, str], bytes] = {}
+        """Bodies, keyed by (bucket, key)."""
+
+    def authenticate(self, cluster_id: str, token: str) -> User | None:
+        """Return the user of `tokens`."""
+        return self.tokens.get(token)
+
+    def ensure_load_balancer(self, cluster_id: str, service: Object) -> str | None:
+        """Return a hostname that is the same for the same service."""
+        key = (cluster_id, namespace_of(service), name_of(service))
+        return self.load_balancers.setdefault(key, f"{'-'.join(reversed(key))}.elb.example.com")
+
+    def delete_load_balancer(self, cluster_id: str, service: Object) -> bool:
+        """Forget the load balancer at once."""
+        self.load_balancers.pop((cluster_id, namespace_of(service), name_of(service)), None)
+        return True
+
+    def ensure_volume(self, cluster_id: str, claim: Object, storage_class: Object, zone: str) -> str | None:
+        """Return a volume id that is the same for the same claim."""
+        uid: str = claim["metadata"]["uid"]
+        volume_id = "vol-" + uid.replace("-", "")[:17]
+        self.volumes.setdefault(volume_id, zone)
+        return volume_id
+
+    def delete_volume(self, cluster_id: str, volume_id: str) -> bool:
+        """Forget the volume at once."""
+        self.volumes.pop(volume_id, None)
+        return True
+
+    def put_object(self, cluster_id: str, service_account: str, bucket: str, key: str, body: bytes) -> str | None:
+        """Keep the body in memory."""
+        self.objects[bucket, key] = body
+        return None
+
+    def get_object(self, cluster_id: str, service_account: str, bucket: str, key: str) -> bytes | str:
+        """Return what was put there."""
+        return self.objects.get((bucket, key), f"NoSuchKey: {bucket}/{key}")

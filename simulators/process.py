@@ -1,0 +1,88 @@
+"""All simulators of one world, served from one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from simulators.aws import overlay
+from simulators.aws.front import AwsEndpoint
+from simulators.clock import Clock
+from simulators.control import Control
+from simulators.endpoints import Endpoints
+from simulators.internet import Internet
+from simulators.kubernetes.simulator import KubernetesSimulator
+from simulators.world import World
+
+_TICK = 0.05
+"""Real seconds between two looks at what has become due, when no call makes one happen."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Which loopback port each endpoint listens on; 0 lets the system choose."""
+
+    aws: int = 0
+    kubernetes: int = 0
+    internet: int = 0
+    control: int = 0
+
+
+class Simulators:
+    """One world with its clouds and clusters.
+
+    An asynchronous context manager: inside it `endpoints` are served, after it nothing of it is left.
+    """
+
+    def __init__(self, directory: Path, *, speed: float = 1.0, ports: Ports | None = None) -> None:
+        """Certificates are written to `directory`, which the caller removes; `speed` is simulated seconds per second."""
+        self.world = World(Clock(speed))
+        self.kubernetes = KubernetesSimulator(self.world)
+        names = overlay.install(self.world, self.kubernetes)
+        self.aws = AwsEndpoint(self.world)
+        self.internet = Internet(self.world, self.kubernetes, names)
+        self.control = Control(self.world, self.aws, self.kubernetes)
+        self._directory = directory
+        self._ports = ports or Ports()
+        self._exit = contextlib.AsyncExitStack()
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Where everything is reached."""
+        return Endpoints(
+            aws_url=self.aws.url,
+            kubernetes_url=self.kubernetes.url,
+            kubernetes_ca_file=self._directory / "kubernetes-ca.pem",
+            internet_proxy_url=self.internet.proxy_url,
+            internet_ca_file=self._directory / "internet-ca.pem",
+            control_url=self.control.url,
+            pid=os.getpid(),
+        )
+
+    async def __aenter__(self) -> Simulators:
+        async with contextlib.AsyncExitStack() as stack:
+            for server, port in (
+                (self.kubernetes, self._ports.kubernetes),
+                (self.aws, self._ports.aws),
+                (self.internet, self._ports.internet),
+                (self.control, self._ports.control),
+            ):
+                stack.push_async_callback(server.stop)
+                await server.start(port)
+            ticking = asyncio.ensure_future(self._tick())
+            stack.callback(ticking.cancel)
+            (self._directory / "kubernetes-ca.pem").write_bytes(self.kubernetes.ca_pem)
+            (self._directory / "internet-ca.pem").write_bytes(self.internet.ca_pem)
+            self._exit = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._exit.aclose()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK)
+            self.world.clock.settle()

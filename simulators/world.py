@@ -1,0 +1,78 @@
+"""One simulated world: the clock, the faults and the journal that all its clouds and clusters share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, ConfigDict
+
+from simulators.clock import Clock
+from simulators.faults import Faults
+from simulators.journal import Call, Journal
+
+
+class Held(BaseModel):
+    """One call that waits at a `hold` or `hold_before` rule."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    fault: str
+    call: Call
+    deed_done: bool
+
+
+@dataclass
+class World:
+    """What every simulator of one playground shares."""
+
+    clock: Clock = field(default_factory=Clock)
+    faults: Faults = field(default_factory=Faults)
+    journal: Journal = field(default_factory=Journal)
+    _held: dict[str, tuple[Held, asyncio.Event]] = field(default_factory=dict)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def held(self) -> list[Held]:
+        """Return the calls that are being held now."""
+        return [held for held, _ in self._held.values()]
+
+    async def hold(self, held: Held) -> None:
+        """Keep the call of `held` waiting until `release`; a caller that hangs up cancels it."""
+        released = asyncio.Event()
+        self._held[held.id] = (held, released)
+        self._announce()
+        try:
+            await released.wait()
+        finally:
+            self._held.pop(held.id, None)
+            self._announce()
+
+    def release(self, held_id: str) -> bool:
+        """Let a held call go on; return whether it was being held."""
+        entry = self._held.get(held_id)
+        if entry is None:
+            return False
+        entry[1].set()
+        return True
+
+    def reset(self) -> None:
+        """Forget what happened and what is planned, and let every held call go; time and speed stay."""
+        for _, released in list(self._held.values()):
+            released.set()
+        self.clock.forget()
+        self.faults.clear()
+        self.journal.clear()
+
+    async def wait_until_held(self, timeout: float) -> list[Held]:
+        """Wait up to `timeout` real seconds for a call to be held, and return those that are (maybe none)."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while not self._held:
+                    await self._changed.wait()
+        return self.held()
+
+    def _announce(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()

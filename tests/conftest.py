@@ -1,0 +1,56 @@
+"""Servers that every test may use: one Temporal server for the whole run, simulated clouds where a test asks for them."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+from temporalio.testing import WorkflowEnvironment
+
+from workflows.temporal import search_attributes
+from workflows.temporal.plugin import plugin
+
+DYNAMIC_CONFIG = (
+    "history.transferProcessorMaxPollRPS=1000",
+    "history.timerProcessorMaxPollRPS=1000",
+    "history.visibilityProcessorMaxPollRPS=1000",
+    'history.timerProcessorMaxTimeShift="50ms"',
+    "frontend.namespaceCount=10000",
+)
+"""Without these the development server adds 50 ms to a step and a second to a timer."""
+
+
+def executable(name: str) -> str:
+    """Return the path of a program that a wheel has put beside the interpreter."""
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.exists() else shutil.which(name)
+    assert found, f"{name} is not installed: run `make test`, which installs it"
+    return found
+
+
+def dynamic_config_arguments() -> list[str]:
+    """Return the server's command-line arguments for `DYNAMIC_CONFIG`."""
+    return [argument for value in DYNAMIC_CONFIG for argument in ("--dynamic-config-value", value)]
+
+
+@pytest.fixture(scope="session")
+async def temporal() -> AsyncIterator[WorkflowEnvironment]:
+    """A real Temporal server with our search attributes."""
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=executable("temporal"),
+        dev_server_extra_args=dynamic_config_arguments(),
+        dev_server_log_level="error",
+        search_attributes=search_attributes.ALL,
+        plugins=[plugin()],
+    ) as environment:
+        yield environment
+
+
+@pytest.fixture
+def client(temporal: WorkflowEnvironment) -> Client:
+    """A client of that server."""
+    return temporal.client

@@ -1,0 +1,99 @@
+"""Orders for tests of workflow logic."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from domain.actor import Actor, Door
+from domain.deployment import DeploymentSpec, Endpoint, FinalBackup, Site
+from domain.facts import DeploymentFacts
+from domain.operation import Pace
+from domain.release import Release
+from domain.shape import Component, ComponentSize, PoolName, PoolSize, Scale, Shape, ShapeName
+from domain.state import DeploymentOrder, DeploymentState, OperationOrder
+
+ADA = Actor(name="ada@vendor.example", door=Door.CLI)
+GRACE = Actor(name="grace@vendor.example", door=Door.CLI)
+
+BRISK = Pace(
+    permission_probe=timedelta(milliseconds=300),
+    quota_probe=timedelta(milliseconds=300),
+    capacity_probe=timedelta(milliseconds=300),
+    first_verification_probe=timedelta(milliseconds=300),
+    liveness=timedelta(seconds=5),
+)
+"""Probes within a test's patience."""
+
+
+def site(name: str) -> Site:
+    return Site(
+        deployment=name,
+        customer="acme",
+        account="acme-aws",
+        cloud="aws",
+        cloud_account_id="222222222222",
+        external_id="ext-1",
+        region="eu-west-1",
+    )
+
+
+def spec() -> DeploymentSpec:
+    return DeploymentSpec(
+        account="acme-aws",
+        region="eu-west-1",
+        release="4.12.1",
+        kubernetes="1.33",
+        endpoint=Endpoint(domain="acme.db.example"),
+    )
+
+
+def shape() -> Shape:
+    size = ComponentSize(cpu_millis=250, memory_mib=512, scale=Scale(minimum=1, maximum=3))
+    pool = PoolSize(cpu=2, memory_gib=8, minimum=1, maximum=3)
+    return Shape(
+        name=ShapeName.V1_SMALL,
+        description="small",
+        high_availability_offered=False,
+        components=dict.fromkeys(Component, size),
+        highly_available_replicas={},
+        pools=dict.fromkeys(PoolName, pool),
+    )
+
+
+def release() -> Release:
+    return Release(
+        version="4.12.1",
+        components=dict.fromkeys(Component, "registry.byoc.example/server/api@sha256:" + "0" * 64),
+        min_from="4.11.0",
+        kubernetes_minimum="1.32",
+        kubernetes_maximum="1.35",
+        schema_epoch=7,
+    )
+
+
+def deployment_state(name: str, pace: Pace = BRISK) -> DeploymentState:
+    order = DeploymentOrder(site=site(name), spec=spec(), shape=shape(), release=release(), actor=ADA, pace=pace)
+    return DeploymentState(order=order, since=datetime(2026, 6, 1, tzinfo=UTC))
+
+
+def operation_order(
+    name: str,
+    operation: str = "provision/1",
+    *,
+    pace: Pace = BRISK,
+    facts: DeploymentFacts | None = None,
+    first: bool = True,
+    final_backup: FinalBackup = FinalBackup.KEEP,
+) -> OperationOrder:
+    return OperationOrder(
+        operation_id=operation,
+        site=site(name),
+        spec=spec(),
+        shape=shape(),
+        release=release(),
+        facts=facts or DeploymentFacts(),
+        actor=ADA,
+        pace=pace,
+        first=first,
+        final_backup=final_backup,
+    )

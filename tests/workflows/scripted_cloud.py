@@ -1,0 +1,130 @@
+"""A cloud that answers at once, for tests of workflow logic alone: it records what it is asked and fails on request."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from temporalio import activity
+from temporalio.common import RawValue
+
+from activities.failures import failure
+from domain.account import AccessReport, RevocationProof
+from domain.facts import (
+    AddressPlan,
+    Backup,
+    Bucket,
+    Certificate,
+    Cluster,
+    ComponentStatus,
+    Domain,
+    Firewall,
+    Key,
+    Leftover,
+    LoadBalancer,
+    Machine,
+    Network,
+    NodePool,
+    Placement,
+    RestoreProof,
+    Roles,
+    SmokeTest,
+)
+from domain.failure import FailureClass, FailureDetail
+from domain.shape import Component, PoolName
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+ANSWERS: dict[str, Any] = {
+    "verify_access": AccessReport(principal="arn:aws:iam::1:role/byoc", verified_at=NOW, checked_actions=10),
+    "prove_revoked": RevocationProof(proven_at=NOW, refusals=("AccessDenied",)),
+    "check_permissions": AccessReport(principal="arn:aws:iam::1:role/byoc", verified_at=NOW, checked_actions=10),
+    "check_quotas": None,
+    "choose_placement": Placement(
+        zones=("eu-west-1a", "eu-west-1b", "eu-west-1c"),
+        machines=(
+            Machine(pool=PoolName.STORE, instance_type="m7i.xlarge", minimum=3, maximum=6),
+            Machine(pool=PoolName.SERVICES, instance_type="m7i.large", minimum=3, maximum=9),
+        ),
+    ),
+    "plan_addresses": AddressPlan(cidr="10.64.0.0/16", private_cidrs=("10.64.0.0/19",), public_cidrs=("10.64.96.0/24",)),
+    "create_network": Network(network_id="vpc-1", private_subnet_ids=("subnet-1",), public_subnet_ids=("subnet-2",)),
+    "create_firewall": Firewall(control_plane_group_id="sg-1", node_group_id="sg-2"),
+    "create_roles": Roles(control_plane="r1", nodes="r2", storage_driver="r3", load_balancer="r4", store="r5"),
+    "create_encryption_key": Key(key_id="key-1"),
+    "create_backup_bucket": Bucket(name="bucket-1"),
+    "create_domain": Domain(zone_id="Z1", name="acme.example", name_servers=("ns1",)),
+    "create_certificate": Certificate(certificate_id="cert-1"),
+    "create_cluster": Cluster(name="byoc-acme", endpoint="https://c", certificate_authority="", version="1.33"),
+    "open_endpoint": LoadBalancer(hostname="lb.example"),
+    "smoke_test": SmokeTest(
+        url="https://acme.example", release="4.12.1", components=dict.fromkeys(Component, "ok"), round_trip_ms=3.0
+    ),
+    "back_up": Backup(bucket="bucket-1", key="k", size_bytes=10, sha256="ab", records=1, taken_at=NOW),
+    "lock_backup": Backup(
+        bucket="bucket-1", key="k", size_bytes=10, sha256="ab", records=1, taken_at=NOW, retain_until=NOW
+    ),
+    "prove_restore": RestoreProof(key="k", records=1, sha256="ab", seconds=1.0, proven_at=NOW),
+    "find_leftovers": (Leftover(resource_id="key-1", kind="kms:key", kept_because="scheduled for deletion"),),
+}
+
+
+class ScriptedCloud:
+    """Answers every activity of the contract; `script` says which calls fail, and how."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self._lock = threading.Lock()
+        self._failures: dict[str, list[FailureDetail]] = {}
+        self._refusals: dict[str, FailureDetail] = {}
+        self._hooks: dict[str, Callable[[], None]] = {}
+
+    def fail(self, name: str, *classes: FailureClass, action: str = "") -> None:
+        """Let the next calls of `name` fail, one with each class."""
+        self._failures[name] = [_detail(name, each, action) for each in classes]
+
+    def refuse(self, name: str, refusal: FailureClass, action: str = "") -> None:
+        """Let every call of `name` fail until `allow`."""
+        self._refusals[name] = _detail(name, refusal, action)
+
+    def allow(self, name: str) -> None:
+        """End a refusal."""
+        self._refusals.pop(name, None)
+
+    def during(self, name: str, hook: Callable[[], None]) -> None:
+        """Run `hook` inside each call of `name`, in the activity's thread."""
+        self._hooks[name] = hook
+
+    def activities(self) -> Sequence[Callable[..., Any]]:
+        """Return the one dynamic activity that stands for all."""
+        return [self._answer]
+
+    @activity.defn(dynamic=True)
+    def _answer(self, arguments: Sequence[RawValue]) -> Any:
+        name = activity.info().activity_type
+        with self._lock:
+            self.calls.append(name)
+            scripted = self._failures.get(name)
+            refusal = self._refusals.get(name) or (scripted.pop(0) if scripted else None)
+        if hook := self._hooks.get(name):
+            hook()
+        if refusal is not None:
+            raise failure(refusal)
+        if name in ANSWERS:
+            return ANSWERS[name]
+        converter = activity.payload_converter()
+        match name:
+            case "create_node_pool":
+                request = converter.from_payload(arguments[0].payload, dict)
+                return NodePool(pool=request["pool"], name=request["pool"], instance_type="m7i.large")
+            case "install_component":
+                request = converter.from_payload(arguments[0].payload, dict)
+                return ComponentStatus(component=request["component"], image="i", ready=1, desired=1)
+            case _:
+                return None
+
+
+def _detail(name: str, failure_class: FailureClass, action: str) -> FailureDetail:
+    return FailureDetail(failure=failure_class, message=f"{name} met {failure_class}", action=action)

@@ -1,0 +1,63 @@
+"""The wiring: which workflows and activities a worker of each kind runs, and with what behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, assert_never
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from domain.clouds import Cloud
+from workers.liveness import SignsOfLife
+from workers.settings import WorkerSettings
+from workflows.account import Account
+from workflows.deployment import Deployment
+from workflows.provision import Provision
+from workflows.reconfigure import Reconfigure
+from workflows.retire import Retire
+from workflows.temporal import queues
+
+WORKFLOWS: tuple[type, ...] = (Account, Deployment, Provision, Reconfigure, Retire)
+"""Every workflow type. A new lifecycle is one more name here."""
+
+
+def lifecycles_worker(client: Client, settings: WorkerSettings) -> Worker:
+    """Return the worker that runs workflows and nothing else."""
+    return Worker(
+        client,
+        task_queue=queues.LIFECYCLES,
+        workflows=WORKFLOWS,
+        max_cached_workflows=settings.workflow_cache,
+        max_concurrent_workflow_tasks=20,
+        sticky_queue_schedule_to_start_timeout=settings.sticky_timeout,
+        graceful_shutdown_timeout=settings.graceful_shutdown,
+    )
+
+
+def cloud_worker(client: Client, settings: WorkerSettings, cloud: Cloud, region: str = "") -> Worker:
+    """Return the worker that acts in one cloud, and in the Kubernetes clusters in it."""
+    return Worker(
+        client,
+        task_queue=queues.cloud_queue(cloud, region),
+        activities=cloud_activities(settings, cloud),
+        activity_executor=ThreadPoolExecutor(settings.activity_slots, thread_name_prefix="activity"),
+        max_concurrent_activities=settings.activity_slots,
+        max_task_queue_activities_per_second=settings.activities_per_second,
+        graceful_shutdown_timeout=settings.graceful_shutdown,
+        interceptors=[SignsOfLife()],
+    )
+
+
+def cloud_activities(settings: WorkerSettings, cloud: Cloud) -> Sequence[Callable[..., Any]]:
+    """Return the activities of one cloud. Its SDK is imported here, so that a worker needs only its own cloud's extra."""
+    match cloud:
+        case Cloud.AWS:
+            from workers.aws import activities  # noqa: PLC0415 - only this cloud's worker has this SDK installed
+
+            return activities(settings)
+        case Cloud.GCP | Cloud.AZURE:
+            raise ValueError(f"cloud is {cloud}; this version acts in: aws")
+        case _:
+            assert_never(cloud)

@@ -1,0 +1,51 @@
+"""Settings of worker processes: `BYOC_*` in the environment. Endpoints are unset in production; a playground sets them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class WorkerSettings(BaseSettings):
+    """What a worker is told from outside. Temporal's own address comes from Temporal's own profiles."""
+
+    model_config = SettingsConfigDict(env_prefix="BYOC_", frozen=True)
+
+    temporal_profile: str | None = None
+    log_level: str = "info"
+    log_json: bool = True
+    tracing: bool = False
+    """Export spans by OTLP to the address in OpenTelemetry's own `OTEL_EXPORTER_OTLP_ENDPOINT`."""
+    metrics_address: str | None = None
+    """host:port at which Prometheus metrics are served."""
+
+    activity_slots: int = Field(default=40, ge=1, le=1000)
+    """Activities that one worker runs at once; there are as many threads."""
+    workflow_cache: int = Field(default=2000, ge=10)
+    """Workflows kept in memory; at least the size of the fleet that is in motion."""
+    activities_per_second: float | None = None
+    """Rate limit of a cloud's whole queue; every worker of that queue must name the same value."""
+    graceful_shutdown: timedelta = timedelta(seconds=60)
+    sticky_timeout: timedelta = timedelta(seconds=3)
+    """How long a workflow task waits for the worker that has the workflow in memory."""
+
+    poll_interval: timedelta = timedelta(seconds=15)
+    """How often something that takes minutes is looked at."""
+    consistency_wait: timedelta = timedelta(seconds=20)
+    """How long a cloud may take until it shows what it has made."""
+    egress_cidrs: tuple[str, ...] = ("203.0.113.0/24",)
+    """Addresses from which the control plane reaches the public Kubernetes endpoints (an example range: set your own)."""
+
+    aws_endpoint_url: str | None = None
+    aws_region: str = "us-east-1"
+    """Region of the control plane's own calls (assuming roles)."""
+    aws_principal: str = ""
+    """ARN of the principal that the customers' roles trust; the worker runs as it."""
+
+    public_proxy: str | None = None
+    """HTTP proxy through which public endpoints are reached."""
+    public_ca_file: Path | None = None
+    """Certificate authorities of public endpoints, instead of the well-known ones."""

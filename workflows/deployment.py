@@ -1,0 +1,368 @@
+"""A deployment: the entity that owns one data plane from order to retirement."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import TypedSearchAttributes
+from temporalio.exceptions import ApplicationError, ChildWorkflowError
+from temporalio.workflow import ChildWorkflowHandle, ParentClosePolicy
+
+with workflow.unsafe.imports_passed_through():
+    from domain import markdown
+    from domain.actor import CONTROL_PLANE, Actor
+    from domain.facts import ApiKeyRecord
+    from domain.operation import OperationKind, OperationPhase
+    from domain.state import (
+        ApiKeyChange,
+        ApiKeyChangeKind,
+        DeploymentOrder,
+        DeploymentPhase,
+        DeploymentState,
+        Event,
+        OperationAccepted,
+        OperationOrder,
+        OperationOutcome,
+        OperationReport,
+        OperationRequest,
+        OperationSummary,
+        QueuedOperation,
+    )
+    from workflows.temporal import ids
+    from workflows.temporal import search_attributes as attributes
+
+from workflows.provision import Provision
+from workflows.reconfigure import Reconfigure
+from workflows.retire import Retire
+from workflows.steps import waiting_text
+
+PAST_LENGTH = 50
+TRAIL_LENGTH = 200
+QUEUE_LENGTH = 20
+MAX_API_KEYS = 100
+CONTINUE_AT_EVENTS = 2_000
+"""A cold query of a longer history comes near the workflow task's time limit."""
+
+_WORKFLOWS = {
+    OperationKind.PROVISION: Provision.run,
+    OperationKind.RECONFIGURE: Reconfigure.run,
+    OperationKind.RETIRE: Retire.run,
+}
+_PRIORITY = {OperationKind.PROVISION: 1, OperationKind.RECONFIGURE: 1, OperationKind.RETIRE: 2}
+"""Lower runs first. A customer's requests keep their order among themselves; leaving comes last."""
+
+_PHASE_WHILE = {
+    OperationKind.PROVISION: DeploymentPhase.PROVISIONING,
+    OperationKind.RECONFIGURE: DeploymentPhase.CHANGING,
+    OperationKind.RETIRE: DeploymentPhase.RETIRING,
+}
+_OVER = (DeploymentPhase.RETIRED, DeploymentPhase.ABORTED)
+
+
+@workflow.defn
+class Deployment:
+    """Own one data plane from order to retirement: its specification, its facts, and every operation on it.
+
+    1. Provision what was ordered
+    2. Run what is requested, one operation at a time, each in a workflow of its own
+    3. End when it is retired, or when its first provisioning was aborted and taken back
+
+    Whatever happens to an operation, the deployment stays: it knows what was made, and the next request goes on from there.
+    """
+
+    @workflow.init
+    def __init__(self, state: DeploymentState) -> None:
+        self.state = state
+        self._child: ChildWorkflowHandle[Any, OperationOutcome] | None = None
+        self._outcome: OperationOutcome | None = None
+        self._draining = False
+        self._shown: tuple[str, str] = ("", "")
+
+    @workflow.run
+    async def run(self, state: DeploymentState) -> DeploymentState:
+        """Work until retired."""
+        if self.state.operations == 0:
+            self._accept(self._first_request())
+        self._show()
+        while self.state.phase not in _OVER:
+            await workflow.wait_condition(
+                lambda: self._has_ended() or self._can_start() or self._must_continue_as_new()
+            )
+            if self._has_ended():
+                await self._settle()
+            elif self._can_start():
+                await self._start_next()
+            else:
+                await self._continue_as_new()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return self.state
+
+    @workflow.update(description="Ask for an operation; returns where to watch it as soon as it is queued")
+    def request(self, request: OperationRequest) -> OperationAccepted:
+        """Queue an operation. The same request id gets the same operation again."""
+        known = self._known(request.request_id)
+        summary = known or self._accept(request)
+        return OperationAccepted(operation_id=summary.operation_id, workflow_id=summary.workflow_id)
+
+    @request.validator
+    def _check_request(self, request: OperationRequest) -> None:
+        if self._known(request.request_id):
+            return
+        self._refuse_if_over()
+        if len(self.state.queue) >= QUEUE_LENGTH:
+            raise ApplicationError(f"{QUEUE_LENGTH} operations are queued already", type="Busy")
+        leaving = self._pending(OperationKind.RETIRE)
+        if leaving:
+            raise ApplicationError(f"the deployment is being retired by {leaving.operation_id}", type="TooLate")
+
+    @workflow.update(description="Create, rotate or revoke an HTTP API key (by its hash; the key itself never travels)")
+    def change_api_keys(self, change: ApiKeyChange) -> OperationAccepted:
+        """Take the change over into the deployment's keys and queue the operation that applies it."""
+        known = self._known(change.request_id)
+        if known is None:
+            self._change_keys(change)
+            known = self._accept(
+                OperationRequest(
+                    request_id=change.request_id,
+                    kind=OperationKind.RECONFIGURE,
+                    actor=change.actor,
+                    reason=f"{change.kind} API key {change.key_id or (change.record.id if change.record else '')}",
+                )
+            )
+        return OperationAccepted(operation_id=known.operation_id, workflow_id=known.workflow_id)
+
+    @change_api_keys.validator
+    def _check_key_change(self, change: ApiKeyChange) -> None:
+        if self._known(change.request_id):
+            return
+        self._refuse_if_over()
+        needs_record = change.kind is not ApiKeyChangeKind.REVOKE
+        needs_key = change.kind is not ApiKeyChangeKind.CREATE
+        if needs_record and change.record is None:
+            raise ApplicationError(f"{change.kind} needs the new key's record", type="Invalid")
+        if needs_record and len(self._valid_keys()) >= MAX_API_KEYS:
+            raise ApplicationError(f"there are {MAX_API_KEYS} valid keys already; revoke one", type="TooMany")
+        if change.record and any(key.id == change.record.id for key in self.state.api_keys):
+            raise ApplicationError(f"there is a key {change.record.id} already", type="Exists")
+        if needs_key and all(key.id != change.key_id for key in self._valid_keys()):
+            raise ApplicationError(f"there is no valid key {change.key_id!r}", type="NotFound")
+
+    @workflow.signal(description="A running operation tells what it waits for")
+    def operation_reported(self, report: OperationReport) -> None:
+        """Show what the running operation waits for."""
+        if self.state.running and self.state.running.summary.operation_id == report.operation_id:
+            self.state = self.state.model_copy(update={"report": report})
+            self._show()
+
+    @workflow.signal(description="An operation that outlived a continue-as-new of this deployment has ended")
+    def operation_ended(self, outcome: OperationOutcome) -> None:
+        """Take the outcome of the running operation."""
+        if self.state.running and self.state.running.summary.operation_id == outcome.operation_id:
+            self._outcome = outcome
+
+    @workflow.query(name="state", description="Specification, facts, operations, keys and audit trail")
+    def current_state(self) -> DeploymentState:
+        """Return everything that is known about the deployment."""
+        return self.state
+
+    def _first_request(self) -> OperationRequest:
+        return OperationRequest(
+            request_id="order", kind=OperationKind.PROVISION, actor=self.state.order.actor, reason="ordered"
+        )
+
+    def _accept(self, request: OperationRequest) -> OperationSummary:
+        number = self.state.operations + 1
+        operation = ids.operation_id(request.kind, number)
+        summary = OperationSummary(
+            operation_id=operation,
+            workflow_id=ids.operation_workflow_id(self.state.order.site.deployment, operation),
+            request_id=request.request_id,
+            kind=request.kind,
+            actor=request.actor,
+            reason=request.reason,
+            asked_at=workflow.now(),
+        )
+        queue = [*self.state.queue, QueuedOperation(summary=summary, request=request)]
+        queue.sort(key=lambda queued: _PRIORITY[queued.summary.kind])
+        self._note(f"{request.kind} asked: {request.reason}".rstrip(": "), request.actor)
+        self.state = self.state.model_copy(update={"queue": tuple(queue), "operations": number})
+        self._show()
+        return summary
+
+    async def _start_next(self) -> None:
+        queued, *rest = self.state.queue
+        started = queued.summary.model_copy(update={"started_at": workflow.now(), "phase": OperationPhase.RUNNING})
+        running = queued.model_copy(update={"summary": started})
+        order = self._order_after(queued.request)
+        self.state = self.state.model_copy(
+            update={"queue": tuple(rest), "running": running, "report": None, "order": order}
+        )
+        self._become(_PHASE_WHILE[started.kind])
+        self._child = await workflow.start_child_workflow(
+            _WORKFLOWS[started.kind],
+            self._order_for(queued.request, started),
+            id=started.workflow_id,
+            parent_close_policy=ParentClosePolicy.ABANDON,
+            search_attributes=self._search_attributes(),
+            static_summary=f"{started.kind} {self.state.order.site.deployment}",
+            static_details=f"Asked by {started.actor}" + (f": {started.reason}" if started.reason else ""),
+        )
+
+    def _order_after(self, request: OperationRequest) -> DeploymentOrder:
+        """Return the deployment's order with what a request changes in it."""
+        changes = {
+            name: value
+            for name in ("spec", "shape", "release")
+            if (value := getattr(request, name)) is not None
+        }
+        return self.state.order.model_copy(update=changes)
+
+    def _order_for(self, request: OperationRequest, summary: OperationSummary) -> OperationOrder:
+        order = self.state.order
+        return OperationOrder(
+            operation_id=summary.operation_id,
+            site=order.site.model_copy(update={"operation": summary.operation_id}),
+            spec=order.spec,
+            shape=order.shape,
+            release=order.release,
+            facts=self.state.facts,
+            actor=summary.actor,
+            pace=order.pace,
+            reason=summary.reason,
+            final_backup=request.final_backup,
+            api_keys=self._valid_keys(),
+            first=not self._was_active(),
+        )
+
+    def _search_attributes(self) -> TypedSearchAttributes:
+        return workflow.info().typed_search_attributes.updated(
+            attributes.WAITING_FOR.value_set(attributes.NOBODY),
+            attributes.PHASE.value_set(OperationPhase.RUNNING),
+        )
+
+    def _has_ended(self) -> bool:
+        return self._outcome is not None or (self._child is not None and self._child.done())
+
+    async def _outcome_of_child(self, child: ChildWorkflowHandle[Any, OperationOutcome]) -> OperationOutcome:
+        """Return how an operation ended, even if somebody terminated its workflow."""
+        try:
+            return await child
+        except ChildWorkflowError as error:
+            lost = self._required_running().summary
+            return OperationOutcome(
+                operation_id=lost.operation_id,
+                kind=lost.kind,
+                phase=OperationPhase.LOST,
+                facts=self.state.facts,
+                ended_at=workflow.now(),
+                summary=f"its workflow was ended from outside: {error.cause or error}",
+            )
+
+    async def _settle(self) -> None:
+        """Record how the running operation ended and what that makes of the deployment."""
+        outcome, child = self._outcome, self._child
+        self._outcome = self._child = None
+        if child is not None:
+            outcome = await self._outcome_of_child(child)
+        assert outcome is not None, "an operation has ended by its signal or by its workflow"
+        ended = self._required_running().summary.model_copy(update={"ended_at": outcome.ended_at, "phase": outcome.phase})
+        self._note(f"{ended.operation_id} {outcome.phase}: {outcome.summary}".rstrip(": "), CONTROL_PLANE)
+        was_first = not self._was_active()
+        self.state = self.state.model_copy(
+            update={
+                "running": None,
+                "report": None,
+                "past": (*self.state.past, ended)[-PAST_LENGTH:],
+                "facts": outcome.facts,
+                "receipt": outcome.receipt or self.state.receipt,
+            }
+        )
+        self._become(self._phase_after(outcome, was_first=was_first))
+
+    def _required_running(self) -> QueuedOperation:
+        assert self.state.running is not None, "only a running operation ends"
+        return self.state.running
+
+    def _phase_after(self, outcome: OperationOutcome, *, was_first: bool) -> DeploymentPhase:
+        match outcome.kind, outcome.phase:
+            case OperationKind.RETIRE, OperationPhase.DONE:
+                return DeploymentPhase.RETIRED
+            case OperationKind.PROVISION, OperationPhase.ABORTED if was_first:
+                return DeploymentPhase.ABORTED
+            case _ if was_first and not (outcome.kind is OperationKind.PROVISION and outcome.phase is OperationPhase.DONE):
+                return DeploymentPhase.ORDERED
+            case _:
+                return DeploymentPhase.ACTIVE
+
+    def _was_active(self) -> bool:
+        return any(
+            past.kind is OperationKind.PROVISION and past.phase is OperationPhase.DONE for past in self.state.past
+        )
+
+    def _can_start(self) -> bool:
+        return bool(self.state.queue) and self.state.running is None and not self._draining
+
+    def _must_continue_as_new(self) -> bool:
+        info = workflow.info()
+        return info.is_continue_as_new_suggested() or info.get_current_history_length() >= CONTINUE_AT_EVENTS
+
+    async def _continue_as_new(self) -> None:
+        """Go on in a fresh run with the whole state, once no handler is under way; a running operation goes on by itself."""
+        self._draining = True
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        workflow.continue_as_new(self.state.model_copy(update={"runs": self.state.runs + 1}))
+
+    def _change_keys(self, change: ApiKeyChange) -> None:
+        now = workflow.now()
+        keys: list[ApiKeyRecord] = []
+        for key in self.state.api_keys:
+            if key.id == change.key_id and change.kind is ApiKeyChangeKind.REVOKE:
+                keys.append(key.model_copy(update={"revoked_at": now}))
+            elif key.id == change.key_id:
+                until = min(key.expires_at, now + timedelta(seconds=change.overlap_seconds))
+                keys.append(key.model_copy(update={"expires_at": until}))
+            else:
+                keys.append(key)
+        if change.record is not None:
+            keys.append(change.record)
+        self.state = self.state.model_copy(update={"api_keys": tuple(keys)})
+
+    def _valid_keys(self) -> tuple[ApiKeyRecord, ...]:
+        now = workflow.now()
+        return tuple(key for key in self.state.api_keys if key.revoked_at is None and key.expires_at > now)
+
+    def _known(self, request_id: str) -> OperationSummary | None:
+        queued = [operation.summary for operation in self.state.queue]
+        running = [self.state.running.summary] if self.state.running else []
+        return next(
+            (summary for summary in (*queued, *running, *self.state.past) if summary.request_id == request_id), None
+        )
+
+    def _pending(self, kind: OperationKind) -> OperationSummary | None:
+        running = [self.state.running] if self.state.running else []
+        return next((queued.summary for queued in (*running, *self.state.queue) if queued.summary.kind is kind), None)
+
+    def _refuse_if_over(self) -> None:
+        if self.state.phase in _OVER:
+            raise ApplicationError(f"the deployment is {self.state.phase}", type="TooLate")
+
+    def _become(self, phase: DeploymentPhase) -> None:
+        self.state = self.state.model_copy(update={"phase": phase, "since": workflow.now()})
+        self._show()
+
+    def _note(self, what: str, actor: Actor) -> None:
+        event = Event(at=workflow.now(), what=what, actor=actor)
+        self.state = self.state.model_copy(update={"trail": (*self.state.trail, event)[-TRAIL_LENGTH:]})
+
+    def _show(self) -> None:
+        """Make search attributes and the details in the Temporal UI say what is true now."""
+        waiting = waiting_text(self.state.report.waiting_for) if self.state.report else ""
+        shown = (str(self.state.phase), waiting or attributes.NOBODY)
+        if shown != self._shown:
+            self._shown = shown
+            workflow.upsert_search_attributes(
+                [attributes.PHASE.value_set(shown[0]), attributes.WAITING_FOR.value_set(shown[1])]
+            )
+        workflow.set_current_details(markdown.deployment_details(self.state))

@@ -1,0 +1,494 @@
+"""The steps of all operations, and the one place that runs them. A step never kills its operation.
+
+What happens when a step does not succeed (lifecycles.md, section 6):
+
+- what time cures (passing faults, throttling, "not ready yet") Temporal tries again, without adding to the history;
+- what somebody must cure (permission, quota, capacity, anything unknown after three tries) makes the operation *wait*:
+  it says who, what is missing and since when, probes by itself, and takes a decision: retry, skip or abort;
+- after an abort, what was made is taken back, newest first. The promise to take back is made before the deed, because a
+  creation whose reply is lost still leaves a resource behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Generic, Protocol, TypeVar
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError as TemporalTimeoutError
+from temporalio.workflow import ActivityCancellationType
+
+from activities.contracts import (
+    AccountContract,
+    ClusterContract,
+    FoundationContract,
+    KubernetesContract,
+    NetworkContract,
+    PreflightContract,
+    Retention,
+)
+from domain.deployment import Site
+from domain.failure import FailureClass, FailureDetail, Party, party_for
+from domain.operation import Choice, Pace, StepDecision, StepRecord, StepState, WaitingFor
+from workflows.temporal import queues
+
+Question = TypeVar("Question")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long one attempt may take, and how long the step may go on before somebody is asked."""
+
+    attempt: timedelta
+    deadline: timedelta
+
+
+QUICK = Patience(attempt=timedelta(minutes=1), deadline=timedelta(minutes=30))
+SLOW = Patience(attempt=timedelta(minutes=2), deadline=timedelta(hours=2))
+
+_RETRY = RetryPolicy(
+    initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=60)
+)
+_UNKNOWN_TRIES = 3
+_UNKNOWN_PAUSE = timedelta(seconds=10)
+
+
+@dataclass(frozen=True)
+class Undo:
+    """How what a step made is taken back: one activity that finds its resources by tag."""
+
+    activity: Callable[..., Any]
+    summary: str
+    takes_retention: bool = False
+    in_cluster: bool = False
+
+    @property
+    def name(self) -> str:
+        """The activity's name."""
+        return self.activity.__name__
+
+
+@dataclass(frozen=True)
+class Step(Generic[Question, Answer]):
+    """One step: an activity of the contract, what it is called in plain words, and how it is undone."""
+
+    activity: Callable[[Any, Question], Answer]
+    summary: str
+    patience: Patience = QUICK
+    undo: tuple[Undo, ...] = ()
+    may_skip: bool = False
+    in_cluster: bool = False
+
+    @property
+    def name(self) -> str:
+        """The activity's name."""
+        return self.activity.__name__
+
+
+# Taking back.
+DELETE_ROLES = Undo(FoundationContract.delete_roles, "Delete the roles")
+DELETE_KEY = Undo(FoundationContract.delete_encryption_key, "Delete the encryption key", takes_retention=True)
+DELETE_BUCKET = Undo(FoundationContract.delete_backup_bucket, "Delete the backup bucket", takes_retention=True)
+DELETE_DOMAIN = Undo(FoundationContract.delete_domain, "Delete the DNS zone")
+DELETE_CERTIFICATE = Undo(FoundationContract.delete_certificate, "Delete the certificate")
+DELETE_NETWORK = Undo(NetworkContract.delete_network, "Delete the network")
+DELETE_EGRESS = Undo(NetworkContract.delete_egress, "Delete the NAT gateways")
+DELETE_PRIVATE_ENDPOINTS = Undo(NetworkContract.delete_private_endpoints, "Delete the private endpoints")
+DELETE_FIREWALL = Undo(NetworkContract.delete_firewall, "Delete the firewall")
+DELETE_CLUSTER = Undo(ClusterContract.delete_cluster, "Delete the Kubernetes control plane")
+DELETE_POOLS = Undo(ClusterContract.delete_node_pools, "Delete the node pools")
+DELETE_LEAKS = Undo(
+    ClusterContract.delete_load_balancers_and_volumes, "Delete load balancers and volumes that the cluster left"
+)
+DELETE_ALARMS = Undo(ClusterContract.delete_alarms, "Delete the alarms")
+DELETE_WORKLOADS = Undo(KubernetesContract.delete_workloads, "Delete the server from the cluster", in_cluster=True)
+
+# Making, in the order of provisioning.
+CHECK_PERMISSIONS = Step(PreflightContract.check_permissions, "Check the permissions")
+CHECK_QUOTAS = Step(PreflightContract.check_quotas, "Check the quotas")
+CHOOSE_PLACEMENT = Step(PreflightContract.choose_placement, "Choose zones and machine types")
+PLAN_ADDRESSES = Step(PreflightContract.plan_addresses, "Plan the address ranges")
+CREATE_NETWORK = Step(NetworkContract.create_network, "Create the network", undo=(DELETE_NETWORK,))
+CREATE_EGRESS = Step(NetworkContract.create_egress, "Create the NAT gateways", SLOW, undo=(DELETE_EGRESS,))
+CREATE_PRIVATE_ENDPOINTS = Step(
+    NetworkContract.create_private_endpoints,
+    "Create private endpoints to the cloud's services",
+    SLOW,
+    undo=(DELETE_PRIVATE_ENDPOINTS,),
+)
+CREATE_FIREWALL = Step(NetworkContract.create_firewall, "Create the firewall", undo=(DELETE_FIREWALL,))
+CREATE_ROLES = Step(FoundationContract.create_roles, "Create the roles", undo=(DELETE_ROLES,))
+CREATE_KEY = Step(FoundationContract.create_encryption_key, "Create the encryption key", undo=(DELETE_KEY,))
+CREATE_BUCKET = Step(FoundationContract.create_backup_bucket, "Create the backup bucket", undo=(DELETE_BUCKET,))
+CREATE_DOMAIN = Step(FoundationContract.create_domain, "Create the DNS zone", undo=(DELETE_DOMAIN,))
+CREATE_CERTIFICATE = Step(
+    FoundationContract.create_certificate, "Create the certificate", SLOW, undo=(DELETE_CERTIFICATE,)
+)
+CREATE_CLUSTER = Step(
+    ClusterContract.create_cluster, "Create the Kubernetes control plane", SLOW, undo=(DELETE_CLUSTER, DELETE_LEAKS)
+)
+GRANT_ACCESS = Step(ClusterContract.grant_cluster_access, "Grant us, and nobody else, access to the cluster")
+CREATE_IDENTITY = Step(ClusterContract.create_workload_identity, "Give the workloads their identities", SLOW)
+INSTALL_ADD_ON = Step(ClusterContract.install_add_on, "Install the {about} add-on", SLOW)
+CREATE_POOL = Step(ClusterContract.create_node_pool, "Create the {about} node pool", SLOW, undo=(DELETE_POOLS,))
+CREATE_STORAGE_CLASS = Step(
+    KubernetesContract.create_storage_class, "Create the encrypted storage class", in_cluster=True
+)
+CREATE_NAMESPACE = Step(
+    KubernetesContract.create_namespace,
+    "Create the server's namespace",
+    in_cluster=True,
+    undo=(DELETE_WORKLOADS,),
+)
+INSTALL_COMPONENT = Step(KubernetesContract.install_component, "Install the {about}", SLOW, in_cluster=True)
+APPLY_API_KEYS = Step(KubernetesContract.apply_api_keys, "Apply the API keys", in_cluster=True)
+OPEN_ENDPOINT = Step(KubernetesContract.open_endpoint, "Open the public endpoint", SLOW, in_cluster=True)
+PUBLISH_ENDPOINT = Step(ClusterContract.publish_endpoint, "Publish the endpoint's name")
+SMOKE_TEST = Step(
+    KubernetesContract.smoke_test, "Use the server through its public endpoint", may_skip=True, in_cluster=True
+)
+BACK_UP = Step(KubernetesContract.back_up, "Take a backup", SLOW, may_skip=True, in_cluster=True)
+PROVE_RESTORE = Step(
+    KubernetesContract.prove_restore, "Prove that the backup restores", SLOW, may_skip=True, in_cluster=True
+)
+LOCK_BACKUP = Step(ClusterContract.lock_backup, "Lock the final backup", may_skip=True)
+CREATE_ALARMS = Step(ClusterContract.create_alarms, "Create the alarms", may_skip=True, undo=(DELETE_ALARMS,))
+SET_MAINTENANCE_POLICY = Step(
+    ClusterContract.set_maintenance_policy, "Switch off the provider's own upgrades", SLOW, may_skip=True
+)
+FIND_LEFTOVERS = Step(ClusterContract.find_leftovers, "Prove that nothing is left", may_skip=True)
+
+# An account's own.
+VERIFY_ACCESS = Step(AccountContract.verify_access, "Verify what the customer granted")
+PROVE_REVOKED = Step(
+    AccountContract.prove_revoked,
+    "Prove that we can no longer enter",
+    Patience(attempt=timedelta(minutes=1), deadline=timedelta(days=3650)),
+)
+
+ALL: tuple[Step[Any, Any], ...] = tuple(value for value in list(vars().values()) if isinstance(value, Step))
+"""Every step that there is; the durability tests go through it."""
+
+UNDOS: tuple[Undo, ...] = tuple(value for value in list(vars().values()) if isinstance(value, Undo))
+"""Every way to take something back."""
+
+
+class Aborted(Exception):  # noqa: N818 - it names what happened, an operator's decision, not an error
+    """An operator aborted the operation; its branches unwind with this."""
+
+
+class Board(Protocol):
+    """Where steps show what they do: the operation's workflow."""
+
+    def steps_changed(self) -> None:
+        """Show the present steps and waits to whoever watches."""
+
+
+async def until(condition: Callable[[], bool], *, timeout: timedelta | None = None, summary: str | None = None) -> bool:
+    """Wait for `condition`; return False if `timeout` passed first.
+
+    A cancellation of the workflow does not end the wait: conditions look for it themselves (`Steps` treats it as an
+    abort), because delivered as an exception it can hit any await, and get lost in it.
+    """
+    deadline = None if timeout is None else workflow.now() + timeout
+    while True:
+        left = None if deadline is None else max(deadline - workflow.now(), timedelta(0))
+        try:
+            await workflow.wait_condition(condition, timeout=left, timeout_summary=summary)
+        except asyncio.CancelledError:
+            continue
+        except TimeoutError:
+            return False
+        return True
+
+
+class Steps:
+    """Runs the steps of one operation, records them, and takes back what they made."""
+
+    def __init__(self, *, cloud: str, site: Site | None, pace: Pace, board: Board) -> None:
+        self._cloud = cloud
+        self._site = site
+        self._pace = pace
+        self._board = board
+        self._records: dict[str, StepRecord] = {}
+        self._waits: dict[str, WaitingFor] = {}
+        self._decisions: dict[str, StepDecision] = {}
+        self._promises: list[Undo] = []
+        self._abort: StepDecision | None = None
+        self._under_way = 0
+        self._undoing = False
+
+    @property
+    def records(self) -> tuple[StepRecord, ...]:
+        """The steps in the order in which they started."""
+        return tuple(self._records.values())
+
+    @property
+    def waiting_for(self) -> tuple[WaitingFor, ...]:
+        """What is waited for, oldest first."""
+        return tuple(self._waits.values())
+
+    @property
+    def skipped(self) -> tuple[StepRecord, ...]:
+        """The steps that an operator skipped."""
+        return tuple(record for record in self.records if record.state is StepState.SKIPPED)
+
+    @property
+    def aborted_by(self) -> StepDecision | None:
+        """The decision to abort, if there was one."""
+        return self._abort
+
+    def refusal(self, decision: StepDecision) -> str:
+        """Return why `decision` cannot be taken now, or an empty string."""
+        if decision.choice is Choice.ABORT:
+            return "the operation is already being taken back" if self._undoing or self._abort else ""
+        waits = [wait for wait in self._waits.values() if decision.step in ("", wait.step)]
+        if not waits:
+            waiting = ", ".join(self._waits) or "none"
+            return f"no step {decision.step!r} waits for a decision (waiting: {waiting})"
+        for wait in waits:
+            if decision.choice not in wait.choices:
+                allowed = ", ".join(wait.choices)
+                return f"step {wait.step!r} cannot be decided by {decision.choice!r} (allowed: {allowed})"
+        return ""
+
+    def decide(self, decision: StepDecision) -> None:
+        """Take an operator's decision; `refusal` has said that it can be taken."""
+        if decision.choice is Choice.ABORT:
+            self._abort = decision
+            return
+        for wait in self._waits.values():
+            if decision.step in ("", wait.step):
+                self._decisions[wait.step] = decision
+
+    async def run(self, step: Step[Question, Answer], question: Question, *, about: str = "") -> Answer:
+        """Run one step to its end and return its answer.
+
+        Args:
+            step: One of the steps above.
+            question: The activity's argument.
+            about: What the step is about where one step runs for several things, `store`.
+
+        Raises:
+            Aborted: The operation was aborted.
+        """
+        answer = await self._run(step, question, about, skip_allowed=False)
+        return answer  # type: ignore[return-value]  # only a skipped step has no answer
+
+    async def run_or_skip(self, step: Step[Question, Answer], question: Question, *, about: str = "") -> Answer | None:
+        """Run one step that an operator may skip; return None if one did."""
+        return await self._run(step, question, about, skip_allowed=step.may_skip)
+
+    async def run_until(
+        self, step: Step[Question, Answer], question: Question, *, accept: Callable[[Answer], FailureDetail | None]
+    ) -> Answer | None:
+        """Run a step that looks, until `accept` finds nothing wrong with its answer; None if an operator skipped it."""
+        return await self._run(step, question, "", skip_allowed=step.may_skip, accept=accept)
+
+    async def together(self, *branches: Awaitable[Any]) -> list[Any]:
+        """Run branches side by side and return their answers in order.
+
+        All branches come to their end before the first failure among them is raised: none is left running.
+        """
+        tasks = [asyncio.ensure_future(branch) for branch in branches]
+        await until(lambda: all(task.done() for task in tasks))
+        failures = [failure for task in tasks if (failure := task.exception()) is not None]
+        if failures:
+            raise failures[0]
+        return [task.result() for task in tasks]
+
+    async def take_back(self, *, keep_backups: bool = False) -> None:
+        """Undo every promise, newest first. What cannot be taken back waits like any step, until it can.
+
+        It begins when no step is under way any more, so that no deed overtakes its undo.
+        """
+        await until(lambda: self._under_way == 0)
+        self._undoing = True
+        while self._promises:
+            undo = self._promises[-1]
+            await self.undo(undo, keep_backups=keep_backups)
+            self._promises.pop()
+
+    async def undo(self, undo: Undo, *, keep_backups: bool = False) -> None:
+        """Take back what one kind of step made. An operator may skip it; the proof at the end names what stays."""
+        self._undoing = True
+        site = self._required_site()
+        question = Retention(site=site, keep_backups=keep_backups) if undo.takes_retention else site
+        step: Step[Any, None] = Step(undo.activity, undo.summary, SLOW, may_skip=True, in_cluster=undo.in_cluster)
+        await self._run(step, question, "", skip_allowed=True)
+
+    async def _run(
+        self,
+        step: Step[Question, Answer],
+        question: Question,
+        about: str,
+        *,
+        skip_allowed: bool,
+        accept: Callable[[Answer], FailureDetail | None] | None = None,
+    ) -> Answer | None:
+        name = f"{step.name}/{about}" if about else step.name
+        summary = step.summary.format(about=about)
+        self._stop_if_aborted()
+        self._promise(step)
+        self._record(name, summary, StepState.RUNNING)
+        self._under_way += 1
+        try:
+            return await self._until_over(step, question, name, summary, skip_allowed=skip_allowed, accept=accept)
+        finally:
+            self._under_way -= 1
+
+    async def _until_over(
+        self,
+        step: Step[Question, Answer],
+        question: Question,
+        name: str,
+        summary: str,
+        *,
+        skip_allowed: bool,
+        accept: Callable[[Answer], FailureDetail | None] | None,
+    ) -> Answer | None:
+        unknown_tries = 0
+        while True:
+            try:
+                answer = await self._attempt(step, question, summary)
+                wrong = accept(answer) if accept else None
+            except ActivityError as error:
+                self._stop_if_aborted(name)
+                wrong = detail_of(error)
+            if wrong is None:
+                self._record(name, summary, StepState.DONE)
+                self._stop_if_aborted()
+                return answer
+            if wrong.failure is FailureClass.UNKNOWN and (unknown_tries := unknown_tries + 1) < _UNKNOWN_TRIES:
+                await until(self._must_stop, timeout=_UNKNOWN_PAUSE, summary=f"Try again: {summary}")
+                self._stop_if_aborted(name)
+            elif await self._wait(name, summary, wrong, skip_allowed=skip_allowed) is Choice.SKIP:
+                self._record(name, summary, StepState.SKIPPED)
+                return None
+            self._record(name, summary, StepState.RUNNING)
+
+    async def _attempt(self, step: Step[Question, Answer], question: Question, summary: str) -> Answer:
+        """Run the activity; on an abort cancel it and wait for its end."""
+        handle = workflow.start_activity_method(
+            step.activity,
+            question,
+            task_queue=self._queue(in_cluster=step.in_cluster),
+            start_to_close_timeout=step.patience.attempt,
+            schedule_to_close_timeout=step.patience.deadline,
+            heartbeat_timeout=self._pace.liveness,
+            retry_policy=_RETRY,
+            cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+            summary=summary,
+        )
+        await until(lambda: handle.done() or self._must_stop())
+        if not handle.done():
+            handle.cancel()
+            await until(handle.done)
+        try:
+            answer: Answer = handle.result()
+        except asyncio.CancelledError:
+            raise Aborted from None
+        return answer
+
+    async def _wait(self, name: str, summary: str, detail: FailureDetail, *, skip_allowed: bool) -> Choice:
+        """Wait for whoever must act, for a decision, or for the time of the next probe."""
+        pause = self._probe_after(detail.failure)
+        known = self._waits.get(name)
+        choices = [Choice.RETRY]
+        if skip_allowed:
+            choices.append(Choice.SKIP)
+        if not self._undoing:
+            choices.append(Choice.ABORT)
+        self._waits[name] = WaitingFor(
+            step=name,
+            summary=summary,
+            party=party_for(detail.failure),
+            failure=detail.failure,
+            missing=detail.message,
+            action=detail.action,
+            since=known.since if known else workflow.now(),
+            probe_at=workflow.now() + pause,
+            choices=tuple(choices),
+        )
+        self._record(name, summary, StepState.WAITING)
+        decided = await until(
+            lambda: name in self._decisions or self._must_stop(), timeout=pause, summary=f"Probe again: {summary}"
+        )
+        self._stop_if_aborted(name)
+        if not decided:
+            return Choice.RETRY
+        return self._decisions.pop(name).choice
+
+    def _probe_after(self, failure: FailureClass) -> timedelta:
+        match failure:
+            case FailureClass.AUTH | FailureClass.PERMISSION | FailureClass.POLICY:
+                return self._pace.permission_probe
+            case FailureClass.CAPACITY:
+                return self._pace.capacity_probe
+            case _:
+                return self._pace.quota_probe
+
+    def _promise(self, step: Step[Any, Any]) -> None:
+        self._promises.extend(undo for undo in step.undo if undo not in self._promises)
+
+    def _must_stop(self) -> bool:
+        """Whether to unwind. A cancellation is looked for here too: delivered as an exception it can get lost."""
+        return not self._undoing and (self._abort is not None or workflow.cancellation_reason() is not None)
+
+    def _stop_if_aborted(self, name: str = "") -> None:
+        if self._must_stop():
+            if name:
+                record = self._records[name]
+                self._record(name, record.summary, StepState.FAILED)
+            raise Aborted
+
+    def _record(self, name: str, summary: str, state: StepState) -> None:
+        now: datetime = workflow.now()
+        known = self._records.get(name)
+        over = state in (StepState.DONE, StepState.SKIPPED, StepState.FAILED)
+        if over:
+            self._waits.pop(name, None)
+        self._records[name] = StepRecord(
+            name=name,
+            summary=summary,
+            state=state,
+            started_at=known.started_at if known else now,
+            ended_at=now if over else None,
+        )
+        self._board.steps_changed()
+
+    def _queue(self, *, in_cluster: bool) -> str:
+        if in_cluster:
+            return queues.kubernetes_queue(self._required_site())
+        return queues.cloud_queue(self._cloud)
+
+    def _required_site(self) -> Site:
+        if self._site is None:
+            raise ApplicationError("this step needs a deployment", type="ConfigurationWrong")
+        return self._site
+
+
+def detail_of(error: ActivityError) -> FailureDetail:
+    """Return what an activity said of its failure, or an UNKNOWN one in words."""
+    cause = error.cause
+    if isinstance(cause, ApplicationError) and cause.details:
+        found = cause.details[0]
+        return FailureDetail.model_validate(found)
+    if isinstance(cause, TemporalTimeoutError):
+        last = f"; the last answer was: {cause.cause}" if cause.cause else ""
+        return FailureDetail(failure=FailureClass.UNKNOWN, message=f"it did not finish within its deadline{last}")
+    return FailureDetail(failure=FailureClass.UNKNOWN, message=str(cause or error))
+
+
+def waiting_text(waits: tuple[WaitingFor, ...]) -> str:
+    """Return the value of the search attribute `ByocWaitingFor`."""
+    parties: list[Party] = []
+    for wait in waits:
+        if wait.party not in parties:
+            parties.append(wait.party)
+    return ", ".join(parties)

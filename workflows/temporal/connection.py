@@ -1,0 +1,41 @@
+"""Connecting to Temporal: by its own configuration profiles (`TEMPORAL_*`, temporal.toml), with our plugin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.contrib.opentelemetry import OpenTelemetryPlugin
+from temporalio.envconfig import ClientConfig
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+
+from workflows.temporal.plugin import plugin
+
+
+async def connect(
+    *, profile: str | None = None, tracing: bool = False, runtime: Runtime | None = None, **overrides: Any
+) -> Client:
+    """Return a client for the profile (else the default one, else localhost:7233 and namespace `default`).
+
+    Args:
+        profile: Name of a profile in Temporal's own configuration file.
+        tracing: Whether to make spans; the process must have set an OpenTelemetry tracer provider.
+        runtime: The telemetry runtime, from `telemetry_runtime`.
+        overrides: Arguments of `Client.connect` that win over the profile's.
+
+    Raises:
+        RuntimeError: Nothing answers at the address.
+    """
+    options: dict[str, Any] = {**ClientConfig.load_client_connect_config(profile=profile), **overrides}
+    options.setdefault("target_host", "localhost:7233")
+    plugins: list[Any] = [plugin()]
+    if tracing:
+        plugins.insert(0, OpenTelemetryPlugin(add_temporal_spans=True))
+    return await Client.connect(**options, plugins=plugins, runtime=runtime)
+
+
+def telemetry_runtime(metrics_address: str | None) -> Runtime | None:
+    """Return a runtime that serves Prometheus metrics at `metrics_address` (host:port), or None for the default one."""
+    if not metrics_address:
+        return None
+    return Runtime(telemetry=TelemetryConfig(metrics=PrometheusConfig(bind_address=metrics_address)))
