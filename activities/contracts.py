@@ -60,6 +60,8 @@ class CapacityQuestion(Model):
     site: Site
     shape: Shape
     high_availability: bool
+    network: NetworkSpec = NetworkSpec()
+    """The customer's own network, if there is one, decides the zones and needs no quotas for one of ours."""
 
 
 class AddressQuestion(Model):

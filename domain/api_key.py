@@ -28,7 +28,7 @@ _KEY = re.compile(r"byoc_([a-z2-7]{16})_([a-z2-7]{52})")
 _ID_BYTES, _SECRET_BYTES = 10, 32
 
 Randomness = Callable[[int], bytes]
-"""Returns so many random bytes; `secrets.token_bytes` at the doors. Workflows never make keys: a history keeps secrets."""
+"""Returns so many random bytes; `secrets.token_bytes` at the doors. Workflows never make keys: histories are kept."""
 
 
 class Scope(StrEnum):
@@ -150,7 +150,7 @@ def digest(key: str) -> str:
 def _scopes(scopes: Iterable[str]) -> tuple[str, ...]:
     asked = set(scopes)
     if unknown := asked - set(Scope):
-        raise ApiKeyRefused(f"scope {sorted(unknown)[0]!r} does not exist; allowed: {', '.join(Scope)}")
+        raise ApiKeyRefused(f"scope {min(unknown)!r} does not exist; allowed: {', '.join(Scope)}")
     if not asked:
         raise ApiKeyRefused(f"a key needs a scope; allowed: {', '.join(Scope)}")
     return tuple(scope.value for scope in Scope if scope in asked)

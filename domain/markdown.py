@@ -64,7 +64,7 @@ def account_details(state: AccountState) -> str:
         *_account_wait(state),
         table(
             ("Customer", "Cloud", "Account id", "Regions", "Contact"),
-            [(spec.customer, spec.cloud, spec.cloud_account_id, ", ".join(spec.regions), spec.contact or "–")],
+            [(spec.customer, spec.cloud, spec.cloud_account_id, ", ".join(spec.regions), spec.contact or "-")],
         ),
     ]
     if state.report:
@@ -226,7 +226,7 @@ def _operations(state: DeploymentState) -> list[str]:
                     str(summary.actor),
                     instant(summary.asked_at),
                     instant(summary.ended_at),
-                    summary.reason or "–",
+                    summary.reason or "-",
                 )
                 for summary in newest_first
             ],

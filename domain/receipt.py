@@ -132,7 +132,7 @@ def _proofs(
         beside = f" but the {len(kept)} that stay on purpose" if kept else ""
         proofs.append(
             Proof(
-                statement=f"A search of {site.region} for resources with the tag of {site.deployment} found none{beside}",
+                statement=f"A search of {site.region} for the tag of {site.deployment} found no resource{beside}",
                 seen_at=seen_at,
             )
         )

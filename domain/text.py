@@ -14,7 +14,7 @@ def instant(at: datetime | None) -> str:
 
     Texts in the Temporal UI name instants, never durations up to now: they are written once and read later.
     """
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if at else "–"
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if at else "-"
 
 
 def escaped(words: str) -> str:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -35,7 +36,8 @@ async def _serve(directory: Path, speed: float, ports: Ports, ready_file: Path |
             partial = ready_file.with_suffix(".partial")
             partial.write_text(line)
             partial.replace(ready_file)
-        print(line, flush=True)
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
         await _wait_for_end(stopped, parent)
 
 

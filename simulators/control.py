@@ -4,7 +4,7 @@
 |---|---|
 | `GET /journal?after&service&operation&account&agent&mutating&changed` | the calls that match, as `Journal.calls` |
 | `GET /journal/position` | `{"position": n}` |
-| `GET /faults`, `POST /faults`, `DELETE /faults`, `DELETE /faults/{id}` | the rules in force, with how often each took hold |
+| `GET /faults`, `POST /faults`, `DELETE /faults`, `DELETE /faults/{id}` | the rules in force and their hits |
 | `GET /held?wait=SECONDS`, `POST /held/{id}/release` | the calls that wait at a hold |
 | `GET /clock`, `POST /clock {"speed"}` | simulated time |
 | `GET /inventory?account` | every resource of an account |
@@ -37,6 +37,9 @@ from simulators.vendor import Vendor
 from simulators.world import World
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Json = Any
+"""Whatever can be written as JSON."""
+
 _LONGEST_WAIT = 60.0
 """Real seconds that one request may wait for a held call."""
 
@@ -132,10 +135,10 @@ class Control:
         query = _JournalQuery.model_validate(dict(request.query))
         return _json([call.model_dump(mode="json") for call in self._world.journal.calls(**query.model_dump())])
 
-    async def _position(self, request: web.Request) -> web.Response:
+    async def _position(self, _: web.Request) -> web.Response:
         return _json({"position": self._world.journal.position})
 
-    async def _faults(self, request: web.Request) -> web.Response:
+    async def _faults(self, _: web.Request) -> web.Response:
         listed = self._world.faults.listed()
         return _json([{"fault": fault.model_dump(mode="json"), "hits": hits} for fault, hits in listed])
 
@@ -143,13 +146,13 @@ class Control:
         fault = Fault.model_validate(await request.json())
         return _json(self._world.faults.add(fault).model_dump(mode="json"))
 
-    async def _clear_faults(self, request: web.Request) -> web.Response:
+    async def _clear_faults(self, _: web.Request) -> web.Response:
         self._world.faults.clear()
         return _json({})
 
     async def _remove_fault(self, request: web.Request) -> web.Response:
         if not self._world.faults.remove(request.match_info["id"]):
-            raise _Missing(f"no fault {request.match_info['id']} is in force")
+            raise _MissingError(f"no fault {request.match_info['id']} is in force")
         return _json({})
 
     async def _held(self, request: web.Request) -> web.Response:
@@ -159,22 +162,25 @@ class Control:
 
     async def _release(self, request: web.Request) -> web.Response:
         if not self._world.release(request.match_info["id"]):
-            raise _Missing(f"no call is held as {request.match_info['id']}")
+            raise _MissingError(f"no call is held as {request.match_info['id']}")
         return _json({})
 
-    async def _clock(self, request: web.Request) -> web.Response:
+    async def _clock(self, _: web.Request) -> web.Response:
+        return self._time()
+
+    def _time(self) -> web.Response:
         clock = self._world.clock
         speed = "inf" if math.isinf(clock.speed) else clock.speed
         return _json({"speed": speed, "time": clock.now().isoformat()})
 
     async def _set_clock(self, request: web.Request) -> web.Response:
         self._world.clock.set_speed(Speed.model_validate(await request.json()).speed)
-        return await self._clock(request)
+        return self._time()
 
     async def _inventory(self, request: web.Request) -> web.Response:
         account = request.query.get("account", "")
         if not account:
-            raise _BadInput("account is missing: inventory?account=222222222222")
+            raise _BadInputError("account is missing: inventory?account=222222222222")
         calls = self._world.journal.calls(account=account, changed=True)
         regions = {call.region for call in calls if call.region}
         inventory = Inventory(self._aws.url, account, regions, agent=self._aws.observer)
@@ -191,12 +197,12 @@ class Control:
                     "action": permission.action,
                     "allowed": allowed,
                 }
-                for permission, allowed in self._aws.authorizations.checked()
+                for permission, allowed in self._aws.authorizer.checked()
                 if account in ("", permission.account)
             ]
         )
 
-    async def _reset(self, request: web.Request) -> web.Response:
+    async def _reset(self, _: web.Request) -> web.Response:
         for cluster in self._kubernetes.clusters():
             self._kubernetes.delete_cluster(cluster.id)
         self._aws.reset()
@@ -205,7 +211,7 @@ class Control:
         self._vendor = None
         return _json({})
 
-    async def _make_vendor(self, request: web.Request) -> web.Response:
+    async def _make_vendor(self, _: web.Request) -> web.Response:
         if self._vendor is None:
             self._vendor = await asyncio.to_thread(Vendor.make, self._aws.url)
         return _json(self._vendor.model_dump())
@@ -245,7 +251,7 @@ class Control:
     def _customer(self, request: web.Request) -> Customer:
         account = request.match_info["account"]
         if not (account.isdecimal() and len(account) == 12):
-            raise _BadInput(f"account is {account!r}; an AWS account is 12 digits")
+            raise _BadInputError(f"account is {account!r}; an AWS account is 12 digits")
         return self._customers.setdefault(account, Customer(self._aws.url, account))
 
 
@@ -261,15 +267,15 @@ class _JournalQuery(BaseModel):
     changed: bool | None = None
 
 
-class _BadInput(Exception):
+class _BadInputError(Exception):
     pass
 
 
-class _Missing(Exception):
+class _MissingError(Exception):
     pass
 
 
-def _json(document: Any, status: int = 200) -> web.Response:
+def _json(document: Json, status: int = 200) -> web.Response:
     return web.json_response(document, status=status)
 
 
@@ -278,9 +284,9 @@ async def _errors(request: web.Request, handler: _Handler) -> web.StreamResponse
     """Turn what goes wrong into a reply that says so."""
     try:
         return await handler(request)
-    except (ValidationError, ValueError, _BadInput) as error:
+    except (ValidationError, ValueError, _BadInputError) as error:
         return _json({"error": str(error)}, 400)
-    except _Missing as error:
+    except _MissingError as error:
         return _json({"error": str(error)}, 404)
     except (CustomerError, ClientError) as error:
         return _json({"error": str(error)}, 409)

@@ -20,6 +20,10 @@ from simulators.world import Held
 _TIMEOUT = 120.0
 
 
+Json = Any
+"""A JSON document."""
+
+
 class ControlError(Exception):
     """The control API refused a request; the text says why."""
 
@@ -95,66 +99,67 @@ class ControlClient:
             for name, value in (("mutating", mutating), ("changed", changed))
             if value is not None
         }
-        return _CALLS.validate_python(self._call("GET", "/journal", query=query))
+        return _CALLS.validate_python(self.call("GET", "/journal", query=query))
 
     def position(self) -> int:
         """Return the number of the newest call: pass it as `after` to see only what follows."""
-        return int(self._call("GET", "/journal/position")["position"])
+        return int(self.call("GET", "/journal/position")["position"])
 
     def faults(self) -> list[FaultInForce]:
         """Return the rules in force."""
-        return _FAULTS.validate_python(self._call("GET", "/faults"))
+        return _FAULTS.validate_python(self.call("GET", "/faults"))
 
     def inject(self, fault: Fault) -> Fault:
         """Put a rule in force."""
-        return Fault.model_validate(self._call("POST", "/faults", fault.model_dump(mode="json")))
+        return Fault.model_validate(self.call("POST", "/faults", fault.model_dump(mode="json")))
 
     def remove_fault(self, fault_id: str) -> None:
         """Take a rule out of force."""
-        self._call("DELETE", f"/faults/{quote(fault_id, safe='')}")
+        self.call("DELETE", f"/faults/{quote(fault_id, safe='')}")
 
     def clear_faults(self) -> None:
         """Take every rule out of force."""
-        self._call("DELETE", "/faults")
+        self.call("DELETE", "/faults")
 
     def held(self, *, wait: float = 0.0) -> list[Held]:
         """Return the calls that are held; wait up to `wait` real seconds (at most 60) for the first one."""
-        return _HELD.validate_python(self._call("GET", "/held", query={"wait": wait}))
+        return _HELD.validate_python(self.call("GET", "/held", query={"wait": wait}))
 
     def release(self, held_id: str) -> None:
         """Let a held call go on."""
-        self._call("POST", f"/held/{quote(held_id, safe='')}/release")
+        self.call("POST", f"/held/{quote(held_id, safe='')}/release")
 
     def clock(self) -> Time:
         """Return simulated time and its speed."""
-        return Time.model_validate(self._call("GET", "/clock"))
+        return Time.model_validate(self.call("GET", "/clock"))
 
     def set_speed(self, speed: float) -> Time:
         """Change how fast simulated time passes; `math.inf` means that nothing takes time."""
         value = "inf" if math.isinf(speed) else speed
-        return Time.model_validate(self._call("POST", "/clock", {"speed": value}))
+        return Time.model_validate(self.call("POST", "/clock", {"speed": value}))
 
     def inventory(self, account: str) -> list[Resource]:
         """Return everything that the account holds, in every region in which anything was ever changed."""
-        return _RESOURCES.validate_python(self._call("GET", "/inventory", query={"account": account}))
+        return _RESOURCES.validate_python(self.call("GET", "/inventory", query={"account": account}))
 
     def authorizations(self, account: str = "") -> list[Authorization]:
         """Return every permission that calls needed so far, of one account or of all."""
-        return _AUTHORIZATIONS.validate_python(self._call("GET", "/authorizations", query={"account": account}))
+        return _AUTHORIZATIONS.validate_python(self.call("GET", "/authorizations", query={"account": account}))
 
     def reset(self) -> None:
         """Make the world fresh: no accounts, clusters, faults or journal; time and speed stay."""
-        self._call("POST", "/reset")
+        self.call("POST", "/reset")
 
     def vendor(self) -> Vendor:
         """Return the vendor's credentials; its account is made on the first call after a reset."""
-        return Vendor.model_validate(self._call("POST", "/aws/vendor"))
+        return Vendor.model_validate(self.call("POST", "/aws/vendor"))
 
     def customer(self, account: str) -> CustomerClient:
         """Return the administrator of one customer's account."""
         return CustomerClient(self, account)
 
-    def _call(self, method: str, path: str, body: Any = None, *, query: dict[str, Any] | None = None) -> Any:
+    def call(self, method: str, path: str, body: Json = None, *, query: dict[str, Any] | None = None) -> Json:
+        """Make one request and return its reply's JSON document."""
         reply = self._http.request(method, self._url + path, json=body, params=query, timeout=_TIMEOUT)
         document = reply.json() if reply.headers.get("Content-Type", "").startswith("application/json") else {}
         if not reply.ok:
@@ -198,5 +203,5 @@ class CustomerClient:
         """Make a network of the customer's own."""
         return OwnNetworkFacts.model_validate(self._act("own-vpc", network.model_dump(mode="json")))
 
-    def _act(self, action: str, body: dict[str, Any]) -> Any:
-        return self._control._call("POST", f"/aws/accounts/{self.account}/customer/{action}", body)
+    def _act(self, action: str, body: dict[str, Any]) -> Json:
+        return self._control.call("POST", f"/aws/accounts/{self.account}/customer/{action}", body)

@@ -16,6 +16,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
+from simulators.vendor import UNCHECKED
+
 AGENT = "customer-administrator"
 """Part of the User-Agent of every call of a customer's administrator."""
 
@@ -25,6 +27,10 @@ _LARGEST_VERSION_COUNT = 5
 
 # Every principal may do this anyway: what stays of a policy from which the last action was taken.
 _HARMLESS = {"Effect": "Allow", "Action": "sts:GetCallerIdentity", "Resource": "*"}
+
+
+BotoClient = Any
+"""boto3 makes the classes of its clients at run time."""
 
 
 class OwnNetwork(BaseModel):
@@ -65,8 +71,8 @@ class Customer:
     def __init__(self, endpoint: str, account: str) -> None:
         self.account = account
         self._endpoint = endpoint
-        self._session = boto3.Session(aws_access_key_id=account, aws_secret_access_key="test")
-        self._clients: dict[tuple[str, str], Any] = {}
+        self._session = boto3.Session(aws_access_key_id=account, aws_secret_access_key=UNCHECKED)
+        self._clients: dict[tuple[str, str], BotoClient] = {}
         self._originals: dict[str, dict[str, Any]] = {}
         """Policy documents as they were before the first action was taken away, keyed by `inline/role/name` or ARN."""
         self._denied: dict[str, set[str]] = {}
@@ -118,8 +124,8 @@ class Customer:
     def deny(self, role: str, action: str) -> None:
         """Take one action away from all policies of a role.
 
-        Where only a wildcard grants it, an explicit denial is added to the policy that does. Raises CustomerError if the
-        role has no policy that grants the action.
+        Where only a wildcard grants it, an explicit denial is added to the policy that does. Raises CustomerError if
+        no policy of the role grants the action.
         """
         denied = self._denied.setdefault(role, set())
         granted = [key for key, document in self._policies(role) if _grants(self._original(key, document), action)]
@@ -178,7 +184,7 @@ class Customer:
         for subnet in subnets:
             ec2.associate_route_table(RouteTableId=table, SubnetId=subnet)
 
-    def _client(self, service: str, region: str) -> Any:
+    def _client(self, service: str, region: str) -> BotoClient:
         if (service, region) not in self._clients:
             config = Config(user_agent_extra=AGENT, retries={"total_max_attempts": 3})
             self._clients[service, region] = self._session.client(
@@ -246,7 +252,7 @@ def _named(kind: str, name: str) -> list[dict[str, Any]]:
     return [{"ResourceType": kind, "Tags": [{"Key": "Name", "Value": name}]}]
 
 
-def _listed(value: Any) -> list[Any]:
+def _listed(value: str | list[Any] | dict[str, Any]) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
@@ -264,17 +270,19 @@ def _grants(document: dict[str, Any], action: str) -> bool:
 
 
 def _without(document: dict[str, Any], actions: set[str]) -> dict[str, Any]:
-    """Return the policy without `actions`: struck from the lists that name them, denied where a wildcard grants them."""
+    """Return the policy without `actions`: struck where they are named, denied where a wildcard grants them."""
     gone = {action.lower() for action in actions}
     statements = []
     for statement in _listed(document["Statement"]):
-        if statement["Effect"] == "Allow" and "Action" in statement:
-            kept = [action for action in _listed(statement["Action"]) if action.lower() not in gone]
-            if not kept:
-                continue
-            if len(kept) < len(_listed(statement["Action"])):
-                statement = {**statement, "Action": kept}
-        statements.append(statement)
+        if statement["Effect"] != "Allow" or "Action" not in statement:
+            statements.append(statement)
+            continue
+        named = _listed(statement["Action"])
+        kept = [action for action in named if action.lower() not in gone]
+        if len(kept) == len(named):
+            statements.append(statement)
+        elif kept:
+            statements.append({**statement, "Action": kept})
     remaining = {**document, "Statement": statements or [_HARMLESS]}
     still_granted = sorted(action for action in actions if _grants(remaining, action))
     if still_granted:

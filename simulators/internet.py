@@ -1,4 +1,4 @@
-"""The public internet, as far as clients of a deployment need it: a proxy through which hostnames lead into clusters."""
+"""The public internet, as far as clients of a deployment need it: a proxy that leads hostnames into clusters."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Traffic:
 
 
 class Internet:
-    """An HTTP proxy on 127.0.0.1 that tunnels (`CONNECT host:443`) to the servers in simulated clusters.
+    """An HTTP proxy on 127.0.0.1 that tunnels (`CONNECT host:port`) to the servers in simulated clusters.
 
     A name that leads nowhere gets 502. A name whose listener has no certificate is connected and then dropped, as a
     TLS handshake with such a listener fails. Every request looks the name up again, so that a connection that is kept
@@ -92,7 +92,7 @@ class Internet:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tunnel = asyncio.current_task()
-        assert tunnel is not None  # noqa: S101 - asyncio runs this callback as a task
+        assert tunnel is not None
         self._tunnels.add(tunnel)
         try:
             with contextlib.suppress(OSError, ssl.SSLError, TimeoutError, asyncio.IncompleteReadError):
@@ -112,7 +112,7 @@ class Internet:
         method, target, _ = head.decode("latin-1").split("\r\n", 1)[0].split(" ", 2)
         hostname, _, port = target.rpartition(":")
         hostname = hostname.lower().rstrip(".")
-        if method != "CONNECT" or port != "443":
+        if method != "CONNECT" or not port.isdecimal():
             await _refuse(writer, 405, "Method Not Allowed")
         elif self._names.resolve(hostname) is None:
             self._of(hostname).count(failed=True)
@@ -121,15 +121,15 @@ class Internet:
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             await writer.drain()
             if self._names.has_certificate(hostname):
-                await self._serve(writer, hostname)
+                await self._serve(writer, hostname, int(port))
             else:
                 self._of(hostname).count(failed=True)
 
-    async def _serve(self, writer: asyncio.StreamWriter, hostname: str) -> None:
+    async def _serve(self, writer: asyncio.StreamWriter, hostname: str, port: int) -> None:
         """Speak HTTP over TLS for `hostname` until the client hangs up."""
 
         async def handle(request: web.BaseRequest) -> web.Response:
-            return await self._answer(hostname, request)
+            return await self._answer(hostname, port, request)
 
         site = web.Server(handle, access_log=None)
         protocol = _Tunnelled(site, loop=asyncio.get_running_loop())
@@ -144,28 +144,28 @@ class Internet:
             await site.shutdown(0)
             transport.close()
 
-    async def _answer(self, hostname: str, request: web.BaseRequest) -> web.Response:
+    async def _answer(self, hostname: str, port: int, request: web.BaseRequest) -> web.Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
         asked = Request(request.method, request.path, headers, await request.read())
-        response = self._respond(hostname, asked)
+        response = self._respond(hostname, port, asked)
         self._of(hostname).count(failed=response.status >= 500)
         return web.Response(
             status=response.status, text=json.dumps(response.body), content_type="application/json", charset="utf-8"
         )
 
-    def _respond(self, hostname: str, request: Request) -> Response:
+    def _respond(self, hostname: str, port: int, request: Request) -> Response:
         destination = self._names.resolve(hostname)
         cluster = self._kubernetes.cluster(destination[0]) if destination else None
         if destination is None or cluster is None:
             return Response(503, {"error": f"{hostname} leads to no server"})
-        return answer(cluster, destination[1], destination[2], request)
+        return answer(cluster, destination[1], destination[2], request, port=port)
 
 
 class _Tunnelled(RequestHandler):
     """aiohttp's HTTP server for one connection, which tells when the connection has ended."""
 
     def __init__(self, site: web.Server, *, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(site, loop=loop, access_log=None)
+        super().__init__(site, loop=loop)
         self.ended = asyncio.Event()
 
     def connection_lost(self, exc: BaseException | None) -> None:

@@ -6,13 +6,18 @@ manages) is not listed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
+
+from simulators.customer import BotoClient
+from simulators.vendor import UNCHECKED
 
 _ANY_REGION = "us-east-1"
 
@@ -43,7 +48,7 @@ class Inventory:
     def __init__(self, endpoint: str, account: str, regions: Iterable[str], *, agent: str) -> None:
         """`agent` is the User-Agent by which the endpoint lets the calls pass beside journal and faults."""
         self._regions = sorted(set(regions) | {_ANY_REGION})
-        self._session = boto3.Session(aws_access_key_id=account, aws_secret_access_key="test")
+        self._account = account
         self._config = Config(user_agent=agent, retries={"total_max_attempts": 1}, max_pool_connections=1)
         self._endpoint = endpoint
 
@@ -53,94 +58,124 @@ class Inventory:
             resource
             for region in self._regions
             for look in (_ec2, _load_balancers, _auto_scaling_groups, _eks, _kms, _certificates, _logs, _alarms)
-            for resource in self._tolerant(look, region)
+            for resource in look(self._clients(region), region)
         ]
-        for look in (_iam, _buckets, _hosted_zones):
-            found += self._tolerant(look, _ANY_REGION)
+        for look_globally in (_iam, _buckets, _hosted_zones):
+            found += look_globally(self._clients(_ANY_REGION))
         return found
 
-    def _tolerant(self, look: Callable[[_Clients, str], Iterator[Resource]], region: str) -> list[Resource]:
-        return list(look(lambda service: self._client(service, region), region))
+    def _clients(self, region: str) -> _Clients:
+        def client(service: str) -> BotoClient:
+            return _session().client(
+                service,
+                region_name=region,
+                endpoint_url=self._endpoint,
+                aws_access_key_id=self._account,
+                aws_secret_access_key=UNCHECKED,
+                config=self._config,
+            )
 
-    def _client(self, service: str, region: str) -> Any:
-        return self._session.client(service, region_name=region, endpoint_url=self._endpoint, config=self._config)
+        return client
 
 
-_Clients = Callable[[str], Any]
+@functools.cache
+def _session() -> boto3.Session:
+    """Return the session that all inventories share, because it keeps the parsed service models (EC2's is large)."""
+    return boto3.Session()
 
 
-def _tags(listed: Any) -> dict[str, str]:
+_Clients = Callable[[str], BotoClient]
+
+
+def _tags(listed: dict[str, str] | Iterable[dict[str, str]] | None) -> dict[str, str]:
     if isinstance(listed, dict):
         return {str(key): str(value) for key, value in listed.items()}
     return {tag.get("Key", tag.get("TagKey", "")): tag.get("Value", tag.get("TagValue", "")) for tag in listed or ()}
 
 
+@dataclass(frozen=True)
+class _Ec2Listing:
+    """How one type of EC2 resource is listed."""
+
+    type: str
+    call: str
+    items: str
+    """Key of the list in the reply."""
+    identifier: str
+    """Key of the id in an item."""
+    facts: tuple[str, ...] = ()
+    """Further keys to report."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+_EC2_LISTINGS = (
+    _Ec2Listing("vpc", "describe_vpcs", "Vpcs", "VpcId"),
+    _Ec2Listing("subnet", "describe_subnets", "Subnets", "SubnetId", ("AvailabilityZone", "VpcId")),
+    _Ec2Listing("route-table", "describe_route_tables", "RouteTables", "RouteTableId", ("VpcId",)),
+    _Ec2Listing("internet-gateway", "describe_internet_gateways", "InternetGateways", "InternetGatewayId"),
+    _Ec2Listing("nat-gateway", "describe_nat_gateways", "NatGateways", "NatGatewayId", ("SubnetId",)),
+    _Ec2Listing("elastic-ip", "describe_addresses", "Addresses", "AllocationId"),
+    _Ec2Listing("security-group", "describe_security_groups", "SecurityGroups", "GroupId", ("GroupName", "VpcId")),
+    _Ec2Listing("vpc-endpoint", "describe_vpc_endpoints", "VpcEndpoints", "VpcEndpointId", ("ServiceName",)),
+    _Ec2Listing(
+        "network-interface",
+        "describe_network_interfaces",
+        "NetworkInterfaces",
+        "NetworkInterfaceId",
+        ("Description", "SubnetId"),
+    ),
+    _Ec2Listing("volume", "describe_volumes", "Volumes", "VolumeId", ("AvailabilityZone",)),
+    _Ec2Listing("snapshot", "describe_snapshots", "Snapshots", "SnapshotId", arguments={"OwnerIds": ["self"]}),
+    _Ec2Listing(
+        "launch-template", "describe_launch_templates", "LaunchTemplates", "LaunchTemplateId", ("LaunchTemplateName",)
+    ),
+)
+
+_GONE = frozenset({"deleted", "terminated"})
+
+
 def _ec2(client: _Clients, region: str) -> Iterator[Resource]:
     ec2 = client("ec2")
-
-    def resource(type: str, id: str, description: dict[str, Any], **more: Any) -> Resource:
-        tags = _tags(description.get("Tags"))
-        return Resource(service="ec2", type=type, id=id, name=tags.get("Name", ""), region=region, tags=tags, **more)
-
-    vpcs = ec2.describe_vpcs()["Vpcs"]
-    default_vpcs = {vpc["VpcId"] for vpc in vpcs if vpc.get("IsDefault")}
-    for vpc in vpcs:
-        if vpc["VpcId"] not in default_vpcs:
-            yield resource("vpc", vpc["VpcId"], vpc, state=vpc.get("State", ""))
-    for subnet in ec2.describe_subnets()["Subnets"]:
-        if subnet["VpcId"] not in default_vpcs:
-            details = {"zone": subnet.get("AvailabilityZone"), "vpc": subnet["VpcId"]}
-            yield resource("subnet", subnet["SubnetId"], subnet, state=subnet.get("State", ""), details=details)
-    for table in ec2.describe_route_tables()["RouteTables"]:
-        main = any(association.get("Main") for association in table.get("Associations", ()))
-        if table["VpcId"] not in default_vpcs and not main:
-            yield resource("route-table", table["RouteTableId"], table)
-    for gateway in ec2.describe_internet_gateways()["InternetGateways"]:
-        if not default_vpcs & {attachment.get("VpcId") for attachment in gateway.get("Attachments", ())}:
-            yield resource("internet-gateway", gateway["InternetGatewayId"], gateway)
-    for nat in ec2.describe_nat_gateways()["NatGateways"]:
-        if nat.get("State") != "deleted":
-            yield resource("nat-gateway", nat["NatGatewayId"], nat, state=nat.get("State", ""))
-    for address in ec2.describe_addresses()["Addresses"]:
-        yield resource("elastic-ip", address.get("AllocationId", address.get("PublicIp", "")), address)
-    for group in ec2.describe_security_groups()["SecurityGroups"]:
-        if group["GroupName"] != "default":
-            yield resource("security-group", group["GroupId"], group, details={"group_name": group["GroupName"]})
-    for endpoint in ec2.describe_vpc_endpoints()["VpcEndpoints"]:
-        if endpoint.get("State") != "deleted":
-            details = {"service": endpoint.get("ServiceName")}
-            yield resource(
-                "vpc-endpoint", endpoint["VpcEndpointId"], endpoint, state=endpoint.get("State", ""), details=details
-            )
-    for interface in ec2.describe_network_interfaces()["NetworkInterfaces"]:
-        description = {"Tags": interface.get("TagSet") or interface.get("Tags")}
-        details = {"description": interface.get("Description", "")}
-        yield resource("network-interface", interface["NetworkInterfaceId"], description, details=details)
-    for volume in ec2.describe_volumes()["Volumes"]:
-        yield resource(
-            "volume",
-            volume["VolumeId"],
-            volume,
-            state=volume.get("State", ""),
-            encrypted=bool(volume.get("Encrypted")),
-            details={"zone": volume.get("AvailabilityZone")},
-        )
-    for snapshot in ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]:
-        yield resource(
-            "snapshot",
-            snapshot["SnapshotId"],
-            snapshot,
-            state=snapshot.get("State", ""),
-            encrypted=bool(snapshot.get("Encrypted")),
-        )
-    for template in ec2.describe_launch_templates()["LaunchTemplates"]:
-        details = {"launch_template_name": template.get("LaunchTemplateName")}
-        yield resource("launch-template", template["LaunchTemplateId"], template, details=details)
+    default_vpcs = {vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"] if vpc.get("IsDefault")}
+    for listing in _EC2_LISTINGS:
+        for item in getattr(ec2, listing.call)(**listing.arguments)[listing.items]:
+            if not _came_with_the_account(listing.type, item, default_vpcs) and item.get("State") not in _GONE:
+                yield _ec2_resource(listing, item, region)
+    instance = _Ec2Listing("instance", "describe_instances", "Instances", "InstanceId", ("InstanceType", "SubnetId"))
     for reservation in ec2.describe_instances()["Reservations"]:
-        for instance in reservation["Instances"]:
-            state = instance.get("State", {}).get("Name", "")
-            if state != "terminated":
-                yield resource("instance", instance["InstanceId"], instance, state=state)
+        for item in reservation["Instances"]:
+            state = item.get("State", {}).get("Name", "")
+            if state not in _GONE:
+                yield _ec2_resource(instance, {**item, "State": state}, region)
+
+
+def _ec2_resource(listing: _Ec2Listing, item: dict[str, Any], region: str) -> Resource:
+    tags = _tags(item.get("Tags") or item.get("TagSet"))
+    return Resource(
+        service="ec2",
+        type=listing.type,
+        id=item[listing.identifier],
+        name=tags.get("Name", ""),
+        region=region,
+        tags=tags,
+        encrypted=item.get("Encrypted"),
+        state=str(item.get("State") or item.get("Status") or ""),
+        details={key: item[key] for key in listing.facts if key in item},
+    )
+
+
+def _came_with_the_account(kind: str, item: dict[str, Any], default_vpcs: set[str]) -> bool:
+    """Return whether AWS made this: the default network of a region, and what each network is born with."""
+    match kind:
+        case "vpc" | "subnet":
+            return item["VpcId"] in default_vpcs
+        case "route-table":
+            return any(association.get("Main") for association in item.get("Associations", ()))
+        case "internet-gateway":
+            return bool(default_vpcs & {attachment.get("VpcId") for attachment in item.get("Attachments", ())})
+        case "security-group":
+            return bool(item["GroupName"] == "default")
+    return False
 
 
 def _load_balancers(client: _Clients, region: str) -> Iterator[Resource]:
@@ -282,7 +317,7 @@ def _alarms(client: _Clients, region: str) -> Iterator[Resource]:
         yield Resource(service="monitoring", type="alarm", id=alarm["AlarmArn"], name=alarm["AlarmName"], region=region)
 
 
-def _iam(client: _Clients, region: str) -> Iterator[Resource]:
+def _iam(client: _Clients) -> Iterator[Resource]:
     iam = client("iam")
     for role in iam.get_paginator("list_roles").paginate().build_full_result()["Roles"]:
         if not role["Path"].startswith("/aws-service-role/"):
@@ -300,7 +335,7 @@ def _iam(client: _Clients, region: str) -> Iterator[Resource]:
         yield Resource(service="iam", type="oidc-provider", id=provider["Arn"], name=provider["Arn"].rpartition("/")[2])
 
 
-def _buckets(client: _Clients, region: str) -> Iterator[Resource]:
+def _buckets(client: _Clients) -> Iterator[Resource]:
     s3 = client("s3")
     for bucket in s3.list_buckets()["Buckets"]:
         name = bucket["Name"]
@@ -319,16 +354,17 @@ def _buckets(client: _Clients, region: str) -> Iterator[Resource]:
         )
 
 
-def _bucket_tags(s3: Any, bucket: str) -> Any:
+def _bucket_tags(s3: BotoClient, bucket: str) -> list[dict[str, str]]:
     try:
-        return s3.get_bucket_tagging(Bucket=bucket)["TagSet"]
+        tags: list[dict[str, str]] = s3.get_bucket_tagging(Bucket=bucket)["TagSet"]
     except ClientError as error:
         if error.response["Error"]["Code"] != "NoSuchTagSet":
             raise
-        return ()
+        return []
+    return tags
 
 
-def _is_encrypted(s3: Any, bucket: str) -> bool:
+def _is_encrypted(s3: BotoClient, bucket: str) -> bool:
     """Return whether a key of the customer's encrypts the bucket (S3's own key always does)."""
     try:
         rules = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
@@ -339,19 +375,19 @@ def _is_encrypted(s3: Any, bucket: str) -> bool:
     return any(rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"].startswith("aws:kms") for rule in rules)
 
 
-def _hosted_zones(client: _Clients, region: str) -> Iterator[Resource]:
+def _hosted_zones(client: _Clients) -> Iterator[Resource]:
     route53 = client("route53")
     for zone in route53.list_hosted_zones()["HostedZones"]:
-        id = zone["Id"].rpartition("/")[2]
-        tags = route53.list_tags_for_resource(ResourceType="hostedzone", ResourceId=id)["ResourceTagSet"]["Tags"]
-        yield Resource(service="route53", type="hosted-zone", id=id, name=zone["Name"], tags=_tags(tags))
-        for record in route53.list_resource_record_sets(HostedZoneId=id)["ResourceRecordSets"]:
+        zone_id = zone["Id"].rpartition("/")[2]
+        tags = route53.list_tags_for_resource(ResourceType="hostedzone", ResourceId=zone_id)["ResourceTagSet"]["Tags"]
+        yield Resource(service="route53", type="hosted-zone", id=zone_id, name=zone["Name"], tags=_tags(tags))
+        for record in route53.list_resource_record_sets(HostedZoneId=zone_id)["ResourceRecordSets"]:
             if not (record["Type"] in ("NS", "SOA") and record["Name"] == zone["Name"]):
                 details = {"type": record["Type"]}
                 yield Resource(
                     service="route53",
                     type="record",
-                    id=f"{id}/{record['Name']}/{record['Type']}",
+                    id=f"{zone_id}/{record['Name']}/{record['Type']}",
                     name=record["Name"],
                     details=details,
                 )

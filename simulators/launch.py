@@ -27,7 +27,7 @@ def running_simulators(speed: float = math.inf) -> Iterator[Endpoints]:
     output if it does not serve within a minute.
     """
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 (our own module, with numbers for arguments)
             [sys.executable, "-m", "simulators", "--speed", str(speed), "--parent", str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

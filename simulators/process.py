@@ -7,6 +7,7 @@ import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from simulators.aws import overlay
 from simulators.aws.front import AwsEndpoint
@@ -38,7 +39,7 @@ class Simulators:
     """
 
     def __init__(self, directory: Path, *, speed: float = 1.0, ports: Ports | None = None) -> None:
-        """Certificates are written to `directory`, which the caller removes; `speed` is simulated seconds per second."""
+        """Write certificates to `directory`, which the caller removes; `speed` is simulated seconds in a real one."""
         self.world = World(Clock(speed))
         self.kubernetes = KubernetesSimulator(self.world)
         names = overlay.install(self.world, self.kubernetes)
@@ -62,7 +63,7 @@ class Simulators:
             pid=os.getpid(),
         )
 
-    async def __aenter__(self) -> Simulators:
+    async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
             for server, port in (
                 (self.kubernetes, self._ports.kubernetes),

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict
 VENDOR_ACCOUNT = "111111111111"
 VENDOR_USER = "control-plane"
 
+UNCHECKED = "unchecked"
+"""What goes with an account's root key: the simulated AWS does not check it."""
+
 _POLICY = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "arn:aws:iam::*:role/byoc/*"}],
@@ -36,7 +39,7 @@ class Vendor(BaseModel):
             endpoint_url=endpoint,
             region_name="us-east-1",
             aws_access_key_id=VENDOR_ACCOUNT,
-            aws_secret_access_key="test",
+            aws_secret_access_key=UNCHECKED,
             config=Config(user_agent_extra="vendor-administrator"),
         )
         arn = iam.create_user(UserName=VENDOR_USER)["User"]["Arn"]

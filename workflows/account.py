@@ -46,6 +46,7 @@ class Account:
         self.state = state
         self._verify_now = False
         self._verifications = 0
+        self._shown: tuple[str, str] = ("", "")
 
     @workflow.run
     async def run(self, state: AccountState) -> AccountState:
@@ -205,12 +206,12 @@ class Account:
     def _show(self) -> None:
         """Make search attributes and the details in the Temporal UI say what is true now."""
         incomplete = self.state.phase in (AccountPhase.INVITED, AccountPhase.SUSPENDED, AccountPhase.REVOKING)
-        workflow.upsert_search_attributes(
-            [
-                attributes.PHASE.value_set(self.state.phase),
-                attributes.WAITING_FOR.value_set(Party.CUSTOMER if incomplete else attributes.NOBODY),
-            ]
-        )
+        shown = (str(self.state.phase), str(Party.CUSTOMER) if incomplete else attributes.NOBODY)
+        if shown != self._shown:
+            self._shown = shown
+            workflow.upsert_search_attributes(
+                [attributes.PHASE.value_set(shown[0]), attributes.WAITING_FOR.value_set(shown[1])]
+            )
         workflow.set_current_details(markdown.account_details(self.state))
 
 

@@ -78,6 +78,7 @@ class Deployment:
         self._child: ChildWorkflowHandle[Any, OperationOutcome] | None = None
         self._outcome: OperationOutcome | None = None
         self._draining = False
+        self._fresh_run_asked = False
         self._shown: tuple[str, str] = ("", "")
 
     @workflow.run
@@ -148,6 +149,13 @@ class Deployment:
             raise ApplicationError(f"there is a key {change.record.id} already", type="Exists")
         if needs_key and all(key.id != change.key_id for key in self._valid_keys()):
             raise ApplicationError(f"there is no valid key {change.key_id!r}", type="NotFound")
+
+    @workflow.update(description="Go on in a fresh run now: after a new version was deployed, or to shorten the history")
+    def continue_as_new_now(self, actor: Actor) -> int:
+        """Ask for a fresh run; returns the number of the present one."""
+        self._note("a fresh run was asked for", actor)
+        self._fresh_run_asked = True
+        return self.state.runs
 
     @workflow.signal(description="A running operation tells what it waits for")
     def operation_reported(self, report: OperationReport) -> None:
@@ -306,7 +314,11 @@ class Deployment:
 
     def _must_continue_as_new(self) -> bool:
         info = workflow.info()
-        return info.is_continue_as_new_suggested() or info.get_current_history_length() >= CONTINUE_AT_EVENTS
+        return (
+            self._fresh_run_asked
+            or info.is_continue_as_new_suggested()
+            or info.get_current_history_length() >= CONTINUE_AT_EVENTS
+        )
 
     async def _continue_as_new(self) -> None:
         """Go on in a fresh run with the whole state, once no handler is under way; a running operation goes on by itself."""

@@ -38,10 +38,10 @@ class AwsBackupBucket(AwsPart, FoundationContract):
 
     @activity.defn
     @needs(
-        "s3:ListBucket", "s3:CreateBucket", "s3:TagResource", "s3:GetBucketTagging", "s3:PutBucketTagging",
+        "s3:ListBucket", "s3:CreateBucket", "s3:GetBucketTagging", "s3:PutBucketTagging",
         "s3:GetBucketVersioning", "s3:PutBucketVersioning", "s3:GetEncryptionConfiguration", "s3:PutEncryptionConfiguration",
         "s3:GetBucketPublicAccessBlock", "s3:PutBucketPublicAccessBlock", "s3:GetBucketPolicy", "s3:PutBucketPolicy",
-        "s3:GetLifecycleConfiguration", "s3:PutLifecycleConfiguration", "s3:PutBucketObjectLockConfiguration",
+        "s3:GetLifecycleConfiguration", "s3:PutLifecycleConfiguration",
         purpose=Purpose.OPERATE,
     )  # fmt: skip
     def create_backup_bucket(self, request: BucketRequest) -> Bucket:

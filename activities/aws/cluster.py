@@ -10,8 +10,9 @@ from temporalio import activity
 
 from activities.aws.cluster_logs import converge_log_group, delete_log_group
 from activities.aws.connection import AwsClient
-from activities.aws.errors import classify, code_of, failures_named
+from activities.aws.errors import code_of, failures_named
 from activities.aws.existence import gone_is_success, if_exists
+from activities.aws.health import health_failure
 from activities.aws.identity import control_role_arn
 from activities.aws.ownership import lacking, require_ours
 from activities.aws.part import AwsPart
@@ -21,13 +22,13 @@ from activities.contracts import (
     InCluster,
     WorkloadIdentityRequest,
 )
-from activities.failures import failure
+from activities.kubernetes.manifests.identity import RESTORE_ACCOUNT, RESTORE_NAMESPACE, SERVER_NAMESPACE
 from activities.needs import needs
 from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.facts import Cluster
-from domain.failure import FailureClass, FailureDetail
 from domain.naming import base_name, owner_tags, token
+from domain.shape import Component
 
 LOG_TYPES = ("api", "audit", "authenticator", "controllerManager", "scheduler")
 """Every kind of log that EKS offers."""
@@ -49,8 +50,8 @@ class AwsCluster(AwsPart, ClusterContract):
         why="Keep the logs of the Kubernetes control plane, encrypted, for a limited time",
     )  # fmt: skip
     @needs(
-        "eks:DescribeCluster", "eks:CreateCluster", "eks:TagResource", "iam:PassRole", "kms:DescribeKey", "kms:CreateGrant",
-        "eks:UpdateClusterConfig", "eks:AssociateEncryptionConfig", "eks:ListNodegroups", "eks:DeleteCluster",
+        "eks:DescribeCluster", "eks:CreateCluster", "eks:TagResource", "eks:UpdateClusterConfig",
+        "eks:AssociateEncryptionConfig", "eks:ListNodegroups", "eks:DeleteCluster",
         purpose=Purpose.OPERATE,
     )  # fmt: skip
     def create_cluster(self, request: ClusterRequest) -> Cluster:
@@ -181,8 +182,7 @@ class AwsClusterAccess(AwsPart, ClusterContract):
 
     @activity.defn
     @needs(
-        "eks:DescribeAccessEntry", "eks:CreateAccessEntry", "eks:TagResource", "eks:ListAssociatedAccessPolicies",
-        "eks:AssociateAccessPolicy",
+        "eks:DescribeAccessEntry", "eks:CreateAccessEntry", "eks:ListAssociatedAccessPolicies", "eks:AssociateAccessPolicy",
         purpose=Purpose.OPERATE,
     )  # fmt: skip
     def grant_cluster_access(self, request: InCluster) -> None:
@@ -207,7 +207,7 @@ class AwsClusterAccess(AwsPart, ClusterContract):
     @activity.defn
     @needs(
         "eks:ListPodIdentityAssociations", "eks:DescribePodIdentityAssociation", "eks:CreatePodIdentityAssociation",
-        "eks:UpdatePodIdentityAssociation", "eks:TagResource", "iam:PassRole", "iam:GetRole",
+        "eks:UpdatePodIdentityAssociation",
         purpose=Purpose.OPERATE,
     )  # fmt: skip
     def create_workload_identity(self, request: WorkloadIdentityRequest) -> None:
@@ -260,7 +260,9 @@ class AwsClusterAccess(AwsPart, ClusterContract):
 def service_account_roles(request: WorkloadIdentityRequest) -> Mapping[tuple[str, str], str]:
     """Return the role of each service account, keyed by (namespace, service account)."""
     return {
-        STORE_SERVICE_ACCOUNT: request.roles.store,
+        (SERVER_NAMESPACE, Component.STORE.value): request.roles.store,
+        # Proving a restore reads what the store has written.
+        (RESTORE_NAMESPACE, RESTORE_ACCOUNT): request.roles.store,
         ("kube-system", "ebs-csi-controller-sa"): request.roles.storage_driver,
         ("kube-system", "aws-load-balancer-controller"): request.roles.load_balancer,
     }
@@ -276,53 +278,6 @@ def is_role_not_usable_yet(error: ClientError) -> bool:
     """Return whether a service refuses a role because IAM has not spread its creation yet; that takes some seconds."""
     message = str(error.response.get("Error", {}).get("Message", ""))
     return "could not be assumed" in message or "cannot be assumed" in message
-
-
-def health_failure(issues: Sequence[Mapping[str, Any]], what: str) -> Exception:
-    """Return the failure for the health issues that EKS reports of a resource which it could not make.
-
-    The first issue that has a class decides; its message often quotes the error of the service behind EKS.
-    """
-    details = [
-        FailureDetail(
-            failure=_class_of(issue),
-            message=f"EKS could not make {what}: {issue.get('message', '')} ({issue['code']})",
-            code=issue["code"],
-            resource=what,
-            quota=issue["code"] if _class_of(issue) is FailureClass.QUOTA else "",
-        )
-        for issue in issues
-    ]
-    known = [detail for detail in details if detail.failure is not FailureClass.UNKNOWN]
-    unexplained = FailureDetail(
-        failure=FailureClass.UNKNOWN, message=f"EKS could not make {what} and gives no reason", resource=what
-    )
-    return failure(next(iter([*known, *details]), unexplained))
-
-
-_CODES_IN_MESSAGES = (
-    "UnauthorizedOperation", "VcpuLimitExceeded", "MaxSpotInstanceCountExceeded", "InstanceLimitExceeded",
-    "InsufficientInstanceCapacity", "UnfulfillableCapacity", "OptInRequired", "PendingVerification",
-)  # fmt: skip
-"""Codes of EC2 that say more than EKS's own code around them, in the order of precedence."""
-
-_ISSUE_CLASSES = {
-    "IamLimitExceeded": FailureClass.QUOTA,
-    "InstanceLimitExceeded": FailureClass.QUOTA,
-    "LimitExceeded": FailureClass.QUOTA,
-    "InsufficientFreeAddresses": FailureClass.CONFIG,
-    "KmsKeyDisabled": FailureClass.POLICY,
-    "KmsGrantRevoked": FailureClass.POLICY,
-}
-"""EKS's own issue codes that are no error codes of an API."""
-
-
-def _class_of(issue: Mapping[str, Any]) -> FailureClass:
-    message = str(issue.get("message", ""))
-    for code in _CODES_IN_MESSAGES:
-        if code in message:
-            return classify(code, message)
-    return _ISSUE_CLASSES.get(issue["code"]) or classify(issue["code"], message)
 
 
 def _creation(request: ClusterRequest, egress_cidrs: Sequence[str]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class AwsDomain(AwsPart, FoundationContract):
         site = request.site
         with failures_named(resource=request.domain):
             route53 = self._connections.client("route53", site, Purpose.OPERATE)
-            zone = next((zone for zone in _our_zones(route53, site) if _is_named(zone, request.domain)), None)
+            zone = next((zone for zone in our_zones(route53, site) if _is_named(zone, request.domain)), None)
             if zone is None:
                 zone = self._create(route53, site, request.domain)
             zone_id = zone["Id"].removeprefix("/hostedzone/")
@@ -70,7 +70,7 @@ class AwsDomain(AwsPart, FoundationContract):
         """No zone of the deployment is left, nor any record in it."""
         with failures_named():
             route53 = self._connections.client("route53", site, Purpose.DELETE)
-            for zone in list(_our_zones(route53, site)):
+            for zone in list(our_zones(route53, site)):
                 doomed = [record for record in _records(route53, zone["Id"]) if not _belongs_to_zone(record, zone)]
                 with gone_is_success():
                     if doomed:
@@ -99,8 +99,8 @@ class AwsCertificate(AwsPart, FoundationContract):
 
     @activity.defn
     @needs(
-        "acm:ListCertificates", "acm:ListTagsForCertificate", "acm:RequestCertificate", "acm:AddTagsToCertificate",
-        "acm:DescribeCertificate", "route53:ListResourceRecordSets", "route53:ChangeResourceRecordSets",
+        "acm:ListCertificates", "acm:ListTagsForCertificate", "acm:RequestCertificate", "acm:DescribeCertificate",
+        "route53:ListResourceRecordSets", "route53:ChangeResourceRecordSets",
         purpose=Purpose.OPERATE,
     )  # fmt: skip
     def create_certificate(self, request: CertificateRequest) -> Certificate:
@@ -108,7 +108,7 @@ class AwsCertificate(AwsPart, FoundationContract):
         site, domain = request.site, request.domain
         with failures_named(resource=domain.name):
             acm = self._connections.client("acm", site, Purpose.OPERATE)
-            arn = next(_our_certificates(acm, site, domain.name, usable=True), None) or self._order(acm, site, domain)
+            arn = next(our_certificates(acm, site, domain.name, usable=True), None) or self._order(acm, site, domain)
             certificate = acm.describe_certificate(CertificateArn=arn)["Certificate"]
             if certificate["Status"] in _UNUSABLE:
                 reason = certificate.get("FailureReason", certificate["Status"])
@@ -142,7 +142,7 @@ class AwsCertificate(AwsPart, FoundationContract):
         """No certificate of the deployment is left; while a load balancer uses one it cannot go."""
         with failures_named():
             acm = self._connections.client("acm", site, Purpose.DELETE)
-            for arn in list(_our_certificates(acm, site)):
+            for arn in list(our_certificates(acm, site)):
                 found = if_exists(acm.describe_certificate, CertificateArn=arn)
                 if found is None:
                     continue
@@ -202,7 +202,7 @@ def _comment(site: Site) -> str:
     return f"byoc deployment {site.deployment}"
 
 
-def _our_zones(route53: AwsClient, site: Site) -> Iterator[Mapping[str, Any]]:
+def our_zones(route53: AwsClient, site: Site) -> Iterator[Mapping[str, Any]]:
     """Yield the deployment's zones: known by the token of their creation, which tags follow, or by our tags."""
     for page in route53.get_paginator("list_hosted_zones").paginate():
         for zone in page["HostedZones"]:
@@ -258,7 +258,7 @@ def _comparable(record: Mapping[str, Any]) -> tuple[object, ...]:
     return (record.get("TTL"), *sorted(value["Value"] for value in record.get("ResourceRecords", ())))
 
 
-def _our_certificates(acm: AwsClient, site: Site, domain: str = "", *, usable: bool = False) -> Iterator[str]:
+def our_certificates(acm: AwsClient, site: Site, domain: str = "", *, usable: bool = False) -> Iterator[str]:
     """Yield the ARNs of the deployment's certificates, of one domain if it is given."""
     for page in acm.get_paginator("list_certificates").paginate():
         for summary in page["CertificateSummaryList"]:

@@ -1,21 +1,22 @@
-"""What a call must be allowed to do: every action and resource that AWS checks, not just the one the call is named after.
+"""What a call must be allowed to do: every action and resource that AWS checks, not just what the call is named after.
 
-ministack verifies signatures, resolves principals and evaluates policies, boundaries and session policies. It checks one
-action on one approximate resource, though. This module says what to check instead (sources: the Service Authorization
-Reference, and the permissions section of each API's page): resources with their paths, each resource that an EC2 call
-touches, `iam:PassRole`, tagging on creation, and the condition keys that customers' templates use.
+ministack verifies signatures, resolves principals and evaluates policies, boundaries and session policies. It checks
+one action on one approximate resource, though. This module says what to check instead (sources: the Service
+Authorization Reference, and the permissions section of each API's page): resources with their paths, each resource that
+an EC2 call touches, `iam:PassRole`, tagging on creation, and the condition keys that customers' templates use.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict, Unpack
+from uuid import uuid4
 
 from ministack.core import iam_actions, iam_evaluator
-from ministack.services import ec2
 
 from simulators.aws import emulator
 from simulators.aws.requests import ApiRequest, tags
@@ -37,6 +38,22 @@ class Check:
     alternatives: tuple[Mapping[str, Any], ...] = ()
     """Further contexts, any of which will do as well."""
 
+    @property
+    def contexts(self) -> tuple[Mapping[str, Any], ...]:
+        """Every context that will do."""
+        return (self.context, *self.alternatives)
+
+
+class DenialOptions(TypedDict, total=False):
+    """The further arguments of ministack's `access_denied_response`."""
+
+    error_code: str
+    message: str
+    headers: dict[str, str] | None
+    resource_arn: str
+    explicit_deny: bool
+    resource_policy_arn: str
+
 
 @dataclass(frozen=True)
 class Permission:
@@ -48,103 +65,94 @@ class Permission:
     action: str
 
 
-class Authorizations:
-    """Every permission that was ever checked, so that a test can compare it with what a template grants."""
+class Authorizer:
+    """Checks what calls must be allowed, and remembers it for comparison with what a template grants."""
 
     def __init__(self) -> None:
         self._checked: dict[Permission, bool] = {}
 
-    def record(self, permission: Permission, *, allowed: bool) -> None:
-        """Remember the newest outcome for `permission`."""
-        self._checked[permission] = allowed
+    def install(self) -> None:
+        """Let ministack check what this module says, and word its denials as AWS does."""
+        iam_evaluator.enforce = self._enforce
+        iam_evaluator.parse_policy_document = _parse_policy_document
+        iam_actions.access_denied_response = _denied_reply
 
     def checked(self) -> list[tuple[Permission, bool]]:
-        """Return each permission with whether it was allowed when it was last checked."""
+        """Return each permission that was ever needed, with whether it was allowed when it was last checked."""
         return list(self._checked.items())
 
-    def clear(self) -> None:
-        """Forget all."""
+    def forget(self) -> None:
+        """Forget what was checked."""
         self._checked.clear()
 
+    def _enforce(  # noqa: PLR0917 (ministack passes the first four by position)
+        self,
+        access_key_id: str,
+        iam_action: str,
+        service: str,
+        region: str,
+        resource_arn: str = "*",
+        service_context: dict[str, Any] | None = None,
+    ) -> Verdict:
+        """Stand in for ministack's `enforce`: None if everything that the current request needs is allowed."""
+        request = current_request.get()
+        checks = tuple(required_checks(request, iam_action, resource_arn)) if request is not None else ()
+        for check in checks or (Check(iam_action, resource_arn),):
+            own = service_context if check.action == iam_action else None
+            verdict: Verdict = None
+            for context in check.contexts:
+                verdict = _ministack_enforce(
+                    access_key_id, check.action, service, region, check.resource, {**(own or {}), **context}
+                )
+                if verdict is None or isinstance(verdict, iam_evaluator.AuthError):
+                    break
+            if isinstance(verdict, iam_evaluator.AuthError):
+                return verdict
+            if request is not None and not request.principal.endswith(":root"):
+                permission = Permission(request.account, request.principal, check.action)
+                self._checked[permission] = verdict is None
+            if verdict is not None:
+                _failed.set(check)
+                return verdict
+        return None
 
-def install(authorizations: Authorizations) -> None:
-    """Let ministack check what this module says, and word its denials as AWS does."""
-    global _authorizations
-    _authorizations = authorizations
-    iam_evaluator.enforce = _enforce
-    iam_actions.access_denied_response = _denied_reply
-    iam_evaluator.parse_policy_document = _parse_policy_document
 
+Verdict = Any
+"""What ministack's `enforce` returns: None (allowed), `AuthError` (not authenticated) or `EvalResult` (denied)."""
 
-_authorizations = Authorizations()
+HttpReply = tuple[int, dict[str, str], bytes]
+
 _ministack_enforce = iam_evaluator.enforce
 _ministack_denied_reply = iam_actions.access_denied_response
 _ministack_parse = iam_evaluator.parse_policy_document
-_parsed_policies: dict[str, list[iam_evaluator.ParsedStatement]] = {}
 
 
-def _parse_policy_document(document: str | dict[str, Any]) -> list[iam_evaluator.ParsedStatement]:
+def _parse_policy_document(document: str | dict[str, Any]) -> list[Any]:
     """Parse each policy text once: ministack would parse all of a role's policies on every call."""
-    if not isinstance(document, str):
-        return _ministack_parse(document)
-    if document not in _parsed_policies:
-        if len(_parsed_policies) >= 1000:
-            _parsed_policies.clear()
-        _parsed_policies[document] = _ministack_parse(document)
-    return _parsed_policies[document]
+    return _parsed(document) if isinstance(document, str) else list(_ministack_parse(document))
 
 
-def _enforce(
-    access_key_id: str,
-    iam_action: str,
-    service: str,
-    region: str,
-    resource_arn: str = "*",
-    service_context: dict[str, Any] | None = None,
-) -> Any:
-    """Stand in for ministack's `enforce`: None if everything that the current request needs is allowed."""
-    request = current_request.get()
-    checks = tuple(required_checks(request, iam_action, resource_arn)) if request is not None else ()
-    if not checks:
-        checks = (Check(iam_action, resource_arn),)
-    for check in checks:
-        denied: Any = None
-        for extra in (check.context, *check.alternatives):
-            own = service_context if check.action == iam_action else None
-            denied = _ministack_enforce(
-                access_key_id, check.action, service, region, check.resource, {**(own or {}), **extra}
-            )
-            if denied is None or isinstance(denied, iam_evaluator.AuthError):
-                break
-        if isinstance(denied, iam_evaluator.AuthError):
-            return denied
-        if request is not None and not request.principal.endswith(":root"):
-            permission = Permission(request.account, request.principal, check.action)
-            _authorizations.record(permission, allowed=denied is None)
-        if denied is not None:
-            _failed.set(check)
-            return denied
-    return None
+@functools.lru_cache(maxsize=1000)
+def _parsed(document: str) -> list[Any]:
+    return list(_ministack_parse(document))
 
 
 def _denied_reply(
-    service: str, action: str, principal_arn: str, request_id: str, *, message: str = "", **options: Any
-) -> Any:
+    service: str, action: str, principal_arn: str, request_id: str, **options: Unpack[DenialOptions]
+) -> HttpReply:
     """Word a denial as AWS does, naming the check that failed, which may be `iam:PassRole`."""
     failed = _failed.get()
     _failed.set(None)
-    if failed is None or options.get("error_code") or options.get("resource_policy_arn"):
-        return _ministack_denied_reply(service, action, principal_arn, request_id, message=message, **options)
-    return _ministack_denied_reply(
-        service,
-        failed.action,
-        principal_arn,
-        request_id,
-        message=denial_message(
-            principal_arn, failed.action, failed.resource, service=service, explicit=bool(options.get("explicit_deny"))
-        ),
-        **{**options, "resource_arn": failed.resource},
-    )
+    if failed is not None and not options.get("error_code") and not options.get("resource_policy_arn"):
+        action = failed.action
+        options["resource_arn"] = failed.resource
+        options["message"] = denial_message(
+            principal_arn, action, failed.resource, service=service, explicit=options.get("explicit_deny", False)
+        )
+    status, headers, body = _ministack_denied_reply(service, action, principal_arn, request_id, **options)
+    # The JSON 1.x protocols refuse with 400 where the others do with 403.
+    is_json = bool((options.get("headers") or {}).get("x-amz-target"))
+    return 400 if is_json and status == 403 else status, headers, body
 
 
 def denial_message(principal: str, action: str, resource: str, *, service: str, explicit: bool = False) -> str:
@@ -203,6 +211,11 @@ def _request_tags(request: ApiRequest) -> dict[str, Any]:
     if not given:
         return {}
     return {**{f"aws:RequestTag/{key}": value for key, value in given.items()}, "aws:TagKeys": list(given)}
+
+
+def _tag(tag: Mapping[str, Any]) -> tuple[str, str]:
+    """Read one tag as KMS spells it (`TagKey`) or as the others do (`Key`)."""
+    return str(tag.get("Key", tag.get("TagKey"))), str(tag.get("Value", tag.get("TagValue", "")))
 
 
 # EC2: what a creation makes, by its ARN's resource type.
@@ -264,13 +277,13 @@ _EC2_AUTHORIZED_ON = {
 
 
 def _ec2_checks(request: ApiRequest) -> Iterator[Check]:
-    """A creation is checked on the new thing with the request's tags, and on each thing it uses with that thing's tags."""
+    """Yield, for a creation, the new thing with the request's tags, then each thing it uses with that thing's tags."""
     action = f"ec2:{request.operation}"
     if not request.mutating or request.operation == "RunInstances":
         yield Check(action, "*")
         return
     arn = f"arn:aws:ec2:{request.region}:{request.account}"
-    used = [Check(action, f"{arn}:{kind}/{id}", _ec2_tags(id)) for kind, id in _ec2_resources(request)]
+    used = [Check(action, f"{arn}:{kind}/{name}", _ec2_tags(name)) for kind, name in _ec2_resources(request)]
     created = _EC2_CREATIONS.get(request.operation)
     if created is None:
         if request.operation in ("CreateTags", "DeleteTags"):
@@ -296,39 +309,22 @@ def _ec2_resources(request: ApiRequest) -> Iterator[tuple[str, str]]:
     for name, value in request.parameters.items():
         if names is not None and name not in names:
             continue
+        resource = str(value)
         if name == "LaunchTemplateName" and request.operation != "CreateLaunchTemplate":
-            value = _launch_template_id(str(value))
+            resource = emulator.launch_template_id(resource)
         elif name == "AssociationId":
-            value = _owner_of_association(str(value))
-        found = _EC2_ID.fullmatch(str(value))
-        if found and value not in seen:
-            seen.add(value)
-            yield _EC2_TYPES[found[1]], str(value)
-
-
-def _launch_template_id(name: str) -> str:
-    for id, template in ec2._launch_templates.items():
-        if template.get("LaunchTemplateName") == name:
-            return str(id)
-    return ""
-
-
-def _owner_of_association(association: str) -> str:
-    """Return the route table or address that an association belongs to."""
-    for id, table in ec2._route_tables.items():
-        if any(entry.get("RouteTableAssociationId") == association for entry in table.get("Associations", ())):
-            return str(id)
-    for id, address in ec2._addresses.items():
-        if address.get("AssociationId") == association:
-            return str(id)
-    return ""
+            resource = emulator.owner_of_association(resource)
+        found = _EC2_ID.fullmatch(resource)
+        if found and resource not in seen:
+            seen.add(resource)
+            yield _EC2_TYPES[found[1]], resource
 
 
 def _ec2_tags(resource: str) -> dict[str, Any]:
     """Return `aws:ResourceTag/…` and `ec2:ResourceTag/…` for an EC2 resource in the caller's account and region."""
     context: dict[str, Any] = {}
-    for tag in ec2._tags.get(resource) or ():
-        context[f"aws:ResourceTag/{tag['Key']}"] = context[f"ec2:ResourceTag/{tag['Key']}"] = tag["Value"]
+    for key, value in emulator.ec2_tags(resource).items():
+        context[f"aws:ResourceTag/{key}"] = context[f"ec2:ResourceTag/{key}"] = value
     return context
 
 
@@ -355,12 +351,12 @@ def _iam_checks(request: ApiRequest) -> Iterator[Check]:
     if (tagging := _IAM_TAGGING.get(request.operation)) and any(tags(parameters)):
         yield Check(tagging, resource, _request_tags(request))
     if request.operation == "AddRoleToInstanceProfile":
-        role = emulator.iam._roles.get_scoped(request.account, None, parameters.get("RoleName")) or {}
+        role = emulator.role(request.account, str(parameters.get("RoleName", ""))) or {}
         yield _pass_role(str(role.get("Arn", "*")), "ec2.amazonaws.com")
 
 
 def _boundary_of(request: ApiRequest) -> str:
-    role = emulator.iam._roles.get_scoped(request.account, None, request.parameters.get("RoleName")) or {}
+    role = emulator.role(request.account, str(request.parameters.get("RoleName", ""))) or {}
     return str(role.get("PermissionsBoundary") or "")
 
 
@@ -369,27 +365,34 @@ def _iam_resource(request: ApiRequest) -> str:
     parameters, operation = request.parameters, request.operation
     arn = f"arn:aws:iam::{request.account}"
     path = str(parameters.get("Path", "/"))
-    if operation == "CreateServiceLinkedRole":
-        return f"{arn}:role/aws-service-role/{parameters.get('AWSServiceName', '')}/*"
-    if operation in ("SimulatePrincipalPolicy", "GetContextKeysForPrincipalPolicy"):
-        return str(parameters.get("PolicySourceArn", "*"))
-    stores = (
-        ("InstanceProfileName", "instance-profile", "CreateInstanceProfile", emulator.iam._instance_profiles),
-        ("RoleName", "role", "CreateRole", emulator.iam._roles),
-        ("UserName", "user", "CreateUser", emulator.iam._users),
+    match operation:
+        case "CreateServiceLinkedRole":
+            resource = f"{arn}:role/aws-service-role/{parameters.get('AWSServiceName', '')}/*"
+        case "CreatePolicy":
+            resource = f"{arn}:policy{path}{parameters.get('PolicyName', '')}"
+        case "CreateOpenIDConnectProvider":
+            resource = f"{arn}:oidc-provider/{re.sub('^https?://', '', str(parameters.get('Url', '')))}"
+        case _:
+            named = (str(parameters[name]) for name in _IAM_ARN_PARAMETERS if name in parameters)
+            resource = _named_in_iam(request, arn, path) or next(named, "*")
+    return resource
+
+
+_IAM_ARN_PARAMETERS = ("PolicySourceArn", "PolicyArn", "OpenIDConnectProviderArn")
+
+
+def _named_in_iam(request: ApiRequest, arn: str, path: str) -> str:
+    """Return the ARN of the instance profile, role or user that the call names, empty if it names none."""
+    kinds = (
+        ("InstanceProfileName", "instance-profile", "CreateInstanceProfile", emulator.instance_profile),
+        ("RoleName", "role", "CreateRole", emulator.role),
+        ("UserName", "user", "CreateUser", emulator.user),
     )
-    for name, kind, creation, store in stores:
-        if name not in parameters:
-            continue
-        known = store.get_scoped(request.account, None, parameters[name])
-        if known is not None and operation != creation:
-            return str(known["Arn"])
-        return f"{arn}:{kind}{path}{parameters[name]}"
-    if operation == "CreatePolicy":
-        return f"{arn}:policy{path}{parameters.get('PolicyName', '')}"
-    if operation == "CreateOpenIDConnectProvider":
-        return f"{arn}:oidc-provider/{re.sub('^https?://', '', str(parameters.get('Url', '')))}"
-    return str(parameters.get("PolicyArn") or parameters.get("OpenIDConnectProviderArn") or "*")
+    for parameter, kind, creation, find in kinds:
+        if name := str(request.parameters.get(parameter, "")):
+            known = find(request.account, name) if request.operation != creation else None
+            return str(known["Arn"]) if known is not None else f"{arn}:{kind}{path}{name}"
+    return ""
 
 
 def _eks_checks(request: ApiRequest) -> Iterator[Check]:
@@ -413,22 +416,24 @@ def _eks_checks(request: ApiRequest) -> Iterator[Check]:
 def _eks_resource(request: ApiRequest) -> str:
     """Return the ARN that the Service Authorization Reference gives the call; creations are checked on the cluster."""
     parameters = request.parameters
-    if arn := parameters.get("resourceArn"):
-        return str(arn)
     arn = f"arn:aws:eks:{request.region}:{request.account}"
     cluster = str(parameters.get("clusterName") or parameters.get("name") or "")
-    if not cluster:
-        return "*"
-    if not request.operation.startswith(("Create", "List")):
-        if nodegroup := parameters.get("nodegroupName"):
-            return f"{arn}:nodegroup/{cluster}/{nodegroup}/*"
-        if addon := parameters.get("addonName"):
-            return f"{arn}:addon/{cluster}/{addon}/*"
-        if association := parameters.get("associationId"):
-            return f"{arn}:podidentityassociation/{cluster}/{association}"
-        if principal := parameters.get("principalArn"):
-            return f"{arn}:access-entry/{cluster}/{'/'.join(str(principal).split(':', 5)[4:])}/*"
-    return f"{arn}:cluster/{cluster}"
+    on_the_cluster = request.operation.startswith(("Create", "List"))
+    match parameters:
+        case {"resourceArn": resource}:
+            return str(resource)
+        case {"nodegroupName": nodegroup} if not on_the_cluster:
+            kind, name = "nodegroup", f"{cluster}/{nodegroup}/*"
+        case {"addonName": addon} if not on_the_cluster and cluster:
+            kind, name = "addon", f"{cluster}/{addon}/*"
+        case {"associationId": association} if not on_the_cluster:
+            kind, name = "podidentityassociation", f"{cluster}/{association}"
+        case {"principalArn": principal} if not on_the_cluster:
+            owner, entity = str(principal).split(":", 5)[4:]
+            kind, name = "access-entry", f"{cluster}/{entity.partition('/')[0]}/{owner}/{entity.rpartition('/')[2]}/*"
+        case _:
+            kind, name = "cluster", cluster
+    return f"{arn}:{kind}/{name}" if cluster else "*"
 
 
 def _pass_role(role: str, *services: str) -> Check:
@@ -436,21 +441,17 @@ def _pass_role(role: str, *services: str) -> Check:
     return Check("iam:PassRole", role, contexts[0], contexts[1:])
 
 
-def denial(
-    request: ApiRequest, method: str, path: str, query: Mapping[str, Any], headers: Mapping[str, str], body: bytes
-) -> tuple[int, dict[str, str], bytes]:
-    """Return the reply to a caller whose policy lacks the action of `request`."""
-    action = iam_actions.extract_iam_action(request.service, method, path, dict(headers), body, dict(query))
+def denial(request: ApiRequest, action: str | None, headers: Mapping[str, str]) -> HttpReply:
+    """Return the reply to a caller whose policy lacks `action`, by default the one that `request` is named after."""
     action = action or f"{request.service}:{request.operation}"
     check = next(iter(required_checks(request, action, "*")), Check(action, "*"))
     message = denial_message(request.principal, action, check.resource, service=request.service)
-    status, reply_headers, reply_body = _ministack_denied_reply(
+    return _denied_reply(
         request.service,
         action,
         request.principal,
-        "revoked-by-fault",
+        str(uuid4()),
         message=message,
         headers=dict(headers),
         resource_arn=check.resource,
     )
-    return status, reply_headers, reply_body

@@ -1,8 +1,8 @@
 """Eventual consistency: what was just made is not seen everywhere yet, as in the real cloud.
 
-A fresh role cannot be assumed, a fresh EC2 resource is not found, a changed policy still has its old effect, each for some
-seconds of simulated time. At infinite speed nothing of this happens. Only what is made through the API lags: what a
-CloudFormation stack made has settled by the time the stack is complete.
+A fresh role cannot be assumed, a fresh EC2 resource is not found, a changed policy still has its old effect, each for
+some seconds of simulated time. At infinite speed nothing of this happens. Only what is made through the API lags: what
+a CloudFormation stack made has settled by the time the stack is complete.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 import re
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
-from ministack.core import iam_evaluator
 from pydantic import BaseModel, ConfigDict
 
 from simulators.aws import emulator
@@ -53,8 +52,6 @@ _DESCRIBES = {describe: (element, error) for element, describe, error in _EC2.va
 _ROLE_POLICY_CHANGES = frozenset({"PutRolePolicy", "DeleteRolePolicy", "AttachRolePolicy", "DetachRolePolicy"})
 _POLICY_CHANGES = frozenset({"CreatePolicyVersion", "SetDefaultPolicyVersion"})
 
-_ministack_role_policies = iam_evaluator._gather_role_policies
-
 
 class Consistency:
     """Remembers what is too fresh to be seen."""
@@ -68,7 +65,7 @@ class Consistency:
 
     def install(self) -> None:
         """Let the policies of roles be read through this object."""
-        iam_evaluator._gather_role_policies = self._policies_in_effect
+        emulator.read_role_policies_by(self._policies_in_effect)
 
     def forget(self) -> None:
         """Treat everything as settled."""
@@ -76,7 +73,7 @@ class Consistency:
             memory.clear()
 
     def refusal(self, request: ApiRequest) -> ApiError | None:
-        """Return the error with which `request` is refused because it came too early, if so; call it before the deed."""
+        """Return the error that refuses `request` if it came too early; to be called before the deed."""
         if math.isinf(self._clock.speed):
             return None
         match request.service:
@@ -136,28 +133,27 @@ class Consistency:
     def _without_fresh(self, body: bytes, element: str) -> bytes:
         """Drop the listed items whose id is too fresh from an EC2 reply."""
         text = body.decode()
-        if not any(self._is_fresh(self._fresh_resources, id) and id in text for id in list(self._fresh_resources)):
+        if not any(
+            self._is_fresh(self._fresh_resources, name) and name in text for name in list(self._fresh_resources)
+        ):
             return body
-        root = ElementTree.fromstring(text)
+        root = ET.fromstring(text)  # noqa: S314 (what ministack wrote)
         namespace = root.tag.partition("}")[0].lstrip("{") if root.tag.startswith("{") else ""
         prefix = f"{{{namespace}}}" if namespace else ""
         for listing in root:
             for item in listing.findall(f"{prefix}item"):
                 if self._is_fresh(self._fresh_resources, item.findtext(f"{prefix}{element}") or ""):
                     listing.remove(item)
-        return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True, default_namespace=namespace or None)
+        ET.register_namespace("", namespace)
+        remaining: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+        return remaining
 
     def _keep_former_policies(self, request: ApiRequest) -> None:
         """Remember the policies of each role that `request` is about to change."""
         if request.operation in _ROLE_POLICY_CHANGES:
             roles = [str(request.parameters.get("RoleName", ""))]
         elif request.operation in _POLICY_CHANGES:
-            arn = request.parameters.get("PolicyArn")
-            roles = [
-                name
-                for (account, name), role in emulator.iam._roles.to_dict().items()
-                if account == request.account and arn in role.get("AttachedPolicies", ())
-            ]
+            roles = emulator.roles_with_policy(request.account, str(request.parameters.get("PolicyArn", "")))
         else:
             return
         for role in roles:
@@ -171,5 +167,4 @@ class Consistency:
             if self._clock.time() < former[0] and not math.isinf(self._clock.speed):
                 return former[1]
             del self._former_policies[account, role]
-        policies: list[Any] = _ministack_role_policies(role, account)
-        return policies
+        return emulator.role_policies(role, account)

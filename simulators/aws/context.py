@@ -22,7 +22,7 @@ def begin(fault: Fault | None) -> None:
 
 
 def report_no_effect() -> None:
-    """Say that this call, although it succeeds, changes nothing: the replay of an idempotency token, an equal update."""
+    """Say that this call, although it succeeds, changes nothing: a repeated idempotency token, an equal update."""
     _had_effect.set(False)
 
 

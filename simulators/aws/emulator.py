@@ -1,7 +1,9 @@
-"""ministack inside this process: the one place that knows how it is entered, extended and emptied.
+"""ministack inside this process: the one place that knows how it is entered, extended, read and emptied.
 
-ministack is pinned, because this leans on its structure: tests/simulators/aws/test_front.py tests each thing used here.
+ministack is pinned, because this leans on its private parts; tests/simulators/aws/test_front.py tests what is used.
 """
+
+# ruff: noqa: SLF001
 
 from __future__ import annotations
 
@@ -9,17 +11,21 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+from urllib.parse import parse_qs, unquote
 
 import simulators.aws  # noqa: F401  (sets ministack's environment before it is imported)
 
 logging.getLogger("ministack").setLevel(logging.ERROR)
 
 from ministack import app as ministack_app  # noqa: E402
-from ministack.core import iam_actions, router  # noqa: E402
+from ministack.core import iam_actions, iam_evaluator, router  # noqa: E402
 from ministack.core.responses import request_scope  # noqa: E402
-from ministack.services import iam, sts  # noqa: E402
+from ministack.services import ec2, iam, sts  # noqa: E402
 
-__all__ = ["add_service", "call", "enter", "iam", "on_reset", "request_scope", "reset", "sts"]
+__all__ = ["Record", "add_service", "call", "enter", "on_reset", "request_scope", "reset"]
+
+Record = dict[str, Any]
+"""A resource as ministack keeps it."""
 
 Reply = tuple[int, dict[str, str], bytes]
 Handler = Callable[[str, str, dict[str, str], bytes, dict[str, Any]], Awaitable[tuple[int, dict[str, Any], Any]]]
@@ -59,18 +65,13 @@ def enter() -> None:
 
 
 async def call(
-    method: str,
-    raw_path: str,
-    path: str,
-    query: str,
-    headers: list[tuple[bytes, bytes]],
-    body: bytes,
+    method: str, raw_path: str, *, query: str, headers: list[tuple[bytes, bytes]], body: bytes
 ) -> tuple[int, list[tuple[str, str]], bytes]:
     """Pass one HTTP request to ministack and return status, headers and body of its reply."""
     scope: Mapping[str, Any] = {
         "type": "http",
         "method": method,
-        "path": path,
+        "path": unquote(raw_path),
         "raw_path": raw_path.encode("latin-1"),
         "query_string": query.encode("latin-1"),
         "headers": headers,
@@ -97,3 +98,88 @@ async def call(
 
     await ministack_app.app(scope, receive, send)
     return status, reply_headers, b"".join(chunks)
+
+
+def role(account: str, name: str) -> Record | None:
+    """Return a role by name."""
+    found: Record | None = iam._roles.get_scoped(account, None, name)
+    return found
+
+
+def user(account: str, name: str) -> Record | None:
+    """Return a user by name."""
+    found: Record | None = iam._users.get_scoped(account, None, name)
+    return found
+
+
+def instance_profile(account: str, name: str) -> Record | None:
+    """Return an instance profile by name."""
+    found: Record | None = iam._instance_profiles.get_scoped(account, None, name)
+    return found
+
+
+def roles_with_policy(account: str, policy_arn: str) -> list[str]:
+    """Return the names of the roles that a managed policy is attached to."""
+    return [
+        name
+        for (owner, name), record in iam._roles.to_dict().items()
+        if owner == account and policy_arn in record.get("AttachedPolicies", ())
+    ]
+
+
+def session_arn(access_key: str) -> str:
+    """Return the ARN of the temporary session that an access key belongs to, empty if there is none."""
+    return str((sts._sessions.get(access_key) or {}).get("Arn", ""))
+
+
+def user_of_access_key(access_key: str) -> tuple[str, str]:
+    """Return account and name of the user who holds an access key; both are empty if nobody does."""
+    for (account, key), record in iam._access_keys.to_dict().items():
+        if key == access_key:
+            return account, str(record["UserName"])
+    return "", ""
+
+
+def ec2_tags(resource: str) -> dict[str, str]:
+    """Return the tags of an EC2 resource in the account and region of the current request."""
+    return {tag["Key"]: tag["Value"] for tag in ec2._tags.get(resource) or ()}
+
+
+def launch_template_id(name: str) -> str:
+    """Return the id of a launch template in the account and region of the current request, empty if there is none."""
+    for template_id, template in ec2._launch_templates.items():
+        if template.get("LaunchTemplateName") == name:
+            return str(template_id)
+    return ""
+
+
+def owner_of_association(association: str) -> str:
+    """Return the id of the route table or address that an association belongs to, empty if there is none."""
+    for table_id, table in ec2._route_tables.items():
+        if any(entry.get("RouteTableAssociationId") == association for entry in table.get("Associations", ())):
+            return str(table_id)
+    for allocation, address in ec2._addresses.items():
+        if address.get("AssociationId") == association:
+            return str(allocation)
+    return ""
+
+
+RolePolicies = Callable[[str, str], list[Any]]
+"""Role name and account, to the parsed policies that count."""
+
+role_policies: RolePolicies = iam_evaluator._gather_role_policies
+"""What ministack itself finds."""
+
+
+def read_role_policies_by(lookup: RolePolicies) -> None:
+    """Let the policies of roles be found by `lookup` from now on."""
+    iam_evaluator._gather_role_policies = lookup
+
+
+def iam_action(
+    service: str, method: str, raw_path: str, *, query: str, headers: dict[str, str], body: bytes
+) -> str | None:
+    """Return the IAM action by which a request is authorized (`s3:ListBucket` for ListObjectsV2), None if unknown."""
+    parameters = parse_qs(query, keep_blank_values=True)
+    action: str | None = iam_actions.extract_iam_action(service, method, unquote(raw_path), headers, body, parameters)
+    return action

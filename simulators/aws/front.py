@@ -1,7 +1,8 @@
 """The AWS endpoint: what every call passes on its way to ministack and back.
 
-A call is understood, written into the journal, met by the faults of its world, authorized, and answered by ministack or by the
-services that complete it. aiohttp serves it, because a lost reply and a caller that hangs up need the connection itself.
+A call is understood, meets the faults of its world, is authorized, answered by ministack or by the services that
+complete it, and written into the journal. aiohttp serves it, because a lost reply and a caller that hangs up need the
+connection itself.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import asyncio
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import parse_qs, unquote
 from uuid import uuid4
 
 from aiohttp import StreamReader, web
@@ -96,7 +96,7 @@ class AwsEndpoint:
     """Serves all accounts and regions of one simulated AWS on one loopback port."""
 
     def __init__(self, world: World) -> None:
-        self.authorizations = authorization.Authorizations()
+        self.authorizer = authorization.Authorizer()
         self.observer = f"observer/{uuid4().hex}"
         """The User-Agent whose calls pass beside journal, faults and delays: for looking without being seen."""
         self._world = world
@@ -107,7 +107,7 @@ class AwsEndpoint:
     async def start(self, port: int = 0) -> None:
         """Serve on 127.0.0.1:`port`; `url` tells where."""
         emulator.enter()
-        authorization.install(self.authorizations)
+        self.authorizer.install()
         self._consistency.install()
         # A caller that hangs up must cancel its handler: that is what ends a held call.
         self._runner = web.ServerRunner(
@@ -132,13 +132,13 @@ class AwsEndpoint:
     def reset(self) -> None:
         """Forget every account and every recorded permission."""
         emulator.reset()
-        self.authorizations.clear()
+        self.authorizer.forget()
         self._consistency.forget()
 
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
         self._world.clock.settle()
         exchange = await _read(http, self._world.clock.now())
-        if exchange.api.agent == self.observer:
+        if exchange.api.agent.startswith(self.observer):
             return _sent(http, await self._perform(exchange, delays=False))
         exchange.fault = self._world.faults.meet(exchange.call())
         try:
@@ -183,10 +183,9 @@ class AwsEndpoint:
         status, headers, body = await emulator.call(
             exchange.http.method,
             exchange.raw_path,
-            unquote(exchange.raw_path),
-            exchange.query,
-            [(name.lower(), value) for name, value in exchange.http.raw_headers],
-            exchange.body,
+            query=exchange.query,
+            headers=[(name.lower(), value) for name, value in exchange.http.raw_headers],
+            body=exchange.body,
         )
         if delays:
             body = self._consistency.seen(api, status, body)
@@ -203,7 +202,7 @@ _CONCERN_STARTED_WORK = frozenset({FaultKind.STUCK, FaultKind.CRASH, FaultKind.C
 def _request(
     message: RawRequestMessage,
     payload: StreamReader,
-    protocol: web.RequestHandler[web.BaseRequest],
+    protocol: web.RequestHandler,
     writer: AbstractStreamWriter,
     task: asyncio.Task[None],
 ) -> web.BaseRequest:
@@ -226,10 +225,15 @@ def _withheld(reply: Reply) -> Reply:
 
 
 def _denied(exchange: _Exchange) -> Reply:
-    query = parse_qs(exchange.query, keep_blank_values=True)
-    status, headers, body = authorization.denial(
-        exchange.api, exchange.http.method, unquote(exchange.raw_path), query, exchange.headers, exchange.body
+    action = emulator.iam_action(
+        exchange.api.service,
+        exchange.http.method,
+        exchange.raw_path,
+        query=exchange.query,
+        headers=exchange.headers,
+        body=exchange.body,
     )
+    status, headers, body = authorization.denial(exchange.api, action, exchange.headers)
     return Reply(status, list(headers.items()), body)
 
 

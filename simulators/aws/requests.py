@@ -98,7 +98,7 @@ class ApiRequest:
     access_key: str
     agent: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    """Query protocols: flat (`TagSpecification.1.Tag.1.Key`). JSON: the body. REST: path labels, query and JSON body."""
+    """Query protocols: flat (`TagSpecification.1.Tag.1.Key`). JSON: the body. REST: path labels, query, JSON body."""
     resource: str = ""
 
     @property
@@ -148,14 +148,10 @@ def caller(access_key: str) -> tuple[str, str]:
     """Return account and ARN of the holder of `access_key`; both are empty for a key that nobody holds."""
     if re.fullmatch(r"\d{12}", access_key):
         return access_key, f"arn:aws:iam::{access_key}:root"
-    if session := emulator.sts._sessions.get(access_key):
-        arn = str(session.get("Arn", ""))
-        return arn.split(":")[4] if arn.count(":") >= 5 else "", arn
-    for (account, key), record in list(emulator.iam._access_keys.to_dict().items()):
-        if key == access_key:
-            user = emulator.iam._users.get_scoped(account, None, record["UserName"]) or {}
-            return account, str(user.get("Arn", ""))
-    return "", ""
+    if arn := emulator.session_arn(access_key):
+        return arn.split(":")[4], arn
+    account, name = emulator.user_of_access_key(access_key)
+    return account, str((emulator.user(account, name) or {}).get("Arn", ""))
 
 
 def rest_operation(

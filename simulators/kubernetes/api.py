@@ -34,7 +34,6 @@ _KEPT_METADATA = (
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
     "resourceVersion",
-    "managedFields",
 )
 """What the server keeps, whatever a client sends."""
 
@@ -191,6 +190,8 @@ class Api:
         patched = self._patched(request, document)
         if not isinstance(patched, dict) or not isinstance(patched.get("metadata"), dict):
             raise errors.bad_request("the patch does not leave an object")
+        if request.target.subresource != Subresource.SCALE:
+            check_types(request.target.kind, patched)
         return self._replace(request, old, patched, ())
 
     def _patched(self, request: Request, document: Object) -> Json:
@@ -242,10 +243,10 @@ class Api:
                 new["metadata"][field] = old["metadata"][field]
             else:
                 new["metadata"].pop(field, None)
-        check_types(kind, new)
         _keep_allocated(old, new)
         set_defaults(kind, new, self._store)
-        check_change(kind, old, new)
+        if new != old:
+            check_change(kind, old, new)
 
     def _saved(self, request: Request, old: Object, new: Object, warnings: tuple[str, ...] = ()) -> Reply:
         version = old["metadata"]["resourceVersion"]
@@ -274,9 +275,7 @@ class Api:
             return self._apply_new(request, intent)
         _check_preconditions(target.kind, live, intent["metadata"])
         new = self._applied(request, live, _normalized(target.kind, intent))
-        managed = new["metadata"].get("managedFields")
         self._complete(target.kind, live, new)
-        new["metadata"]["managedFields"] = managed
         return self._saved(request, live, new)
 
     def _apply_new(self, request: Request, intent: Object) -> Reply:

@@ -204,7 +204,8 @@ class Kubelet(Controller):
         for source in sources:
             if "secret" in source:
                 secret = source["secret"]
-                missing = self._missing(kinds.SECRETS, pod, {**secret, "name": secret.get("secretName", secret.get("name"))})
+                name = secret.get("secretName", secret.get("name"))
+                missing = self._missing(kinds.SECRETS, pod, {**secret, "name": name})
             elif "configMap" in source:
                 missing = self._missing(kinds.CONFIG_MAPS, pod, source["configMap"])
             else:
@@ -267,15 +268,9 @@ class Kubelet(Controller):
             self._report_back_off(pod, run)
             return
         states = {name: {"terminated": self._terminated(end, run)} for name, end in ends.items()}
-        self._report(
-            pod,
-            "Failed" if failed else "Succeeded",
-            states,
-            run,
-            ready=False,
-            findings=self._pod_findings(pod, initialized=True, ready=False, reason="PodFailed" if failed else "PodCompleted"),
-            extra=self._where(node, run),
-        )
+        phase, reason = ("Failed", "PodFailed") if failed else ("Succeeded", "PodCompleted")
+        findings = self._pod_findings(pod, initialized=True, ready=False, reason=reason)
+        self._report(pod, phase, states, run, ready=False, findings=findings, extra=self._where(node, run))
 
     def _terminated(self, end: Termination, run: _Run) -> Object:
         state: Object = {
@@ -308,7 +303,8 @@ class Kubelet(Controller):
         states = {name_in(container): {"running": {"startedAt": run.started}} for container in _containers(pod)}
         findings = self._pod_findings(pod, initialized=True, ready=ready, reason="ContainersNotReady")
         if not ready and is_ready(pod):
-            self.events.warning(pod, self.name, "Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 503")
+            message = "Readiness probe failed: HTTP probe failed with statuscode: 503"
+            self.events.warning(pod, self.name, "Unhealthy", message)
         self._report(pod, "Running", states, run, ready=ready, findings=findings, extra=self._where(node, run))
 
     def _where(self, node: Object, run: _Run) -> Object:

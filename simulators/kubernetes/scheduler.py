@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from simulators.kubernetes import kinds
 from simulators.kubernetes.controllers.conditions import finding
@@ -84,8 +83,13 @@ class Scheduler(Controller):
         if not waiting:
             return
         field = _Field(self.store.list(kinds.NODES), pods)
-        for pod in sorted(waiting, key=_urgency):
+        for pod in sorted(waiting, key=self._urgency):
             self._place(pod, field)
+
+    def _urgency(self, pod: Object) -> tuple[int, str, str]:
+        named = self.store.get(kinds.PRIORITY_CLASSES, None, pod["spec"].get("priorityClassName") or "")
+        priority = named["value"] if named else pod["spec"].get("priority", 0)
+        return (-priority, pod["metadata"].get("creationTimestamp", ""), name_of(pod))
 
     def _place(self, pod: Object, field: _Field) -> None:
         gated = pod["spec"].get("schedulingGates")
@@ -104,7 +108,9 @@ class Scheduler(Controller):
             return
         chosen = min(suitable, key=lambda node: self._cost(pod, node, claims, field))
         if self._prepare_volumes(claims, chosen):
-            self._bind(pod, chosen, field)
+            self._bind(pod, chosen)
+        # A pod that still waits for its volumes takes its place already: its peers must not choose the same zone.
+        field.add(pod, chosen)
 
     def _claims(self, pod: Object) -> tuple[list[Object], str]:
         """Return the pod's volume claims, and why they keep it from any node (empty: they do not)."""
@@ -179,10 +185,9 @@ class Scheduler(Controller):
             )
         return not unbound
 
-    def _bind(self, pod: Object, node: Object, field: _Field) -> None:
+    def _bind(self, pod: Object, node: Object) -> None:
         bound = self.update_spec(kinds.PODS, pod, {"nodeName": name_of(node)})
         bound = self.update_status(kinds.PODS, bound, {}, [finding("PodScheduled", True)])
-        field.add(bound)
         message = f"Successfully assigned {namespace_of(pod)}/{name_of(pod)} to {name_of(node)}"
         self.events.normal(bound, self.name, "Scheduled", message)
 
@@ -203,11 +208,11 @@ class _Field:
         self._used: dict[str, tuple[float, float]] = dict.fromkeys(self._by_name, (0.0, 0.0))
         for pod in pods:
             if pod["spec"].get("nodeName") in self._by_name and not is_finished(pod):
-                self.add(pod)
+                self.add(pod, self._by_name[pod["spec"]["nodeName"]])
 
-    def add(self, pod: Object) -> None:
-        """Count a pod on its node."""
-        name = pod["spec"]["nodeName"]
+    def add(self, pod: Object, node: Object) -> None:
+        """Count a pod on a node."""
+        name = name_of(node)
         asked = requests_of(pod)
         cpu, memory = self._used[name]
         self._on_node[name].append(pod)
@@ -313,19 +318,15 @@ def _matches(labels: Mapping[str, str], expression: Object) -> bool:
     value = labels.get(expression["key"])
     values = expression.get("values") or []
     match expression["operator"]:
-        case "In":
-            return value in values
-        case "NotIn":
-            return value not in values
-        case "Exists":
-            return value is not None
-        case "DoesNotExist":
-            return value is None
+        case "In" | "Exists" as operator:
+            return value is not None and (operator == "Exists" or value in values)
+        case "NotIn" | "DoesNotExist" as operator:
+            return value is None or (operator == "NotIn" and value not in values)
         case "Gt":
             return value is not None and int(value) > int(values[0])
         case "Lt":
             return value is not None and int(value) < int(values[0])
-    return False
+    raise ValueError(f"{expression['operator']!r} is not a valid node selector operator")
 
 
 def _same_domain(node: Object, other: Object, term: Object) -> bool:
@@ -353,10 +354,6 @@ def _spread_selector(pod: Object, constraint: Object) -> Object | None:
 
 def _is_bound(claim: Object) -> bool:
     return bool((claim.get("status") or {}).get("phase") == "Bound")
-
-
-def _urgency(pod: Object) -> tuple[int, str, str]:
-    return (-pod["spec"].get("priority", 0), pod["metadata"].get("creationTimestamp", ""), name_of(pod))
 
 
 def _summary(objections: Sequence[str]) -> str:

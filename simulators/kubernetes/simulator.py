@@ -11,11 +11,13 @@ from typing import Any
 from aiohttp import web
 
 from simulators.faults import Fault
+from simulators.kubernetes import controllers
 from simulators.kubernetes.certificates import CertificateAuthority
 from simulators.kubernetes.garbage import GarbageCollector
 from simulators.kubernetes.kinds import NAMESPACES, NODES, PRIORITY_CLASSES, Kind
 from simulators.kubernetes.objects import Object
 from simulators.kubernetes.provider import CloudProvider
+from simulators.kubernetes.server import application
 from simulators.kubernetes.store import Store
 from simulators.world import World
 
@@ -131,9 +133,8 @@ class KubernetesSimulator:
 
     async def start(self, port: int = 0) -> None:
         """Listen on 127.0.0.1; `url` is known afterwards."""
-        from simulators.kubernetes.server import application
-
-        self._runner = web.AppRunner(application(self), access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+        app = application(self)
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
         await self._runner.setup()
         context = self._authority.server_context(("localhost",), ("127.0.0.1",))
         site = web.TCPSite(self._runner, "127.0.0.1", port, ssl_context=context)
@@ -152,11 +153,19 @@ class KubernetesSimulator:
             await self._runner.cleanup()
 
     def create_cluster(
-        self, cluster_id: str, *, version: str, provider: CloudProvider, account: str = "", region: str = ""
+        self,
+        cluster_id: str,
+        *,
+        version: str,
+        provider: CloudProvider,
+        account: str = "",
+        region: str = "",
+        controlled: bool = True,
     ) -> Cluster:
-        """Make an empty cluster and start its controllers; raises ValueError if the id is taken."""
-        from simulators.kubernetes import controllers
+        """Make an empty cluster and start its controllers; raises ValueError if the id is taken.
 
+        With `controlled=False` nobody acts on the objects, which suits a test of the API alone.
+        """
         if cluster_id in self._clusters:
             raise ValueError(f"there is a cluster {cluster_id} already")
         cluster = Cluster(
@@ -169,7 +178,8 @@ class KubernetesSimulator:
             region=region,
         )
         self._clusters[cluster_id] = cluster
-        self._controllers[cluster_id] = controllers.start(cluster)
+        if controlled:
+            self._controllers[cluster_id] = controllers.start(cluster)
         return cluster
 
     def cluster(self, cluster_id: str) -> Cluster | None:

@@ -81,6 +81,13 @@ class ScriptedCloud:
         self._refusals: dict[str, FailureDetail] = {}
         self._hooks: dict[str, Callable[[], None]] = {}
 
+    def reset(self) -> None:
+        """Forget calls and script."""
+        self.calls.clear()
+        self._failures.clear()
+        self._refusals.clear()
+        self._hooks.clear()
+
     def fail(self, name: str, *classes: FailureClass, action: str = "") -> None:
         """Let the next calls of `name` fail, one with each class."""
         self._failures[name] = [_detail(name, each, action) for each in classes]

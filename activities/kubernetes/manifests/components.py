@@ -216,7 +216,7 @@ def _pod(component: Component, priority: str) -> Object:
 def _container(component: Component, release: Release, size: ComponentSize, *, replicas: int = 0) -> Object:
     called = {f"{other.upper()}_ADDRESS": address(other) for other in CALLS[component] if other is not component}
     variables = pods.environment(
-        SERVER_RELEASE=release.version,
+        RELEASE=release.version,
         LISTEN_PORT=str(PORTS[component]),
         METRICS_PORT=str(METRICS_PORT),
         **called,

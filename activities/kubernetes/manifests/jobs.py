@@ -92,7 +92,7 @@ def _job(
         "image": release.components[Component.STORE],
         "imagePullPolicy": "IfNotPresent",
         "args": arguments,
-        "env": pods.environment(SERVER_RELEASE=release.version, **variables),
+        "env": pods.environment(RELEASE=release.version, **variables),
         "resources": pods.resources(JOB_CPU_MILLIS, JOB_MEMORY_MIB),
         "volumeMounts": [pods.scratch_mount()],
         **pods.confined_container(),

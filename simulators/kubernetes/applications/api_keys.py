@@ -20,8 +20,8 @@ EVERYTHING: Final = "*"
 def refusal(secret: Object | None, authorization: str, scope: str, now: datetime) -> tuple[int, str] | None:
     """Return status and message by which a request is refused, or None if its key is good for `scope`.
 
-    `authorization` is the header's value, `Bearer <key>`. The Secret's entry is a JSON list of objects with `id`, `hash`
-    (SHA-256 of the key, in hex), `expires_at` (ISO 8601, or null for never) and `scopes`.
+    `authorization` is the header's value, `Bearer <key>`. The Secret's entry is a JSON list of objects with `id`,
+    `hash` (SHA-256 of the key, in hex), `expires_at` (ISO 8601, null for never) and `scopes`.
     """
     scheme, _, key = authorization.partition(" ")
     if scheme.lower() != "bearer" or not key.strip():

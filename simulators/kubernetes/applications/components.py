@@ -59,10 +59,10 @@ def serving(cluster: Cluster, namespace: str, component: Component) -> list[Obje
 
 
 def release_of(pod: Object, component: Component) -> str:
-    """Return the release that a pod says it is: the container's variable RELEASE, or the pod's version label."""
+    """Return the release that a pod says it is: the container's variable SERVER_RELEASE, or the pod's version label."""
     container = container_of(pod, component) or {}
     for entry in container.get("env") or ():
-        if entry["name"] == "RELEASE" and entry.get("value"):
+        if entry["name"] == "SERVER_RELEASE" and entry.get("value"):
             value: str = entry["value"]
             return value
     return labels_of(pod).get("app.kubernetes.io/version", "")

@@ -30,7 +30,7 @@ class Documents:
         self._cluster = cluster
         self._collections: dict[str, Collections] = {}
         self._holders: dict[str, set[str]] = {}
-        """Volume handles that hold the documents (or the namespace's uid, for a store without volumes), by namespace."""
+        """Handles of the volumes that hold the documents, by namespace; its uid for a store without volumes."""
 
     def put(self, namespace: str, collection: str, document_id: str, document: Document) -> None:
         """Keep a document, in place of an earlier one of the same id."""
@@ -56,7 +56,8 @@ class Documents:
     def load(self, namespace: str, lines: bytes) -> int:
         """Keep what `dump` has written and return the number of documents; raises ValueError for anything else."""
         records = [json.loads(line) for line in lines.splitlines()]
-        if not all(isinstance(record, dict) and {"collection", "id", "document"} <= record.keys() for record in records):
+        fields = {"collection", "id", "document"}
+        if not all(isinstance(record, dict) and record.keys() >= fields for record in records):
             raise ValueError("a record lacks collection, id or document")
         for record in records:
             self.put(namespace, record["collection"], record["id"], record["document"])
@@ -69,9 +70,8 @@ class Documents:
         if not holders:
             self._collections[namespace] = {}
         mounted = self._mounted(namespace)
-        self._holders[namespace] = (holders - {self._uid(namespace)}) | mounted if mounted else holders or existing & {
-            self._uid(namespace)
-        }
+        itself = {self._uid(namespace)}
+        self._holders[namespace] = (holders - itself) | mounted if mounted else holders or itself
         return self._collections[namespace]
 
     def _existing(self, namespace: str) -> set[str]:

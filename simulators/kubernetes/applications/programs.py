@@ -27,10 +27,10 @@ class Termination:
 
 
 class UsageError(Exception):
-    """The command line names no program, or lacks an option that the program needs."""
+    """The command line lacks an option that the program needs, or has an argument that it does not know."""
 
 
-class ProgramFailed(Exception):
+class ProgramError(Exception):
     """The program could not do its work; the text is what it says about it."""
 
 
@@ -65,15 +65,15 @@ def run(cluster: Cluster, pod: Object, container: Object) -> Termination:
     if component is None:
         return Termination(0, "")
     words = _words(container)
+    name = words[0] if words else ""
+    program = _PROGRAMS.get((component, name))
+    if program is None:
+        return Termination(2, f"{component} has no program {name!r}")
     try:
-        name = words[0] if words else ""
-        program = _PROGRAMS.get((component, name))
-        if program is None:
-            raise UsageError(f"{component} has no program {name!r}")
         outcome = program(_Command(cluster, pod, _options(words[1:])))
     except UsageError as error:
         return Termination(2, str(error))
-    except ProgramFailed as error:
+    except ProgramError as error:
         return Termination(1, str(error)[:4096])
     return Termination(0, json.dumps(outcome))
 
@@ -84,7 +84,7 @@ def _back_up(command: _Command) -> dict[str, int | str]:
     bucket, key = command.option("bucket"), command.option("key")
     error = command.cluster.provider.put_object(command.cluster.id, command.service_account, bucket, key, body)
     if error is not None:
-        raise ProgramFailed(error)
+        raise ProgramError(error)
     return {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest(), "records": body.count(b"\n")}
 
 
@@ -93,15 +93,15 @@ def _restore(command: _Command) -> dict[str, int | str]:
     bucket, key = command.option("bucket"), command.option("key")
     body = command.cluster.provider.get_object(command.cluster.id, command.service_account, bucket, key)
     if isinstance(body, str):
-        raise ProgramFailed(body)
+        raise ProgramError(body)
     checksum = hashlib.sha256(body).hexdigest()
     expected = command.options.get("sha256")
     if expected and expected != checksum:
-        raise ProgramFailed(f"checksum mismatch: expected {expected}, found {checksum}")
+        raise ProgramError(f"checksum mismatch: expected {expected}, found {checksum}")
     try:
         records = documents(command.cluster).load(command.namespace, body)
     except ValueError as error:
-        raise ProgramFailed(f"s3://{bucket}/{key} is not a backup: {error}") from error
+        raise ProgramError(f"s3://{bucket}/{key} is not a backup: {error}") from error
     return {"records": records, "sha256": checksum}
 
 

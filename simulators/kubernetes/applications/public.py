@@ -25,7 +25,7 @@ from simulators.kubernetes.applications.components import (
 from simulators.kubernetes.applications.documents import documents
 from simulators.kubernetes.applications.metrics import observe
 from simulators.kubernetes.controllers.pods import is_serving
-from simulators.kubernetes.controllers.services import backends
+from simulators.kubernetes.controllers.services import backends_at
 from simulators.kubernetes.objects import Object, name_of
 
 if TYPE_CHECKING:
@@ -58,17 +58,17 @@ class Response:
     body: Mapping[str, Any]
 
 
-def answer(cluster: Cluster, namespace: str, service_name: str, request: Request) -> Response:
-    """Return what a client gets that reaches the load balancer of this Service.
+def answer(cluster: Cluster, namespace: str, service_name: str, request: Request, *, port: int = 443) -> Response:
+    """Return what a client gets that reaches this port of the load balancer of this Service.
 
-    A Service without ready endpoints answers 503. Behind the API server, `/auth/…` and `/subscribe/…` are passed on to
-    the authentication and the subscription server; these may have Services of their own too.
+    A port without ready endpoints answers 503. The API server passes `/auth/…` and `/subscribe/…` on to the
+    authentication and the subscription server; these may be behind ports of their own too.
     """
     service = cluster.store.get(kinds.SERVICES, namespace, service_name)
-    pods = [pod for pod in backends(cluster.store, service) if is_serving(pod)] if service else []
+    pods = [pod for pod in backends_at(cluster.store, service, port) if is_serving(pod)] if service else []
     entrance = component_of(pods[0]) if pods else None
     if entrance is None:
-        return _unavailable(f"service {namespace}/{service_name} has no ready endpoints")
+        return _unavailable(f"service {namespace}/{service_name} has no ready endpoints at port {port}")
     component = _responsible(entrance, request.path)
     targets = pods if component is entrance else serving(cluster, namespace, component)
     if not targets:
@@ -76,9 +76,7 @@ def answer(cluster: Cluster, namespace: str, service_name: str, request: Request
     server = _Server(cluster, namespace, component, targets[0])
     begun = time.perf_counter()
     response = server.answer(request)
-    observe(
-        cluster, namespace, component, seconds=time.perf_counter() - begun, failed=response.status >= 500
-    )
+    observe(cluster, namespace, component, seconds=time.perf_counter() - begun, failed=response.status >= 500)
     return response
 
 
@@ -140,21 +138,20 @@ class _Server:
     # --- API server
 
     def _api(self, request: Request) -> Response:
-        if request.path == "/healthz":
-            return self._health()
-        if request.path == "/version":
-            return self._version()
+        reports = {"/healthz": self._health, "/version": self._version}
+        if request.path in reports:
+            return reports[request.path]()
         missing = [needed for needed in _NEEDED_BY_API if not serving(self.cluster, self.namespace, needed)]
         if missing:
             return _unavailable(f"{missing[0]} is unavailable")
         collection, document = _COLLECTION.fullmatch(request.path), _DOCUMENT.fullmatch(request.path)
-        if collection and request.method == "POST":
-            return self._refused(request, WRITE_SCOPE) or self._put_document(request, collection["collection"])
-        if document and request.method == "GET":
-            return self._refused(request, READ_SCOPE) or self._get_document(document["collection"], document["id"])
-        if collection or document:
-            return Response(405, {"error": f"{request.method} is not allowed here"})
-        return Response(404, {"error": f"no route {request.method} {request.path}"})
+        match request.method:
+            case "POST" if collection:
+                return self._refused(request, WRITE_SCOPE) or self._put_document(request, collection["collection"])
+            case "GET" if document:
+                return self._refused(request, READ_SCOPE) or self._get_document(document["collection"], document["id"])
+        status = 405 if collection or document else 404
+        return Response(status, {"error": f"there is no {request.method} {request.path}"})
 
     def _health(self) -> Response:
         states = {

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 def start(cluster: Cluster, durations: Durations | None = None) -> asyncio.Task[None]:
     """Run the controllers, the scheduler and the kubelets of `cluster` until the returned task is cancelled."""
-    from simulators.kubernetes.controllers.loop import ControllerLoop
+    # The loop imports every controller, and these import from this package.
+    from simulators.kubernetes.controllers.loop import ControllerLoop  # noqa: PLC0415
 
     loop = ControllerLoop(cluster, durations)
     return asyncio.create_task(loop.run(), name=f"controllers of {cluster.id}")

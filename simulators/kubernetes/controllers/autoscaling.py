@@ -48,7 +48,8 @@ class AutoscalingController(Controller):
         target = self.store.get(kind, namespace_of(autoscaler), reference["name"]) if kind else None
         if kind is None or target is None:
             missing = f'{reference["kind"].lower()}s.apps "{reference["name"]}" not found'
-            lost = finding("AbleToScale", False, "FailedGetScale", f"the HPA controller was unable to get the target: {missing}")
+            message = f"the HPA controller was unable to get the target's current scale: {missing}"
+            lost = finding("AbleToScale", False, "FailedGetScale", message)
             self.update_status(kinds.HORIZONTAL_POD_AUTOSCALERS, autoscaler, {"desiredReplicas": 0}, [lost])
             return
         current = target["spec"].get("replicas", 1)
@@ -71,11 +72,14 @@ class AutoscalingController(Controller):
 
     def _report(self, autoscaler: Object, current: int, desired: int, needed: int, utilization: float) -> None:
         if needed > desired:
-            limited = finding("ScalingLimited", True, "TooManyReplicas", "the desired replica count is more than the maximum")
+            message = "the desired replica count is more than the maximum replica count"
+            limited = finding("ScalingLimited", True, "TooManyReplicas", message)
         elif needed < desired:
-            limited = finding("ScalingLimited", True, "TooFewReplicas", "the desired replica count is less than the minimum")
+            message = "the desired replica count is less than the minimum replica count"
+            limited = finding("ScalingLimited", True, "TooFewReplicas", message)
         else:
-            limited = finding("ScalingLimited", False, "DesiredWithinRange", "the desired count is within the acceptable range")
+            message = "the desired count is within the acceptable range"
+            limited = finding("ScalingLimited", False, "DesiredWithinRange", message)
         resized = current != desired
         before = autoscaler.get("status") or {}
         usage = {"averageUtilization": round(utilization)}

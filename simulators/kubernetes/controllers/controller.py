@@ -78,7 +78,7 @@ class Controller(ABC):
     def update_status(
         self, kind: Kind, obj: Object, status: Mapping[str, Any], findings: Sequence[Object] = ()
     ) -> Object:
-        """Put fields and conditions into the status; a field given as None is removed. Return the object as it is now."""
+        """Put fields and conditions into the status (None removes a field) and return the object as it is now."""
         before = obj.get("status") or {}
         after = {key: value for key, value in {**before, **status}.items() if value is not None}
         if findings:

@@ -66,7 +66,7 @@ class DaemonSetController(Controller):
         tolerations = [*(template["spec"].get("tolerations") or ()), *_TOLERATED]
         name = f"{name_of(daemon_set)}-{random_suffix()}"
         spec = {"nodeName": node, "tolerations": tolerations}
-        pod = create_pod(self.store, daemon_set, template, name, {REVISION_HASH: revision}, spec)
+        pod = create_pod(self.store, daemon_set, template, name, labels={REVISION_HASH: revision}, spec=spec)
         self.events.normal(daemon_set, self.name, "SuccessfulCreate", f"Created pod: {name}")
         return pod
 

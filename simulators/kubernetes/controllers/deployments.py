@@ -9,7 +9,15 @@ from simulators.kubernetes.controllers.conditions import finding
 from simulators.kubernetes.controllers.controller import Controller, Surroundings
 from simulators.kubernetes.controllers.pods import TEMPLATE_HASH, template_hash
 from simulators.kubernetes.controllers.quantities import share
-from simulators.kubernetes.objects import Object, copied, is_terminating, labels_of, name_of, namespace_of, owner_reference
+from simulators.kubernetes.objects import (
+    Object,
+    copied,
+    is_terminating,
+    labels_of,
+    name_of,
+    namespace_of,
+    owner_reference,
+)
 
 REVISION = "deployment.kubernetes.io/revision"
 CHANGE_CAUSE = "kubernetes.io/change-cause"
@@ -35,7 +43,7 @@ class DeploymentController(Controller):
     """Keeps one ReplicaSet for each template that a Deployment has had, and shifts replicas to the newest."""
 
     name = "deployment-controller"
-    watches = (kinds.DEPLOYMENTS, kinds.REPLICA_SETS)
+    watches = (kinds.DEPLOYMENTS, kinds.REPLICA_SETS, kinds.PODS)
 
     def __init__(self, surroundings: Surroundings) -> None:
         super().__init__(surroundings)

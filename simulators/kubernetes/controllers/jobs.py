@@ -34,16 +34,9 @@ class JobController(Controller):
             if _is_over(job):
                 self._expire(job)
             else:
-                self._advance(self._labelled(job))
+                self._advance(job)
         living = {job["metadata"]["uid"] for job in jobs}
         self._failed_at = {uid: entry for uid, entry in self._failed_at.items() if uid in living}
-
-    def _labelled(self, job: Object) -> Object:
-        """Return the Job with the selector that a real API server puts in when it is created."""
-        if job["spec"].get("selector"):
-            return job
-        selector = {"matchLabels": {CONTROLLER_UID: job["metadata"]["uid"]}}
-        return self.update_spec(kinds.JOBS, job, {"selector": selector})
 
     def _advance(self, job: Object) -> None:
         spec = job["spec"]
@@ -52,23 +45,27 @@ class JobController(Controller):
         failed = sum(phase_of(pod) == "Failed" for pod in pods)
         active = [pod for pod in pods if is_active(pod)]
         wanted = spec.get("completions", 1)
+        counts = {"succeeded": succeeded or None, "failed": failed or None}
         retries = failed + sum(_restarts(pod) for pod in active)
         if spec.get("suspend"):
             self._stop(active)
-            self._report(job, [], succeeded, failed, [finding("Suspended", True, "JobSuspended", "Job suspended")])
+            self._report(job, counts, [], [finding("Suspended", True, "JobSuspended", "Job suspended")])
         elif succeeded >= wanted:
-            self._end(job, succeeded, failed, "Complete", "CompletionsReached", "Reached expected number of succeeded pods")
+            message = "Reached expected number of succeeded pods"
+            self._end(job, counts, finding("Complete", True, "CompletionsReached", message))
         elif retries > spec.get("backoffLimit", 6):
             self._stop(active)
-            self._end(job, succeeded, failed, "Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
+            message = "Job has reached the specified backoff limit"
+            self._end(job, counts, finding("Failed", True, "BackoffLimitExceeded", message))
         elif self._is_too_late(job):
             self._stop(active)
-            self._end(job, succeeded, failed, "Failed", "DeadlineExceeded", "Job was active longer than specified deadline")
+            message = "Job was active longer than specified deadline"
+            self._end(job, counts, finding("Failed", True, "DeadlineExceeded", message))
         else:
             if self._may_try(job, failed):
                 room = min(spec.get("parallelism", 1), wanted - succeeded) - len(active)
                 active += [self._create(job) for _ in range(room)]
-            self._report(job, active, succeeded, failed, [])
+            self._report(job, counts, active, [])
 
     def _may_try(self, job: Object, failed: int) -> bool:
         """Return whether the back-off after the latest failure has passed."""
@@ -87,13 +84,13 @@ class JobController(Controller):
         started = (job.get("status") or {}).get("startTime")
         if limit is None or started is None:
             return False
-        return self.alarm.has_passed(_instant(started), limit, least_real=self.durations.least_deadline)
+        return self.alarm.has_elapsed(_instant(started), limit)
 
     def _create(self, job: Object) -> Object:
         uid = job["metadata"]["uid"]
         labels = {CONTROLLER_UID: uid, JOB_NAME: name_of(job), "controller-uid": uid, "job-name": name_of(job)}
         name = f"{name_of(job)}-{random_suffix()}"
-        pod = create_pod(self.store, job, job["spec"]["template"], name, labels)
+        pod = create_pod(self.store, job, job["spec"]["template"], name, labels=labels)
         self.events.normal(job, self.name, "SuccessfulCreate", f"Created pod: {name}")
         return pod
 
@@ -101,21 +98,27 @@ class JobController(Controller):
         for pod in pods:
             self.store.delete(kinds.PODS, pod)
 
-    def _report(self, job: Object, active: list[Object], succeeded: int, failed: int, findings: list[Object]) -> Object:
-        ready = sum(is_serving(pod) for pod in active)
-        started = (job.get("status") or {}).get("startTime") or self.timestamp()
-        counts = {"active": len(active) or None, "ready": ready, "succeeded": succeeded or None, "failed": failed or None}
-        return self.update_status(kinds.JOBS, job, {**counts, "startTime": started}, findings)
+    def _report(
+        self, job: Object, counts: dict[str, int | None], active: list[Object], findings: list[Object]
+    ) -> Object:
+        status = {
+            **counts,
+            "active": len(active) or None,
+            "ready": sum(is_serving(pod) for pod in active),
+            "startTime": (job.get("status") or {}).get("startTime") or self.timestamp(),
+        }
+        return self.update_status(kinds.JOBS, job, status, findings)
 
-    def _end(self, job: Object, succeeded: int, failed: int, type_: str, reason: str, message: str) -> None:
-        early = "SuccessCriteriaMet" if type_ == "Complete" else "FailureTarget"
-        findings = [finding(early, True, reason, message), finding(type_, True, reason, message)]
-        job = self._report(job, [], succeeded, failed, findings)
-        if type_ == "Complete":
+    def _end(self, job: Object, counts: dict[str, int | None], verdict: Object) -> None:
+        """Put the verdict into the status, after the condition by which a real Job controller announces it."""
+        complete = verdict["type"] == "Complete"
+        announced = {**verdict, "type": "SuccessCriteriaMet" if complete else "FailureTarget"}
+        job = self._report(job, counts, [], [announced, verdict])
+        if complete:
             self.update_status(kinds.JOBS, job, {"completionTime": self.timestamp()})
             self.events.normal(job, self.name, "Completed", "Job completed")
         else:
-            self.events.warning(job, self.name, reason, message)
+            self.events.warning(job, self.name, verdict["reason"], verdict["message"])
 
     def _expire(self, job: Object) -> None:
         """Delete a Job that is over once its time to live has passed."""
@@ -123,7 +126,7 @@ class JobController(Controller):
         over = condition(job, "Complete") or condition(job, "Failed")
         if limit is None or over is None:
             return
-        if self.alarm.has_passed(_instant(over["lastTransitionTime"]), limit, least_real=self.durations.least_deadline):
+        if self.alarm.has_elapsed(_instant(over["lastTransitionTime"]), limit):
             self.store.delete(kinds.JOBS, job)
 
 

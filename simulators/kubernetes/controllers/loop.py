@@ -1,4 +1,4 @@
-"""The loop that calls controllers: when something changed that they watch, and when something that they wait for is due."""
+"""The loop that calls controllers: when something that they watch has changed, or what they wait for is due."""
 
 from __future__ import annotations
 

@@ -111,7 +111,8 @@ class NodeController(Controller):
         if matching and not limits:
             return
         patience = min(limits, default=self.durations.not_ready_eviction)
-        if self.alarm.has_passed(self._failed_at[node["metadata"]["uid"]], patience, least_real=self.durations.least_wait):
+        since = self._failed_at[node["metadata"]["uid"]]
+        if self.alarm.has_passed(since, patience, least_real=self.durations.least_wait):
             self.store.delete(kinds.PODS, pod, grace_period_seconds=0)
 
 

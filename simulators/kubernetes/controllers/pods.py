@@ -62,6 +62,7 @@ def create_pod(
     owner: Object,
     template: Object,
     name: str,
+    *,
     labels: Mapping[str, str],
     spec: Mapping[str, object] | None = None,
 ) -> Object:
@@ -136,7 +137,7 @@ def claim_names(pod: Object) -> list[str]:
 
 
 def deletion_order(pod: Object) -> tuple[bool, bool, str, str]:
-    """Sort key by which surplus pods go: unscheduled first, then those that are not ready, then the newest last made."""
+    """Sort key by which surplus pods go: unscheduled ones first, then those that are not ready, then the newest."""
     created = pod["metadata"].get("creationTimestamp", "")
     return (bool(pod["spec"].get("nodeName")), is_ready(pod), _reversed_text(created), name_of(pod))
 

@@ -30,8 +30,7 @@ class ReplicaSetController(Controller):
     def _fill(self, replica_set: Object) -> None:
         wanted = replica_set["spec"].get("replicas", 1)
         pods = [pod for pod in self.owned(kinds.PODS, replica_set) if is_active(pod)]
-        for _ in range(wanted - len(pods)):
-            pods.append(self._create(replica_set))
+        pods += [self._create(replica_set) for _ in range(wanted - len(pods))]
         surplus = sorted(pods, key=deletion_order)[: max(0, len(pods) - wanted)]
         for pod in surplus:
             self.store.delete(kinds.PODS, pod)
@@ -40,7 +39,7 @@ class ReplicaSetController(Controller):
 
     def _create(self, replica_set: Object) -> Object:
         name = f"{name_of(replica_set)}-{random_suffix()}"
-        pod = create_pod(self.store, replica_set, replica_set["spec"]["template"], name, {})
+        pod = create_pod(self.store, replica_set, replica_set["spec"]["template"], name, labels={})
         self.events.normal(replica_set, self.name, "SuccessfulCreate", f"Created pod: {name}")
         return pod
 

@@ -1,4 +1,4 @@
-"""ControllerRevisions: the templates that a StatefulSet or DaemonSet has had, which `kubectl rollout undo` goes back to."""
+"""ControllerRevisions: the templates that a StatefulSet or DaemonSet has had, for `kubectl rollout undo`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from simulators.kubernetes.store import Store
 
 def revisions_of(store: Store, owner: Object) -> list[Object]:
     """Return the revisions that belong to `owner`, oldest first."""
-    owned = [entry for entry in store.list(kinds.CONTROLLER_REVISIONS, namespace_of(owner)) if is_owned_by(entry, owner)]
+    present = store.list(kinds.CONTROLLER_REVISIONS, namespace_of(owner))
+    owned = [entry for entry in present if is_owned_by(entry, owner)]
     return sorted(owned, key=lambda entry: int(entry["revision"]))
 
 

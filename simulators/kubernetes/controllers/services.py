@@ -1,24 +1,27 @@
-"""Services: addresses, the endpoints behind them, and load balancers in front."""
+"""Services: the endpoints behind them, and the load balancers in front."""
 
 from __future__ import annotations
 
-import itertools
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 from simulators.kubernetes import kinds
 from simulators.kubernetes.controllers.controller import Controller, Surroundings
 from simulators.kubernetes.controllers.pods import is_finished, is_serving
+from simulators.kubernetes.kinds import Kind
 from simulators.kubernetes.objects import Object, is_terminating, labels_of, name_of, namespace_of, owner_reference
 from simulators.kubernetes.scheduler import ZONE
 from simulators.kubernetes.selectors import matches_label_selector
+from simulators.kubernetes.store import Store
 
 LOAD_BALANCER_FINALIZER: Final = "service.kubernetes.io/load-balancer-cleanup"
 SERVICE_NAME: Final = "kubernetes.io/service-name"
-_FIRST_NODE_PORT: Final = 30_000
+
+_Groups: TypeAlias = list[tuple[list[Object], list[Object]]]
+"""Pairs of the ports and the pods that serve at exactly these."""
 
 
 class ServiceController(Controller):
-    """Gives each Service an address and, if it asks for one, a load balancer.
+    """Gives each Service that asks for one a load balancer.
 
     A Service with a load balancer does not vanish before the cloud says that the load balancer is gone.
     """
@@ -30,34 +33,14 @@ class ServiceController(Controller):
         super().__init__(surroundings)
         self._ensured: dict[str, object] = {}
         """What the load balancer was last brought in line with, keyed by the Service's uid."""
-        self._addresses = itertools.count(10)
-        self._ports = itertools.count(_FIRST_NODE_PORT)
 
     def reconcile(self) -> None:
         """Take one step for every Service."""
         for service in self.store.list(kinds.SERVICES):
-            if is_terminating(service):
-                self._clean_up(service)
-                continue
-            service = self._address(service)
-            if service["spec"].get("type") == "LoadBalancer":
+            if service["spec"].get("type") == "LoadBalancer" and not is_terminating(service):
                 self._ensure(self.add_finalizer(kinds.SERVICES, service, LOAD_BALANCER_FINALIZER))
             else:
                 self._clean_up(service)
-
-    def _address(self, service: Object) -> Object:
-        """Return the Service with cluster addresses and node ports given out."""
-        spec: dict[str, Any] = service["spec"]
-        given: dict[str, Any] = {}
-        if not spec.get("clusterIP") and spec.get("type") != "ExternalName":
-            number = next(self._addresses)
-            given["clusterIP"] = f"172.20.{number // 250 % 250}.{number % 250 + 1}"
-            given["clusterIPs"] = [given["clusterIP"]]
-        ports = spec.get("ports") or []
-        if spec.get("type") in ("NodePort", "LoadBalancer") and spec.get("allocateLoadBalancerNodePorts", True):
-            if any(not port.get("nodePort") for port in ports):
-                given["ports"] = [{**port, "nodePort": port.get("nodePort") or next(self._ports)} for port in ports]
-        return self.update_spec(kinds.SERVICES, service, given) if given else service
 
     def _ensure(self, service: Object) -> None:
         """Ask the cloud for the load balancer until it is active, and again whenever its configuration changes."""
@@ -100,48 +83,46 @@ class EndpointController(Controller):
         """Bring the endpoints of every Service in line with its pods."""
         for service in self.store.list(kinds.SERVICES):
             if service["spec"].get("selector") and not is_terminating(service):
-                pods = [pod for pod in backends(self.cluster.store, service) if (pod.get("status") or {}).get("podIP")]
-                self._publish_endpoints(service, pods)
-                self._publish_slice(service, pods)
+                groups = _grouped(service, backends(self.store, service))
+                self._publish_endpoints(service, groups)
+                self._publish_slices(service, groups)
 
-    def _publish_endpoints(self, service: Object, pods: list[Object]) -> None:
-        ready = [_address(pod) for pod in pods if is_serving(pod)]
-        waiting = [_address(pod) for pod in pods if not is_serving(pod)]
-        ports = _ports(service, pods)
-        subset: Object = {
-            **({"addresses": ready} if ready else {}),
-            **({"notReadyAddresses": waiting} if waiting else {}),
-            **({"ports": ports} if ports else {}),
-        }
-        present = self.store.get(kinds.ENDPOINTS, namespace_of(service), name_of(service))
-        content: Object = {"subsets": [subset] if pods else []}
-        if present is not None:
-            self.store.save(kinds.ENDPOINTS, {**present, **content})
-            return
-        metadata = {"name": name_of(service), "labels": labels_of(service), "ownerReferences": [owner_reference(service)]}
-        self.store.create(kinds.ENDPOINTS, {"metadata": metadata, **content}, namespace_of(service))
-
-    def _publish_slice(self, service: Object, pods: list[Object]) -> None:
-        name = f"{name_of(service)}-{service['metadata']['uid'][:5]}"
-        content: Object = {
-            "addressType": "IPv4",
-            "endpoints": [self._endpoint(pod) for pod in pods],
-            "ports": _ports(service, pods),
-        }
-        present = self.store.get(kinds.ENDPOINT_SLICES, namespace_of(service), name)
-        if present is not None:
-            self.store.save(kinds.ENDPOINT_SLICES, {**present, **content})
-            return
+    def _publish_endpoints(self, service: Object, groups: _Groups) -> None:
         metadata = {
-            "name": name,
-            "labels": {
-                **labels_of(service),
-                SERVICE_NAME: name_of(service),
-                "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
-            },
+            "name": name_of(service),
+            "labels": labels_of(service),
             "ownerReferences": [owner_reference(service)],
         }
-        self.store.create(kinds.ENDPOINT_SLICES, {"metadata": metadata, **content}, namespace_of(service))
+        self._put(kinds.ENDPOINTS, service, metadata, {"subsets": [_subset(*group) for group in groups]})
+
+    def _publish_slices(self, service: Object, groups: _Groups) -> None:
+        """Keep one slice for each set of ports, and delete those that are left over."""
+        prefix = f"{name_of(service)}-{service['metadata']['uid'][:4]}"
+        wanted = {f"{prefix}{index}": group for index, group in enumerate(groups)}
+        for name, (ports, pods) in wanted.items():
+            metadata = {
+                "name": name,
+                "labels": {
+                    **labels_of(service),
+                    SERVICE_NAME: name_of(service),
+                    "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
+                },
+                "ownerReferences": [owner_reference(service)],
+            }
+            endpoints = [self._endpoint(pod) for pod in pods]
+            named = [{"name": "", **port} for port in ports]  # clients rely on a slice's ports having a name
+            content = {"addressType": "IPv4", "endpoints": endpoints, "ports": named}
+            self._put(kinds.ENDPOINT_SLICES, service, metadata, content)
+        for present in self.owned(kinds.ENDPOINT_SLICES, service):
+            if name_of(present) not in wanted:
+                self.store.delete(kinds.ENDPOINT_SLICES, present)
+
+    def _put(self, kind: Kind, service: Object, metadata: Object, content: Object) -> None:
+        present = self.store.get(kind, namespace_of(service), metadata["name"])
+        if present is None:
+            self.store.create(kind, {"metadata": metadata, **content}, namespace_of(service))
+        else:
+            self.store.save(kind, {**present, **content})
 
     def _endpoint(self, pod: Object) -> Object:
         node = self.store.get(kinds.NODES, None, pod["spec"]["nodeName"])
@@ -159,11 +140,22 @@ class EndpointController(Controller):
         return {**endpoint, "zone": zone} if zone else endpoint
 
 
-def backends(store: Any, service: Object) -> list[Object]:
-    """Return the pods that the Service's selector names and that have not ended, sorted by name."""
+def backends(store: Store, service: Object) -> list[Object]:
+    """Return the pods with an address that the Service's selector names, sorted by name; they may not be ready."""
     selector = {"matchLabels": service["spec"].get("selector") or {}}
-    pods: list[Object] = store.list(kinds.PODS, namespace_of(service))
-    return [pod for pod in pods if matches_label_selector(selector, labels_of(pod)) and not is_finished(pod)]
+    return [
+        pod
+        for pod in store.list(kinds.PODS, namespace_of(service))
+        if matches_label_selector(selector, labels_of(pod))
+        and not is_finished(pod)
+        and (pod.get("status") or {}).get("podIP")
+    ]
+
+
+def backends_at(store: Store, service: Object, port: int) -> list[Object]:
+    """Return those backends that serve behind one port of the Service: they have the port that it leads to."""
+    matching = [entry for entry in service["spec"].get("ports") or () if entry["port"] == port]
+    return [pod for pod in backends(store, service) if any(_target_port(entry, pod) for entry in matching)]
 
 
 def _ingress(service: Object) -> list[Object]:
@@ -179,20 +171,48 @@ def _address(pod: Object) -> Object:
     return {"ip": pod["status"]["podIP"], "nodeName": pod["spec"]["nodeName"], "targetRef": _target(pod)}
 
 
-def _ports(service: Object, pods: list[Object]) -> list[Object]:
-    """Return the ports at which the pods serve; a named target port is looked up in the first pod."""
+def _target_port(port: Object, pod: Object) -> int | None:
+    """Return the number of the pod's port that a Service's port leads to, or None if the pod has none of that name."""
+    target = port.get("targetPort", port["port"])
+    if isinstance(target, int):
+        return target
+    named = (
+        entry["containerPort"]
+        for container in pod["spec"]["containers"]
+        for entry in container.get("ports") or ()
+        if entry.get("name") == target
+    )
+    return next(named, None)
+
+
+def _ports(service: Object, pod: Object) -> list[Object]:
     ports = []
     for port in service["spec"].get("ports") or ():
-        target = port.get("targetPort", port["port"])
-        if isinstance(target, str):
-            named = (
-                entry["containerPort"]
-                for pod in pods[:1]
-                for container in pod["spec"]["containers"]
-                for entry in container.get("ports") or ()
-                if entry.get("name") == target
-            )
-            target = next(named, port["port"])
-        named_port: Object = {"port": target, "protocol": port.get("protocol", "TCP")}
-        ports.append({"name": port["name"], **named_port} if port.get("name") else named_port)
+        number = _target_port(port, pod)
+        if number is not None:
+            described: Object = {"port": number, "protocol": port.get("protocol", "TCP")}
+            ports.append({"name": port["name"], **described} if port.get("name") else described)
     return ports
+
+
+def _grouped(service: Object, pods: list[Object]) -> _Groups:
+    """Return the pods by the ports that they serve at, because an endpoint stands for all ports of its slice."""
+    groups: _Groups = []
+    for pod in pods:
+        ports = _ports(service, pod)
+        group = next((members for known, members in groups if known == ports), None)
+        if group is None:
+            groups.append((ports, [pod]))
+        else:
+            group.append(pod)
+    return groups
+
+
+def _subset(ports: list[Object], pods: list[Object]) -> Object:
+    ready = [_address(pod) for pod in pods if is_serving(pod)]
+    waiting = [_address(pod) for pod in pods if not is_serving(pod)]
+    return {
+        **({"addresses": ready} if ready else {}),
+        **({"notReadyAddresses": waiting} if waiting else {}),
+        **({"ports": ports} if ports else {}),
+    }

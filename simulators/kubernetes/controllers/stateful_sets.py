@@ -115,7 +115,7 @@ class StatefulSetController(Controller):
             REVISION_HASH: revision,
         }
         named = {"hostname": name, "subdomain": stateful_set["spec"].get("serviceName", ""), "volumes": volumes}
-        create_pod(self.store, stateful_set, template, name, labels, named)
+        create_pod(self.store, stateful_set, template, name, labels=labels, spec=named)
         message = f"create Pod {name} in StatefulSet {name_of(stateful_set)} successful"
         self.events.normal(stateful_set, self.name, "SuccessfulCreate", message)
 
@@ -140,7 +140,7 @@ class StatefulSetController(Controller):
     def _create_claim(self, stateful_set: Object, template: Object, name: str) -> None:
         labels = (stateful_set["spec"]["selector"].get("matchLabels")) or {}
         metadata: Object = {
-            **{key: copied(value) for key, value in template["metadata"].items() if key in ("annotations",)},
+            "annotations": copied(template["metadata"].get("annotations") or {}),
             "name": name,
             "labels": {**labels, **labels_of(template)},
         }

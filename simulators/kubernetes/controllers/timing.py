@@ -27,7 +27,7 @@ class Durations(BaseModel):
     """How long pods stay on a node that is not ready, unless they tolerate it for another time."""
     least_wait: float = 0.2
     """*Real* seconds between two attempts at what keeps failing, so that no speed of the clock makes a busy loop."""
-    least_deadline: float = 5.0
+    least_deadline: float = 10.0
     """*Real* seconds for which a rollout may show no progress, however fast the clock: beyond some speed the time that
     this machine needs would otherwise look like a rollout that is stuck."""
 
@@ -51,6 +51,18 @@ class Alarm:
         endless = math.isinf(self._clock.speed)
         needed = max(0.0 if endless else seconds, least_real * (1.0 if endless else self._clock.speed))
         due = since + needed
+        if due <= self.now():
+            return True
+        self._due = due if self._due is None else min(self._due, due)
+        return False
+
+    def has_elapsed(self, since: float, seconds: float) -> bool:
+        """Return whether `seconds` of simulated time have gone by; if not, wake up when they have.
+
+        For deadlines and lifetimes: unlike the delays of `has_passed`, they must not be over at once at infinite speed,
+        at which simulated time follows real time.
+        """
+        due = since + seconds
         if due <= self.now():
             return True
         self._due = due if self._due is None else min(self._due, due)

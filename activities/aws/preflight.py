@@ -1,0 +1,285 @@
+"""Looking before anything is made: permissions, quotas, zones and machine types, address ranges."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from ipaddress import IPv4Network
+from itertools import combinations
+
+from temporalio import activity
+
+import catalog
+from activities.aws.connection import AwsClient, AwsConnections
+from activities.aws.ec2 import SUBNET, VPC, DeploymentEc2, Description
+from activities.aws.errors import failures_named
+from activities.aws.identity import access_to
+from activities.aws.part import AwsPart
+from activities.aws.policy import with_dependents
+from activities.aws.quotas import UsedByOthers, limit_of
+from activities.aws.settings import AwsSettings
+from activities.aws.verification import SIMULATE, missing_permissions
+from activities.contracts import AddressQuestion, CapacityQuestion, PreflightContract
+from activities.failures import failure, refused
+from activities.needs import Need, needs
+from domain.account import AccessReport
+from domain.addresses import AddressesUnusableError, first_overlap, plan_subnets
+from domain.clouds import Cloud, Purpose
+from domain.deployment import ExistingNetwork, Site
+from domain.facts import AddressPlan, Machine, Placement
+from domain.failure import FailureClass, FailureDetail
+from domain.shape import PoolName, PoolSize
+from domain.sizing import quota_needs
+
+_ZONES_WANTED = 3
+_ZONES_NEEDED = 2
+"""EKS refuses a control plane in one zone."""
+
+_ZONES_WITHOUT_EKS = frozenset({"use1-az3", "usw1-az2", "cac1-az3"})
+"""Zone ids in which EKS places no control plane (EKS user guide, "VPC and subnet considerations")."""
+
+_SIZE_OF_CPU = {
+    2: "large",
+    4: "xlarge",
+    8: "2xlarge",
+    16: "4xlarge",
+    32: "8xlarge",
+    48: "12xlarge",
+    64: "16xlarge",
+    96: "24xlarge",
+}
+"""Keyed by number of virtual processors."""
+
+_FAMILIES_OF_GIB_FOR_EACH_CPU = {
+    2: ("c7i", "c6i", "c7a", "c6a", "c5"),
+    4: ("m7i", "m6i", "m7a", "m6a", "m5"),
+    8: ("r7i", "r6i", "r7a", "r6a", "r5"),
+}
+"""Keyed by GiB of memory for each virtual processor; the family that we prefer comes first."""
+
+_ONLY_WITH_OUR_NETWORK = frozenset({"L-0263D0A3", "L-F678F1CE", "L-A4707A72", "L-FE5A380F"})
+"""Quotas of addresses, VPCs, internet and NAT gateways: a deployment in the customer's own network uses none."""
+
+
+class AwsPreflight(AwsPart, PreflightContract):
+    """Looks, and changes nothing."""
+
+    def __init__(
+        self, settings: AwsSettings, connections: AwsConnections, declared_needs: Callable[[], tuple[Need, ...]]
+    ) -> None:
+        """Take the needs of all AWS activities, which include these: so they are asked for when they are wanted."""
+        super().__init__(settings, connections)
+        self._declared_needs = declared_needs
+
+    @activity.defn
+    @needs(SIMULATE, purpose=Purpose.OBSERVE, why="Verify that everything is granted")
+    def check_permissions(self, site: Site) -> AccessReport:
+        """Everything that the activities declare is permitted in the deployment's region.
+
+        Raises:
+            PERMISSION: something is not; the first missing action is named, and how many more there are.
+        """
+        with failures_named():
+            principal = self._connections.client("sts", site, Purpose.OBSERVE).get_caller_identity()["Arn"]
+            iam = self._connections.client("iam", site, Purpose.OBSERVE)
+            declared = self._declared_needs()
+            missing = missing_permissions(iam, access_to(site), (site.region,), declared)
+        if missing:
+            first, more = missing[0], len(missing) - 1
+            others = f" and {more} more" if more else ""
+            message = f"The role for {first.purpose} lacks the permission {first.action} on {first.resource}{others}"
+            raise failure(
+                FailureDetail(
+                    failure=FailureClass.PERMISSION, message=message, action=first.action, resource=first.resource
+                )
+            )
+        return AccessReport(
+            principal=principal,
+            verified_at=datetime.now(UTC),
+            checked_actions=len({(need.action, need.purpose) for need in with_dependents(declared)}),
+        )
+
+    @activity.defn
+    @needs(
+        "ec2:DescribeAddresses", "ec2:DescribeInstances", "ec2:DescribeInternetGateways", "ec2:DescribeNatGateways",
+        "ec2:DescribeSubnets", "ec2:DescribeVolumes", "ec2:DescribeVpcs", "eks:ListClusters",
+        "servicequotas:GetServiceQuota", "servicequotas:GetAWSDefaultServiceQuota",
+        purpose=Purpose.OBSERVE, why="Compare the deployment's needs with quotas and their use",
+    )  # fmt: skip
+    def check_quotas(self, question: CapacityQuestion) -> None:
+        """Each quota has room for the deployment scaled to its maximum, beside what others use.
+
+        Raises:
+            QUOTA: some have not; each is named with need, use and limit.
+        """
+        site = question.site
+        with failures_named():
+            quotas = self._connections.client("service-quotas", site, Purpose.OBSERVE)
+            used = UsedByOthers(self._ec2(site), self._connections.client("eks", site, Purpose.OBSERVE))
+            offer = catalog.load().clouds[Cloud.AWS]
+            exceeded = []
+            for need in quota_needs(offer.quotas, question.shape, high_availability=question.high_availability):
+                quota = need.quota
+                if question.network.existing is not None and quota.code in _ONLY_WITH_OUR_NETWORK:
+                    continue
+                in_use, limit = used.of(quota), limit_of(quotas, quota)
+                if in_use + need.needed > limit:
+                    text = (
+                        f"{quota.name} ({quota.service} {quota.code}): needs {need.needed}, {in_use} of {limit} in use"
+                    )
+                    exceeded.append((quota.code, text))
+        if exceeded:
+            message = f"Quotas in {site.region} are too small: {'; '.join(text for _, text in exceeded)}"
+            raise refused(FailureClass.QUOTA, message, quota=exceeded[0][0])
+
+    @activity.defn
+    @needs(
+        "ec2:DescribeAvailabilityZones", "ec2:DescribeInstanceTypeOfferings", "ec2:DescribeSubnets",
+        purpose=Purpose.OBSERVE, why="Choose zones and machine types",
+    )  # fmt: skip
+    def choose_placement(self, question: CapacityQuestion) -> Placement:
+        """Three zones (two, where there are no three) and for each pool a machine type that all of them offer.
+
+        A network that exists already, the customer's or ours, decides the zones, so that a repeat answers the same.
+
+        Raises:
+            CONFIG: no two zones of the region (or of the customer's network) offer what the shape needs.
+        """
+        site = question.site
+        with failures_named():
+            ec2 = self._ec2(site)
+            zones = _usable_zones(ec2.client)
+            settled = _zones_of(_existing_subnets(ec2, question.network.existing))
+            offers = _offers_by_type(ec2.client)
+        candidates = [zone for zone in zones if zone in settled] if settled else zones
+        pools = question.shape.pools
+        if question.high_availability and question.shape.highly_available_pools:
+            pools = question.shape.highly_available_pools
+        return place(pools, candidates, offers, region=site.region)
+
+    @activity.defn
+    @needs("ec2:DescribeSubnets", "ec2:DescribeVpcs", purpose=Purpose.OBSERVE, why="Find free address ranges")
+    def plan_addresses(self, question: AddressQuestion) -> AddressPlan:
+        """Ranges for a private and a public subnet in each zone, or those of the customer's own subnets.
+
+        Raises:
+            CONFIG: the range is unusable, or a network in the region has some of its addresses already.
+        """
+        site, existing = question.site, question.network.existing
+        with failures_named():
+            ec2 = self._ec2(site)
+            if existing is not None:
+                return _plan_of_existing(ec2, existing)
+            others = [each for each in ec2.matching(VPC, {}) if not ec2.is_ours(each)]
+        try:
+            plan = plan_subnets(question.network.cidr, len(question.placement.zones))
+        except AddressesUnusableError as error:
+            raise refused(FailureClass.CONFIG, f"network.cidr: {error}", resource=str(question.network.cidr)) from error
+        for other in others:
+            if overlap := first_overlap(question.network.cidr, _ranges(other)):
+                message = (
+                    f"network.cidr: {question.network.cidr} overlaps {overlap} of {other['VpcId']} in {site.region};"
+                    " networks that overlap can never be connected"
+                )
+                raise refused(FailureClass.CONFIG, message, resource=other["VpcId"])
+        return plan
+
+    def _ec2(self, site: Site) -> DeploymentEc2:
+        client = self._connections.client("ec2", site, Purpose.OBSERVE)
+        return DeploymentEc2(client, site, self._settings.consistency_wait, self._settings.poll_interval)
+
+
+def place(
+    pools: Mapping[PoolName, PoolSize], zones: Sequence[str], offers: Mapping[str, Collection[str]], *, region: str
+) -> Placement:
+    """Return the first zones that offer machines for all pools together; `offers` is keyed by machine type.
+
+    Raises:
+        CONFIG: there are no such zones.
+    """
+    for number in range(min(_ZONES_WANTED, len(zones)), _ZONES_NEEDED - 1, -1):
+        for chosen in combinations(zones, number):
+            types = {pool: _first_offered(size, chosen, offers) for pool, size in pools.items()}
+            if all(types.values()):
+                machines = tuple(
+                    Machine(pool=pool, instance_type=types[pool], minimum=size.minimum, maximum=size.maximum)
+                    for pool, size in pools.items()
+                )
+                return Placement(zones=chosen, machines=machines)
+    sizes = ", ".join(f"{size.cpu} vCPU with {size.memory_gib} GiB" for size in pools.values())
+    message = f"No two zones of {region} (looked at: {', '.join(zones) or 'none'}) offer machines of {sizes}"
+    raise refused(FailureClass.CONFIG, message, resource=region)
+
+
+def _first_offered(size: PoolSize, zones: Iterable[str], offers: Mapping[str, Collection[str]]) -> str:
+    """Return the preferred machine type of this size that all `zones` offer, empty if there is none."""
+    zones = set(zones)
+    return next((name for name in machine_types(size) if zones <= set(offers.get(name, ()))), "")
+
+
+def machine_types(size: PoolSize) -> tuple[str, ...]:
+    """Return the machine types that have at least this size, the preferred one first."""
+    cpu = next((count for count in _SIZE_OF_CPU if count >= size.cpu), 0)
+    memory = next((gib for gib in _FAMILIES_OF_GIB_FOR_EACH_CPU if gib * cpu >= size.memory_gib), 0)
+    return tuple(f"{family}.{_SIZE_OF_CPU[cpu]}" for family in _FAMILIES_OF_GIB_FOR_EACH_CPU.get(memory, ()))
+
+
+def _usable_zones(client: AwsClient) -> list[str]:
+    """Return the names of the region's zones in which EKS works, in order."""
+    zones = client.describe_availability_zones()["AvailabilityZones"]
+    return sorted(
+        zone["ZoneName"]
+        for zone in zones
+        if zone["State"] == "available"
+        # Local and wavelength zones have to be opted into, and EKS puts no control plane there.
+        and zone.get("ZoneType", "availability-zone") == "availability-zone"
+        and zone.get("ZoneId") not in _ZONES_WITHOUT_EKS
+    )
+
+
+def _offers_by_type(client: AwsClient) -> dict[str, set[str]]:
+    """Return in which zones each machine type that we may choose is offered, keyed by machine type."""
+    families = [f"{family}.*" for names in _FAMILIES_OF_GIB_FOR_EACH_CPU.values() for family in names]
+    pages = client.get_paginator("describe_instance_type_offerings").paginate(
+        LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": families}]
+    )
+    offers: dict[str, set[str]] = defaultdict(set)
+    for page in pages:
+        for offer in page["InstanceTypeOfferings"]:
+            offers[offer["InstanceType"]].add(offer["Location"])
+    return offers
+
+
+def _existing_subnets(ec2: DeploymentEc2, existing: ExistingNetwork | None) -> list[Description]:
+    if existing is None:
+        return ec2.ours(SUBNET)
+    subnets = ec2.matching(SUBNET, {"vpc-id": existing.network_id})
+    return [subnet for subnet in subnets if subnet["SubnetId"] in existing.private_subnet_ids]
+
+
+def _zones_of(subnets: Iterable[Description]) -> set[str]:
+    return {str(subnet["AvailabilityZone"]) for subnet in subnets}
+
+
+def _plan_of_existing(ec2: DeploymentEc2, existing: ExistingNetwork) -> AddressPlan:
+    network = next(iter(ec2.matching(VPC, {"vpc-id": existing.network_id})), None)
+    ranges = {
+        str(subnet["SubnetId"]): str(subnet["CidrBlock"])
+        for subnet in ec2.matching(SUBNET, {"vpc-id": existing.network_id})
+    }
+    missing = [subnet for subnet in (*existing.private_subnet_ids, *existing.public_subnet_ids) if subnet not in ranges]
+    if network is None or missing:
+        absent = ", ".join(missing) if network is not None else existing.network_id
+        message = f"network.existing: {absent} does not exist in {ec2.site.region}"
+        raise refused(FailureClass.CONFIG, message, resource=existing.network_id)
+    return AddressPlan(
+        cidr=str(network["CidrBlock"]),
+        private_cidrs=tuple(ranges[subnet] for subnet in existing.private_subnet_ids),
+        public_cidrs=tuple(ranges[subnet] for subnet in existing.public_subnet_ids),
+    )
+
+
+def _ranges(network: Description) -> list[IPv4Network]:
+    associated = [block["CidrBlock"] for block in network.get("CidrBlockAssociationSet", ())]
+    return [IPv4Network(block) for block in {network["CidrBlock"], *associated}]

@@ -1,0 +1,259 @@
+"""The API of one cluster, through the official client: shared connections, short-lived tokens, our name on every call."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+from urllib.parse import urlencode
+
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+from temporalio import activity
+
+from activities.kubernetes.credentials import ClusterCredentials
+from activities.kubernetes.errors import conflicts_of, failures_named
+from activities.kubernetes.objects import Kind, Object, Reference, reference_to
+from activities.kubernetes.settings import KubernetesSettings
+from domain.deployment import Site
+from domain.facts import Cluster
+
+FIELD_MANAGER = "byoc-control-plane"
+"""Under this name the API server records which fields are ours."""
+_TOKEN_LIFE = 10 * 60.0
+"""Seconds after which a token is made anew; clouds' tokens live for 15 minutes and more."""
+_CONNECTIONS = 16
+"""Kept open to one cluster; more are opened when needed and closed afterwards."""
+
+
+def _version() -> str:
+    try:
+        return metadata.version("byoc")
+    except metadata.PackageNotFoundError:
+        return "0"
+
+
+_AGENT = f"byoc/{_version()}"
+
+
+def user_agent(site: Site) -> str:
+    """Return the User-Agent of a call on behalf of `site`: the cluster's audit log then says which step made it."""
+    step = activity.info().activity_type if activity.in_activity() else "none"
+    return f"{_AGENT} deployment/{site.deployment} operation/{site.operation or 'none'} step/{step}"
+
+
+@dataclass
+class _Connection:
+    """What is shared by all calls to one cluster."""
+
+    api: client.ApiClient
+    token: str = ""
+    token_made_at: float = 0.0
+    """On the monotonic clock."""
+
+
+class KubernetesConnections:
+    """Hands out the APIs of clusters. Thread-safe; one instance for a worker."""
+
+    def __init__(
+        self,
+        credentials: ClusterCredentials,
+        settings: KubernetesSettings,
+        *,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._credentials = credentials
+        self._settings = settings
+        self._now = now
+        self._connections: dict[tuple[str, str, str], _Connection] = {}
+        """Keyed by account, endpoint and certificate authority: a cluster that is made again is another one."""
+        self._lock = threading.Lock()
+
+    def api(self, site: Site, cluster: Cluster) -> ClusterApi:
+        """Return the API of `cluster`, on behalf of `site`."""
+        return ClusterApi(self, site, cluster)
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._lock:
+            for connection in self._connections.values():
+                connection.api.close()
+            self._connections.clear()
+
+    def request(
+        self,
+        site: Site,
+        cluster: Cluster,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str],
+        body: Object | None,
+        content_type: str,
+    ) -> Object:
+        """Make one request and return the decoded answer; a token that is refused is made anew once.
+
+        Raises:
+            ApiException: The API server refused, or TLS failed (status 0).
+            urllib3.exceptions.HTTPError: There was no answer.
+        """
+        connection = self._connection(site, cluster)
+        try:
+            return self._send(connection, site, cluster, method, path, query, body, content_type)
+        except ApiException as error:
+            if error.status != 401:
+                raise
+        with self._lock:
+            connection.token = ""
+        return self._send(connection, site, cluster, method, path, query, body, content_type)
+
+    def _send(
+        self,
+        connection: _Connection,
+        site: Site,
+        cluster: Cluster,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Object | None,
+        content_type: str,
+    ) -> Object:
+        headers = {
+            "Accept": "application/json",
+            "Authorization": f"Bearer {self._token(connection, site, cluster)}",
+            "User-Agent": user_agent(site),
+        }
+        if body is not None:
+            headers["Content-Type"] = content_type
+        url = cluster.endpoint.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
+        encoded: Any = json.dumps(body) if "patch" in content_type and body is not None else body
+        response = connection.api.call_api(
+            method, url, headers, encoded, _request_timeout=self._settings.request_timeout.total_seconds()
+        )
+        content = response.read()
+        if not 200 <= response.status <= 299:
+            raise ApiException(http_resp=response, body=content.decode(errors="replace"))
+        decoded: Object = json.loads(content)
+        return decoded
+
+    def _connection(self, site: Site, cluster: Cluster) -> _Connection:
+        key = (site.cloud_account_id, cluster.endpoint, cluster.certificate_authority)
+        with self._lock:
+            connection = self._connections.get(key)
+            if connection is None:
+                connection = self._connections[key] = _Connection(_api_client(cluster))
+            return connection
+
+    def _token(self, connection: _Connection, site: Site, cluster: Cluster) -> str:
+        with self._lock:
+            if connection.token and self._now() - connection.token_made_at < _TOKEN_LIFE:
+                return connection.token
+        # Outside the lock: the cloud may take its time, and two tokens at once do no harm.
+        made_at, token = self._now(), self._credentials.token(site, cluster)
+        with self._lock:
+            connection.token, connection.token_made_at = token, made_at
+        return token
+
+
+def _api_client(cluster: Cluster) -> client.ApiClient:
+    configuration = client.Configuration(host=cluster.endpoint)
+    # Given as data, the authority needs no file that somebody would have to remove.
+    configuration.ca_cert_data = base64.b64decode(cluster.certificate_authority).decode()
+    configuration.retries = False
+    configuration.connection_pool_maxsize = _CONNECTIONS
+    # Else the client reads the proxy variables of the environment, which nothing but our settings may read.
+    configuration.proxy = None
+    return client.ApiClient(configuration)
+
+
+class ClusterApi:
+    """The verbs that we use on one cluster; every failure is an `ApplicationError` of `activities.failures`."""
+
+    def __init__(self, connections: KubernetesConnections, site: Site, cluster: Cluster) -> None:
+        self.site = site
+        self._connections = connections
+        self._cluster = cluster
+
+    def get(self, reference: Reference) -> Object | None:
+        """Return the object, or None if there is none."""
+        with failures_named(str(reference)):
+            try:
+                return self._request("GET", reference.path)
+            except ApiException as error:
+                if error.status == 404:
+                    return None
+                raise
+
+    def list(self, kind: Kind, *, namespace: str = "", selector: str = "", fields: str = "") -> tuple[Object, ...]:
+        """Return the objects (of a namespace, if one is given) that match a label selector and a field selector."""
+        query = {"labelSelector": selector, "fieldSelector": fields}
+        with failures_named(kind.resource):
+            found = self._request("GET", kind.path(namespace), query={name: text for name, text in query.items() if text})
+        # The API leaves kind and version out of the items of a list.
+        head = {"apiVersion": kind.api_version, "kind": kind.name}
+        return tuple({**head, **item} for item in found.get("items") or ())
+
+    def create(self, obj: Object) -> bool:
+        """Make the object if there is none of its name; return whether it was made."""
+        reference = reference_to(obj)
+        with failures_named(str(reference)):
+            try:
+                path = reference.kind.path(reference.namespace)
+                self._request("POST", path, query={"fieldManager": FIELD_MANAGER}, body=obj)
+            except ApiException as error:
+                if error.status == 409:
+                    return False
+                raise
+        return True
+
+    def apply(self, obj: Object, *, force: bool = False) -> tuple[str, ...]:
+        """Apply the object server-side; return the conflicts with other field managers that kept it from being applied.
+
+        With `force` there are none: the fields of `obj` become ours again. A `resourceVersion` in `obj` makes the
+        API refuse (CONFLICT) what has changed since.
+        """
+        reference = reference_to(obj)
+        query = {"fieldManager": FIELD_MANAGER, **({"force": "true"} if force else {})}
+        with failures_named(str(reference)):
+            try:
+                self._request("PATCH", reference.path, query=query, body=obj, content_type="application/apply-patch+yaml")
+            except ApiException as error:
+                if conflicts := conflicts_of(error):
+                    return conflicts
+                raise
+        return ()
+
+    def delete(self, reference: Reference, *, uid: str = "") -> bool:
+        """Ask for the deletion of the object and its dependents; return whether there was one.
+
+        With `uid`, a namesake that came since is left alone.
+        """
+        options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        with failures_named(str(reference)):
+            try:
+                self._request("DELETE", reference.path, body=options)
+            except ApiException as error:
+                if error.status == 404:
+                    return False
+                raise
+        return True
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = "application/json",
+    ) -> Object:
+        return self._connections.request(
+            self.site, self._cluster, method, path, query=query or {}, body=body, content_type=content_type
+        )

@@ -1,0 +1,158 @@
+"""Whether a workload is rolled out, decided from the objects as they are; no I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from activities.kubernetes.objects import Object, condition, is_terminating, name_of
+from domain.failure import FailureClass, FailureDetail
+
+_UNPULLABLE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+_UNSTARTABLE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+_QUOTA = re.compile(r"exceeded quota: (?P<name>[^,\s]+)")
+
+
+class State(StrEnum):
+    """How far a workload is."""
+
+    DONE = "done"
+    UNDER_WAY = "under way"
+    FAILED = "failed"
+    """Decided: it will not go on by itself (a job that has used up its tries)."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """The finding on one workload."""
+
+    state: State
+    ready: int
+    desired: int
+    progress: str
+    """In words, for whoever waits."""
+    problem: FailureDetail | None = None
+    """What keeps it from going on, if anything does. It may still pass: only the caller knows since when it is so."""
+
+
+def deployment_rollout(deployment: Object, autoscaler: Object | None, pods: Iterable[Object]) -> Rollout:
+    """Return how far a Deployment is: done once every replica is of the newest template and available.
+
+    Without an autoscaler's minimum reached it is not done: the Deployment starts with a single replica.
+    """
+    spec, status = deployment["spec"], deployment.get("status") or {}
+    replicas = spec.get("replicas", 1)
+    least = autoscaler["spec"].get("minReplicas", 1) if autoscaler else 1
+    desired = max(replicas, least)
+    updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
+    seen = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
+    settled = updated >= desired and available >= desired and status.get("replicas", 0) <= updated
+    if seen and replicas >= least and settled:
+        return Rollout(State.DONE, available, desired, f"{available} of {desired} replicas are available")
+    progress = f"{updated} of {desired} replicas are new, {available} available"
+    problem = _quota_problem(deployment) or _pods_problem(pods) or _deadline_problem(deployment)
+    return Rollout(State.UNDER_WAY, available, desired, progress, problem)
+
+
+def stateful_set_rollout(stateful_set: Object, pods: Iterable[Object]) -> Rollout:
+    """Return how far a StatefulSet is: done once every replica is of the newest revision and ready."""
+    status = stateful_set.get("status") or {}
+    desired = stateful_set["spec"].get("replicas", 1)
+    updated, ready = status.get("updatedReplicas", 0), status.get("readyReplicas", 0)
+    available = status.get("availableReplicas", ready)
+    seen = status.get("observedGeneration", 0) >= stateful_set["metadata"].get("generation", 0)
+    level = status.get("currentRevision") == status.get("updateRevision") or updated >= desired
+    if seen and level and min(ready, available) >= desired and status.get("replicas", 0) == desired:
+        return Rollout(State.DONE, ready, desired, f"{ready} of {desired} replicas are ready")
+    progress = f"{updated} of {desired} replicas are new, {ready} ready"
+    return Rollout(State.UNDER_WAY, ready, desired, progress, _quota_problem(stateful_set) or _pods_problem(pods))
+
+
+def job_rollout(job: Object, pods: Iterable[Object]) -> Rollout:
+    """Return how far a Job is: done once it has completed, failed once it has used up its tries or its time."""
+    listed = list(pods)
+    desired = job["spec"].get("completions", 1)
+    succeeded = (job.get("status") or {}).get("succeeded", 0)
+    if _is_true(job, "Complete"):
+        return Rollout(State.DONE, succeeded, desired, "it is complete")
+    failed = condition(job, "Failed")
+    if failed is not None and failed["status"] == "True":
+        said = termination_message(listed)
+        message = f"{failed.get('reason', 'Failed')}: {said or failed.get('message', '')}"
+        detail = FailureDetail(failure=FailureClass.UNKNOWN, message=message, code=failed.get("reason", "Failed"))
+        return Rollout(State.FAILED, succeeded, desired, message, detail)
+    problem = _quota_problem(job) or _pods_problem(listed)
+    return Rollout(State.UNDER_WAY, succeeded, desired, "it is running", problem)
+
+
+def termination_message(pods: Iterable[Object]) -> str:
+    """Return what the newest pod with a finished container wrote to its termination log, or nothing."""
+    newest_first = sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True)
+    for pod in newest_first:
+        for container in (pod.get("status") or {}).get("containerStatuses") or ():
+            for state in ("state", "lastState"):
+                ended = (container.get(state) or {}).get("terminated")
+                if ended and ended.get("message"):
+                    return str(ended["message"])
+    return ""
+
+
+def _is_true(obj: Object, type_: str) -> bool:
+    found = condition(obj, type_)
+    return found is not None and bool(found["status"] == "True")
+
+
+def _quota_problem(workload: Object) -> FailureDetail | None:
+    """Return the quota (or policy) that keeps the controller from making pods at all."""
+    failing = condition(workload, "ReplicaFailure") or condition(workload, "FailureTarget")
+    if failing is None or failing["status"] != "True":
+        return None
+    message = str(failing.get("message", ""))
+    quota = _QUOTA.search(message)
+    if quota is not None:
+        return FailureDetail(failure=FailureClass.QUOTA, message=message, code="FailedCreate", quota=quota["name"])
+    policy = "violates PodSecurity" in message or "denied the request" in message
+    found = FailureClass.POLICY if policy else FailureClass.UNKNOWN
+    return FailureDetail(failure=found, message=message, code=str(failing.get("reason", "FailedCreate")))
+
+
+def _deadline_problem(deployment: Object) -> FailureDetail | None:
+    progressing = condition(deployment, "Progressing")
+    if progressing is None or progressing.get("reason") != "ProgressDeadlineExceeded":
+        return None
+    message = str(progressing.get("message", "the rollout made no progress"))
+    return FailureDetail(failure=FailureClass.UNKNOWN, message=message, code="ProgressDeadlineExceeded")
+
+
+def _pods_problem(pods: Iterable[Object]) -> FailureDetail | None:
+    """Return the first problem among the pods that are to run."""
+    living = (pod for pod in pods if not is_terminating(pod))
+    return next((problem for pod in living if (problem := _pod_problem(pod)) is not None), None)
+
+
+def _pod_problem(pod: Object) -> FailureDetail | None:
+    scheduled = condition(pod, "PodScheduled")
+    if scheduled is not None and scheduled["status"] == "False" and scheduled.get("reason") == "Unschedulable":
+        message = f"pod {name_of(pod)} finds no node: {scheduled.get('message', '')}"
+        return FailureDetail(
+            failure=FailureClass.CAPACITY, message=message, code="FailedScheduling", resource=name_of(pod)
+        )
+    status = pod.get("status") or {}
+    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        reason = waiting.get("reason", "")
+        if reason in _UNPULLABLE | _UNSTARTABLE:
+            message = f"pod {name_of(pod)}: {reason}: {waiting.get('message', '')}"
+            return FailureDetail(failure=FailureClass.CONFIG, message=message, code=reason, resource=name_of(pod))
+        if reason == "CrashLoopBackOff":
+            message = f"pod {name_of(pod)} crashes again and again ({_last_end(container)})"
+            return FailureDetail(failure=FailureClass.CONFIG, message=message, code=reason, resource=name_of(pod))
+    return None
+
+
+def _last_end(container: Object) -> str:
+    ended = (container.get("lastState") or {}).get("terminated") or {}
+    said = f": {ended['message']}" if ended.get("message") else ""
+    return f"{ended.get('reason', 'Error')}, exit code {ended.get('exitCode', '?')}{said}"

@@ -1,0 +1,49 @@
+"""Which address ranges a network's subnets have: pure arithmetic on IPv4 networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Network
+
+from domain.facts import AddressPlan
+
+LARGEST = 16
+"""Prefix length of the largest network that clouds make (an AWS VPC)."""
+SMALLEST = 20
+"""Prefix length of the smallest network: its public subnets are /28, the smallest subnet that clouds make."""
+
+_PRIVATE_BITS = 3
+"""A private subnet is an eighth of the network: pods have addresses of their own, so nodes' subnets must be large."""
+_PUBLIC_BITS = 8
+"""A public subnet is a 256th of the network: only load balancers and gateways live there."""
+
+
+class AddressesUnusableError(ValueError):
+    """The range cannot be divided as a deployment needs it; the message says why."""
+
+
+def plan_subnets(cidr: IPv4Network, zones: int) -> AddressPlan:
+    """Return one private and one public range for each of `zones` (2 or 3) zones, none of which overlap.
+
+    The first eighths are private, the last eighth holds the public ranges; the eighths between stay free, for the pools
+    of a later generation. A /16 gives private /19 and public /24; a /20 gives private /23 and public /28.
+
+    Raises:
+        AddressesUnusableError: the range is too large, too small or not private.
+    """
+    if not LARGEST <= cidr.prefixlen <= SMALLEST:
+        raise AddressesUnusableError(f"{cidr} must be a range between /{LARGEST} and /{SMALLEST}")
+    if not cidr.is_private:
+        raise AddressesUnusableError(f"{cidr} is not a private range (RFC 1918)")
+    eighths = list(cidr.subnets(prefixlen_diff=_PRIVATE_BITS))
+    public = eighths[-1].subnets(prefixlen_diff=_PUBLIC_BITS - _PRIVATE_BITS)
+    return AddressPlan(
+        cidr=str(cidr),
+        private_cidrs=tuple(str(subnet) for subnet in eighths[:zones]),
+        public_cidrs=tuple(str(subnet) for subnet, _ in zip(public, range(zones), strict=False)),
+    )
+
+
+def first_overlap(cidr: IPv4Network, others: Iterable[IPv4Network]) -> IPv4Network | None:
+    """Return the first of `others` that shares an address with `cidr`, None if there is none."""
+    return next((other for other in others if cidr.overlaps(other)), None)

@@ -1,0 +1,461 @@
+"""EKS control planes."""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ministack.services import kms
+
+from simulators.aws import fabric, identities, scope
+from simulators.aws.context import report_no_effect
+from simulators.aws.durations import Durations
+from simulators.aws.eks import versions
+from simulators.aws.eks.access import Access
+from simulators.aws.eks.records import ClusterRecord, Clusters, Document, forbidden_now, in_use, invalid
+from simulators.aws.eks.tokens import RequestTokens
+from simulators.aws.eks.updates import Updates
+from simulators.aws.quotas import Quotas
+from simulators.aws.refusals import Refusal
+from simulators.aws.scope import Scope
+from simulators.aws.work import Work
+from simulators.clock import Clock
+from simulators.faults import Fault
+from simulators.kubernetes.provider import CloudProvider
+from simulators.kubernetes.simulator import KubernetesSimulator
+
+_NAME = re.compile(r"[0-9A-Za-z][A-Za-z0-9_-]{0,99}")
+_LOG_TYPES = ("api", "audit", "authenticator", "controllerManager", "scheduler")
+_CONFIGURATION_UPDATES: Mapping[str, tuple[str, str]] = {
+    "logging": ("LoggingUpdate", "ClusterLogging"),
+    "deletionProtection": ("DeletionProtectionUpdate", "DeletionProtection"),
+    "accessConfig": ("AccessConfigUpdate", "AuthenticationMode"),
+    "upgradePolicy": ("UpgradePolicyUpdate", "UpgradePolicy"),
+    "zonalShiftConfig": ("ZonalShiftConfigUpdate", "ZonalShiftConfig"),
+}
+"""Kind and parameter of the update, keyed by what UpdateClusterConfig is given; exactly one of them each time."""
+
+
+class ControlPlanes:
+    """The operations on clusters themselves."""
+
+    def __init__(
+        self,
+        clusters: Clusters,
+        updates: Updates,
+        access: Access,
+        tokens: RequestTokens,
+        quotas: Quotas,
+        work: Work,
+        clock: Clock,
+        kubernetes: KubernetesSimulator,
+        durations: Durations,
+    ) -> None:
+        self._clusters = clusters
+        self._updates = updates
+        self._access = access
+        self._tokens = tokens
+        self._quotas = quotas
+        self._work = work
+        self._clock = clock
+        self._kubernetes = kubernetes
+        self._durations = durations
+        self.provider: CloudProvider | None = None
+        """What the clusters ask of the cloud; set once it exists, before the first call."""
+
+    def create_cluster(self, here: Scope, parameters: Document) -> Document:
+        """CreateCluster."""
+        name = parameters["name"]
+        if not _NAME.fullmatch(name):
+            raise invalid(f"The cluster name '{name}' does not match {_NAME.pattern}", clusterName=name)
+        if self._clusters.find(here, name) is not None:
+            raise in_use(f"Cluster already exists with name: {name}", clusterName=name)
+        self._quotas.require(
+            here,
+            "eks",
+            "L-1194D53C",
+            len(self._clusters.of(here)) + 1,
+            lambda limit: Refusal(
+                "ResourceLimitExceededException",
+                f"You have reached your account's limit of {limit:.0f} clusters in {here.region}.",
+                clusterName=name,
+            ),
+        )
+        network = self._validated_network(name, parameters["resourcesVpcConfig"])
+        self._validate(here, parameters)
+        cluster = ClusterRecord(
+            here,
+            f"{name.lower()}-{secrets.token_hex(4)}",
+            self._description(here, parameters, network),
+            bootstraps_network=parameters.get("bootstrapSelfManagedAddons", True),
+        )
+        cluster.interfaces = [
+            fabric.add_interface(subnet, f"Amazon EKS {name}", groups=_control_plane_groups(network))["NetworkInterfaceId"]
+            for subnet in network["subnetIds"]
+        ]
+        self._clusters.add(cluster)
+        if cluster.description["accessConfig"]["bootstrapClusterCreatorAdminPermissions"]:
+            self._access.admit_creator(cluster)
+        self._work.start(
+            self._durations.cluster, lambda: self._become_active(cluster), lambda fault: _become_failed(cluster, fault)
+        )
+        return {"cluster": cluster.description}
+
+    def _validated_network(self, name: str, network: Document) -> Document:
+        """Return the network configuration with VPC and cluster security group, or refuse it."""
+        subnets = network.get("subnetIds") or []
+        for subnet in subnets:
+            if fabric.subnet(subnet) is None:
+                raise invalid(f"The subnet ID '{subnet}' does not exist", clusterName=name)
+        if len({fabric.zone_of(subnet) for subnet in subnets}) < 2:
+            raise invalid("Subnets specified must be in at least two different AZs", clusterName=name)
+        vpcs = {fabric.subnet(subnet)["VpcId"] for subnet in subnets}  # type: ignore[index]  # known to exist
+        if len(vpcs) > 1:
+            raise invalid("Subnets specified must belong to the same VPC", clusterName=name)
+        for group in network.get("securityGroupIds") or []:
+            record = fabric.security_group(group)
+            if record is None or record["VpcId"] not in vpcs:
+                raise invalid(f"The security group '{group}' does not exist in the VPC", clusterName=name)
+        if not (network.get("endpointPublicAccess", True) or network.get("endpointPrivateAccess", False)):
+            raise invalid("Private and public endpoint access cannot be false", clusterName=name)
+        vpc = vpcs.pop()
+        group = fabric.add_security_group(
+            f"eks-cluster-sg-{name}-{secrets.randbelow(10**9)}",
+            "EKS created security group applied to ENI that is attached to EKS Control Plane master nodes,"
+            " as well as any managed workloads.",
+            vpc,
+            {"Name": f"eks-cluster-sg-{name}", f"kubernetes.io/cluster/{name}": "owned", "aws:eks:cluster-name": name},
+        )
+        return {
+            "subnetIds": subnets,
+            "securityGroupIds": network.get("securityGroupIds") or [],
+            "clusterSecurityGroupId": group,
+            "vpcId": vpc,
+            "endpointPublicAccess": network.get("endpointPublicAccess", True),
+            "endpointPrivateAccess": network.get("endpointPrivateAccess", False),
+            "publicAccessCidrs": network.get("publicAccessCidrs") or ["0.0.0.0/0"],
+        }
+
+    def _validate(self, here: Scope, parameters: Document) -> None:
+        name = parameters["name"]
+        version = parameters.get("version", versions.DEFAULT_VERSION)
+        if version not in versions.KUBERNETES_VERSIONS:
+            raise invalid(f"unsupported Kubernetes version {version}", clusterName=name)
+        role = identities.role_of(parameters["roleArn"])
+        arn = here.arn("eks", f"cluster/{name}")
+        if role is None or not identities.service_may_assume(role, "eks.amazonaws.com", source_arn=arn):
+            message = (
+                f"Role with arn: {parameters['roleArn']}, could not be assumed because it does not exist"
+                " or the trusted entity is not correct"
+            )
+            raise invalid(message, clusterName=name)
+        for encryption in parameters.get("encryptionConfig") or ():
+            _validate_key(name, encryption)
+
+    def _description(self, here: Scope, parameters: Document, network: Document) -> Document:
+        name = parameters["name"]
+        access = parameters.get("accessConfig") or {}
+        issuer = f"https://oidc.eks.{here.region}.amazonaws.com/id/{secrets.token_hex(16).upper()}"
+        cidr = (parameters.get("kubernetesNetworkConfig") or {}).get("serviceIpv4Cidr", "172.20.0.0/16")
+        return {
+            "name": name,
+            "arn": here.arn("eks", f"cluster/{name}"),
+            "createdAt": self._clock.time(),
+            "version": parameters.get("version", versions.DEFAULT_VERSION),
+            "roleArn": parameters["roleArn"],
+            "resourcesVpcConfig": network,
+            "kubernetesNetworkConfig": {"serviceIpv4Cidr": cidr, "ipFamily": "ipv4"},
+            "logging": _logging(parameters.get("logging")),
+            "identity": {"oidc": {"issuer": issuer}},
+            "status": "CREATING",
+            "certificateAuthority": {},
+            "clientRequestToken": parameters.get("clientRequestToken"),
+            "platformVersion": versions.PLATFORM_VERSION,
+            "tags": dict(parameters.get("tags") or {}),
+            "encryptionConfig": parameters.get("encryptionConfig") or [],
+            "health": {"issues": []},
+            "accessConfig": {
+                "bootstrapClusterCreatorAdminPermissions": access.get("bootstrapClusterCreatorAdminPermissions", True),
+                "authenticationMode": access.get("authenticationMode", "CONFIG_MAP"),
+            },
+            "upgradePolicy": parameters.get("upgradePolicy") or {"supportType": "EXTENDED"},
+            "zonalShiftConfig": parameters.get("zonalShiftConfig") or {"enabled": False},
+            "deletionProtection": parameters.get("deletionProtection", False),
+        }
+
+    def _become_active(self, cluster: ClusterRecord) -> None:
+        assert self.provider is not None
+        made = self._kubernetes.create_cluster(
+            cluster.id,
+            version=cluster.version,
+            provider=self.provider,
+            account=cluster.scope.account,
+            region=cluster.scope.region,
+        )
+        authority = base64.b64encode(self._kubernetes.ca_pem).decode()
+        cluster.description.update(status="ACTIVE", endpoint=made.url, certificateAuthority={"data": authority})
+
+    def describe_cluster(self, here: Scope, parameters: Document) -> Document:
+        """DescribeCluster."""
+        return {"cluster": self._clusters.get(here, parameters["name"]).description}
+
+    def list_clusters(self, here: Scope, _parameters: Document) -> Document:
+        """ListClusters."""
+        return {"clusters": sorted(cluster.name for cluster in self._clusters.of(here))}
+
+    def delete_cluster(self, here: Scope, parameters: Document) -> Document:
+        """DeleteCluster: refused while it is protected, changing, or has node groups."""
+        cluster = self._clusters.get(here, parameters["name"])
+        name = cluster.name
+        if cluster.status in ("CREATING", "UPDATING", "DELETING"):
+            raise in_use(f"Cluster has an operation in progress (status {cluster.status})", clusterName=name)
+        if cluster.description["deletionProtection"]:
+            message = f"Cluster {name} cannot be deleted because deletion protection is enabled."
+            raise forbidden_now(message, clusterName=name)
+        if cluster.node_groups:
+            raise in_use("Cluster has nodegroups attached", clusterName=name)
+        before = cluster.status
+        cluster.description["status"] = "DELETING"
+        self._work.start(
+            self._durations.cluster_deletion,
+            lambda: self.remove(cluster),
+            lambda _fault: cluster.description.update(status=before),
+        )
+        return {"cluster": cluster.description}
+
+    def remove(self, cluster: ClusterRecord) -> None:
+        """Let a cluster be gone, with what EKS put into the network."""
+        self._kubernetes.delete_cluster(cluster.id)
+        fabric.remove_interfaces(cluster.interfaces)
+        fabric.remove_security_group(cluster.description["resourcesVpcConfig"]["clusterSecurityGroupId"])
+        self._clusters.remove(cluster)
+        self._tokens.forget(cluster.description)
+
+    def update_cluster_version(self, here: Scope, parameters: Document) -> Document:
+        """UpdateClusterVersion: one minor forward, with nodes that will still be supported."""
+        cluster = self._clusters.get(here, parameters["name"])
+        cluster.require_active()
+        target = parameters["version"]
+        if target not in versions.KUBERNETES_VERSIONS or versions.distance(cluster.version, target) != 1:
+            message = f"Unsupported Kubernetes minor version update from {cluster.version} to {target}"
+            raise invalid(message, clusterName=cluster.name)
+        for name, group in cluster.node_groups.items():
+            if versions.distance(group.description["version"], cluster.version) > 0:
+                message = (
+                    f"Nodegroups {name} must be updated to match cluster version {cluster.version}"
+                    " before updating cluster version"
+                )
+                raise invalid(message, clusterName=cluster.name, nodegroupName=name)
+
+        def apply() -> None:
+            cluster.description.update(version=target, status="ACTIVE")
+            if (running := self._kubernetes.cluster(cluster.id)) is not None:
+                running.version = target
+
+        details = [("Version", target), ("PlatformVersion", versions.PLATFORM_VERSION)]
+        return self._begin(cluster, "VersionUpdate", details, self._durations.cluster_version_update, apply)
+
+    def update_cluster_config(self, here: Scope, parameters: Document) -> Document:
+        """UpdateClusterConfig: one kind of setting at a time, and only a change is accepted."""
+        cluster = self._clusters.get(here, parameters["name"])
+        cluster.require_active()
+        asked = [key for key in ("resourcesVpcConfig", *_CONFIGURATION_UPDATES) if parameters.get(key) is not None]
+        if len(asked) != 1:
+            message = "Exactly one type of configuration update must be requested at a time"
+            raise invalid(message, clusterName=cluster.name)
+        setting = asked[0]
+        if setting == "resourcesVpcConfig":
+            return self._update_network(cluster, parameters[setting])
+        present, wanted = cluster.description[setting], parameters[setting]
+        if setting == "logging":
+            wanted = _logging(wanted, present)
+        elif isinstance(present, dict):
+            wanted = {**present, **wanted}
+        if wanted == present:
+            raise invalid("No changes needed for the cluster configuration provided", clusterName=cluster.name)
+        kind, parameter = _CONFIGURATION_UPDATES[setting]
+
+        def apply() -> None:
+            cluster.description.update({setting: wanted, "status": "ACTIVE"})
+
+        seconds = self._durations.cluster_configuration_update
+        return self._begin(cluster, kind, [(parameter, wanted)], seconds, apply)
+
+    def _update_network(self, cluster: ClusterRecord, wanted: Document) -> Document:
+        present = cluster.description["resourcesVpcConfig"]
+        changed = {**present, **wanted}
+        if changed == present:
+            raise invalid("Cluster is already at the desired configuration", clusterName=cluster.name)
+        if not (changed["endpointPublicAccess"] or changed["endpointPrivateAccess"]):
+            raise invalid("Private and public endpoint access cannot be false", clusterName=cluster.name)
+        endpoint_settings = {"endpointPublicAccess", "endpointPrivateAccess", "publicAccessCidrs"}
+        kind = "EndpointAccessUpdate" if wanted.keys() <= endpoint_settings else "VpcConfigUpdate"
+        details = [(name[0].upper() + name[1:], value) for name, value in wanted.items()]
+
+        def apply() -> None:
+            cluster.description.update(resourcesVpcConfig=changed, status="ACTIVE")
+
+        return self._begin(cluster, kind, details, self._durations.cluster_configuration_update, apply)
+
+    def _begin(
+        self, cluster: ClusterRecord, kind: str, details: Sequence[tuple[str, object]], seconds: float, apply: Any
+    ) -> Document:
+        cluster.description["status"] = "UPDATING"
+        return self._updates.begin(
+            cluster, kind, details, seconds, apply, lambda: cluster.description.update(status="ACTIVE")
+        )
+
+    def describe_cluster_versions(self, _here: Scope, parameters: Document) -> Document:
+        """DescribeClusterVersions."""
+        wanted = parameters.get("clusterVersions") or versions.KUBERNETES_VERSIONS
+        described = [versions.describe_version(version) for version in reversed(versions.KUBERNETES_VERSIONS)]
+        only_default = str(parameters.get("defaultOnly", "")).lower() == "true"
+        return {
+            "clusterVersions": [
+                entry
+                for entry in described
+                if entry["clusterVersion"] in wanted
+                and (entry["defaultVersion"] or not only_default)
+                and parameters.get("versionStatus") in (None, entry["versionStatus"])
+                and parameters.get("status") in (None, entry["status"])
+            ]
+        }
+
+    def list_insights(self, here: Scope, parameters: Document) -> Document:
+        """ListInsights: what would stand in the way of the next Kubernetes version."""
+        cluster = self._clusters.get(here, parameters["name"])
+        categories = (parameters.get("filter") or {}).get("categories") or ["UPGRADE_READINESS"]
+        return {"insights": [entry for entry in self._insights(cluster) if entry["category"] in categories]}
+
+    def describe_insight(self, here: Scope, parameters: Document) -> Document:
+        """DescribeInsight."""
+        cluster = self._clusters.get(here, parameters["name"])
+        for entry in self._insights(cluster):
+            if entry["id"] == parameters["id"]:
+                return {"insight": {**entry, "recommendation": "", "additionalInfo": {}, "resources": []}}
+        raise Refusal("ResourceNotFoundException", f"No insight found for id: {parameters['id']}.", 404)
+
+    def _insights(self, cluster: ClusterRecord) -> list[Document]:
+        newest = versions.KUBERNETES_VERSIONS[-1]
+        position = versions.KUBERNETES_VERSIONS.index(cluster.version)
+        following = versions.KUBERNETES_VERSIONS[position + 1] if cluster.version != newest else newest
+        lagging = [
+            name
+            for name, group in cluster.node_groups.items()
+            if versions.distance(group.description["version"], cluster.version) > 0
+        ]
+        now = self._clock.time()
+
+        def insight(number: int, name: str, problem: str = "") -> Document:
+            return {
+                "id": f"{cluster.id}-{number}",
+                "name": name,
+                "category": "UPGRADE_READINESS",
+                "kubernetesVersion": following,
+                "lastRefreshTime": now,
+                "lastTransitionTime": cluster.description["createdAt"],
+                "description": name,
+                "insightStatus": {"status": "ERROR" if problem else "PASSING", "reason": problem or "No issue found."},
+            }
+
+        skew = f"Node groups behind the control plane: {', '.join(lagging)}" if lagging else ""
+        return [
+            insight(1, f"Deprecated APIs removed in Kubernetes v{following}"),
+            insight(2, "Kubelet version skew", skew),
+            insight(3, "EKS add-on version compatibility"),
+            insight(4, "Cluster health issues"),
+        ]
+
+    def tag_resource(self, here: Scope, parameters: Document) -> Document:
+        """TagResource, for every kind of resource of EKS."""
+        tags = self._tags_of(here, parameters["resourceArn"])
+        before = dict(tags)
+        tags.update(parameters.get("tags") or {})
+        if tags == before:
+            report_no_effect()
+        return {}
+
+    def untag_resource(self, here: Scope, parameters: Document) -> Document:
+        """UntagResource."""
+        tags = self._tags_of(here, parameters["resourceArn"])
+        for key in parameters.get("tagKeys") or ():
+            tags.pop(key, None)
+        return {}
+
+    def list_tags_for_resource(self, here: Scope, parameters: Document) -> Document:
+        """ListTagsForResource."""
+        return {"tags": self._tags_of(here, parameters["resourceArn"])}
+
+    def _tags_of(self, here: Scope, arn: str) -> dict[str, str]:
+        for found, tags in self.tagged(here):
+            if found == arn:
+                return tags
+        raise Refusal("NotFoundException", f"Resource not found for arn: {arn}", 404)
+
+    def tagged(self, here: Scope) -> list[tuple[str, dict[str, str]]]:
+        """Return ARN and (live) tags of every resource of EKS in one account and region."""
+        found: list[tuple[str, dict[str, str]]] = []
+        for cluster in self._clusters.of(here):
+            found.append((cluster.description["arn"], cluster.description["tags"]))
+            for group in cluster.node_groups.values():
+                found.append((group.description["nodegroupArn"], group.description["tags"]))
+            found += [(add_on["addonArn"], add_on["tags"]) for add_on in cluster.add_ons.values()]
+            found += [(entry["accessEntryArn"], entry["tags"]) for entry in cluster.access_entries.values()]
+            found += [(identity["associationArn"], identity["tags"]) for identity in cluster.pod_identities.values()]
+        return found
+
+    def forget(self) -> None:
+        """Take every cluster away at once, in every account."""
+        for cluster in self._clusters.all():
+            self._kubernetes.delete_cluster(cluster.id)
+        self._clusters.clear()
+        self._tokens.clear()
+
+
+def _become_failed(cluster: ClusterRecord, fault: Fault) -> None:
+    message = fault.message or "An internal failure occurred while the control plane was being created."
+    issue = {"code": fault.code or "InternalFailure", "message": message, "resourceIds": [cluster.name]}
+    cluster.description.update(status="FAILED", health={"issues": [issue]})
+
+
+def _control_plane_groups(network: Document) -> list[str]:
+    return [network["clusterSecurityGroupId"], *network["securityGroupIds"]]
+
+
+def _validate_key(cluster: str, encryption: Document) -> None:
+    if encryption.get("resources") != ["secrets"]:
+        raise invalid("The only resource that can be encrypted is 'secrets'", clusterName=cluster)
+    arn = (encryption.get("provider") or {}).get("keyArn", "")
+    key = kms._resolve_key(arn)
+    if key is None or not arn.startswith("arn:"):
+        raise invalid(f"Failed to retrieve key {arn}: the key does not exist", clusterName=cluster)
+    if key.get("KeyState") != "Enabled":
+        raise invalid(f"The key {arn} is not enabled (state {key.get('KeyState')})", clusterName=cluster)
+
+
+def _logging(asked: Document | None, present: Document | None = None) -> Document:
+    """Return the complete logging configuration: each type is enabled or disabled, as asked or else as at present."""
+    enabled = {
+        log_type
+        for entry in (present or {}).get("clusterLogging", ())
+        if entry["enabled"]
+        for log_type in entry["types"]
+    }
+    for entry in (asked or {}).get("clusterLogging") or ():
+        types = set(entry.get("types") or ())
+        if unknown := types - set(_LOG_TYPES):
+            raise invalid(f"Unknown log types: {', '.join(sorted(unknown))}")
+        enabled = enabled | types if entry.get("enabled") else enabled - types
+    groups = [
+        {"types": [log_type for log_type in _LOG_TYPES if (log_type in enabled) is state], "enabled": state}
+        for state in (True, False)
+    ]
+    return {"clusterLogging": [group for group in groups if group["types"]]}
+
+
+def current_arn(name: str) -> str:
+    """Return the ARN of a cluster of that name in the current account and region."""
+    return scope.current().arn("eks", f"cluster/{name}")

@@ -1,0 +1,87 @@
+"""Roles as services see them: whether one may be assumed on somebody's behalf, and what it allows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ministack.core import iam_evaluator
+from ministack.services import iam
+from ministack.services.tagging import resource_tags
+
+from simulators.aws import scope
+
+Record = dict[str, Any]
+
+
+def role_of(arn: str) -> Record | None:
+    """Return the record of the role with exactly this ARN (its path included), or None."""
+    parts = arn.split(":")
+    if len(parts) != 6 or not parts[5].startswith("role/"):
+        return None
+    record: Record | None = iam._roles.get_scoped(parts[4], None, parts[5].rpartition("/")[2])
+    return record if record is not None and record["Arn"] == arn else None
+
+
+def service_may_assume(
+    role: Record, service: str, *, source_arn: str = "", actions: tuple[str, ...] = ("sts:AssumeRole",)
+) -> bool:
+    """Return whether the role's trust policy lets `service` do all `actions` on behalf of `source_arn`."""
+    here = scope.current()
+    document = role.get("AssumeRolePolicyDocument")
+    statements = (json.loads(document) if isinstance(document, str) else document or {}).get("Statement", ())
+    statements = [statements] if isinstance(statements, dict) else statements
+    # A service that acts for nobody in particular (EC2 for an instance) sends no source.
+    source = {"aws:sourceaccount": here.account, "aws:sourcearn": source_arn} if source_arn else {}
+
+    def decided(action: str, effect: str) -> bool:
+        context = iam_evaluator.EvalContext(
+            principal_arn=service, principal_type="Service", principal_account=here.account, action=action,
+            resource_arn=role["Arn"], region=here.region, service_context=source,
+        )  # fmt: skip
+        return any(
+            statement.get("Effect") == effect
+            and iam_evaluator._action_matches(action, _listed(statement, "Action"), _listed(statement, "NotAction"))
+            and iam_evaluator._service_principal_matches(statement.get("Principal"), service)
+            and iam_evaluator._conditions_met(statement.get("Condition") or {}, context)
+            for statement in statements
+        )
+
+    return all(decided(action, "Allow") and not decided(action, "Deny") for action in actions)
+
+
+def _listed(statement: Mapping[str, Any], key: str) -> list[str]:
+    value = statement.get(key) or []
+    return [value] if isinstance(value, str) else list(value)
+
+
+def role_allows(
+    role: Record, action: str, resource: str, context: Mapping[str, Any] | None = None, *, session: str = "session"
+) -> bool:
+    """Return whether policies, boundary and the resource's own policy let a session of the role do `action`.
+
+    `context` holds condition keys beyond the global ones; the tags of `resource` are known.
+    """
+    here = scope.current()
+    name, account = role["RoleName"], role["Arn"].split(":")[4]
+    keys: dict[str, Any] = {f"aws:resourcetag/{key}".lower(): tag for key, tag in (resource_tags(resource) or {}).items()}
+    keys |= {key.lower(): value for key, value in (context or {}).items()}
+    evaluation = iam_evaluator.EvalContext(
+        principal_arn=f"arn:aws:sts::{account}:assumed-role/{name}/{session}", principal_type="AssumedRole",
+        principal_account=account, action=action, resource_arn=resource, region=here.region, service_context=keys,
+    )  # fmt: skip
+    policies = iam_evaluator._gather_role_policies(name, account)
+    limits = iam_evaluator._permissions_boundary(iam._roles, name, account)
+    result = iam_evaluator.evaluate(evaluation, policies, *limits)
+    service = action.partition(":")[0]
+    if own_policy := iam_evaluator._resource_policy(service, resource):
+        result = iam_evaluator.combine_resource_policy(
+            result, evaluation, *own_policy, required=service in iam_evaluator._POLICY_REQUIRED, limits=limits
+        )
+    return bool(result.decision == "Allow")
+
+
+def has_managed_policy(role: Record, name: str) -> bool:
+    """Return whether an AWS-managed policy of that name is attached to the role."""
+    return any(arn.rpartition("/")[2] == name for arn in role.get("AttachedPolicies", ()))
