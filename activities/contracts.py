@@ -1,13 +1,14 @@
-"""What each cloud, and Kubernetes, owes the workflows. An activity's name is its method's name, the same in every cloud.
+"""What each cloud, and Kubernetes, owes the workflows. An activity's name is its method's, the same in every cloud.
 
 Obligations of every activity here:
 
 - **Converges.** It looks first, makes or changes only what differs, and returns the facts. On an unchanged deployment
   it makes no mutating call. What is under way (a cluster that is being created) makes it raise `NotReadyYet`; Temporal
   calls it again at the poll interval. It never sleeps for minutes.
-- **Is idempotent across crashes.** Killed between a deed and its reply it is run again, and nothing exists twice: names and
-  tokens derive from (deployment, resource, generation), never from the attempt. Where the cloud offers neither a token
-  nor a unique name, a second look precedes every creation after a doubtful one, and duplicates of ours are removed.
+- **Is idempotent across crashes.** Killed between a deed and its reply it is run again, and nothing exists twice:
+  names and tokens derive from (deployment, resource, generation), never from the attempt. Where the cloud offers
+  neither a token nor a unique name, a second look precedes every creation after a doubtful one, and duplicates of ours
+  are removed.
 - **Owns by tag.** What it makes carries the tags of `domain.naming.owner_tags`. It adopts what carries them, refuses
   (`NotOurs`) what has our name without them, and deletes nothing that lacks them.
 - **Names what is missing.** A refusal by the cloud becomes a `FailureDetail` with the action, quota or resource named.
@@ -46,6 +47,7 @@ from domain.facts import (
 from domain.model import Model
 from domain.release import Release
 from domain.shape import Component, PoolName, Shape
+
 
 class AccessQuestion(Model):
     """May we do, in these regions, everything that our template asks for?"""
@@ -271,7 +273,7 @@ class AccountContract(ABC):
     @activity.defn
     @abstractmethod
     def prove_revoked(self, question: AccessQuestion) -> RevocationProof:
-        """Return the cloud's refusals once every attempt to enter is refused; raise `NotReadyYet` while one succeeds."""
+        """Return the cloud's refusals once every attempt to enter is refused; until then raise `NotReadyYet`."""
 
 
 class PreflightContract(ABC):
@@ -304,7 +306,7 @@ class NetworkContract(ABC):
     @activity.defn
     @abstractmethod
     def create_network(self, request: NetworkRequest) -> Network:
-        """Make network and subnets, or verify the customer's own (zones, tags for load balancers, routes, free addresses)."""
+        """Make network and subnets, or verify the customer's own (zones, tags, routes, free addresses)."""
 
     @activity.defn
     @abstractmethod
@@ -314,7 +316,7 @@ class NetworkContract(ABC):
     @activity.defn
     @abstractmethod
     def create_egress(self, request: InNetwork) -> None:
-        """Let private subnets reach out through one NAT gateway for each zone; public ones through the internet gateway."""
+        """Let private subnets reach out through a NAT gateway in each zone, public ones directly."""
 
     @activity.defn
     @abstractmethod
@@ -368,7 +370,7 @@ class FoundationContract(ABC):
     @activity.defn
     @abstractmethod
     def create_backup_bucket(self, request: BucketRequest) -> Bucket:
-        """Make the bucket: versioned, object lock, encrypted with the key, no public access, TLS only, in the region."""
+        """Make the bucket: versioned, lockable, encrypted with the key, no public access, TLS only, in the region."""
 
     @activity.defn
     @abstractmethod
@@ -402,7 +404,7 @@ class ClusterContract(ABC):
     @activity.defn
     @abstractmethod
     def create_cluster(self, request: ClusterRequest) -> Cluster:
-        """Make the control plane: private endpoint, allow-listed public one, secrets encrypted, audit logs; wait for it."""
+        """Make the control plane (private and allow-listed public endpoint, encrypted secrets, logs); wait for it."""
 
     @activity.defn
     @abstractmethod
@@ -481,7 +483,7 @@ class KubernetesContract(ABC):
     @activity.defn
     @abstractmethod
     def create_namespace(self, request: NamespaceRequest) -> None:
-        """Apply namespace, service accounts, deny-by-default network policies, secrets, the webhook's configuration."""
+        """Apply namespace, service accounts, deny-by-default network policies and the webhook's configuration."""
 
     @activity.defn
     @abstractmethod

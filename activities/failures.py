@@ -1,4 +1,4 @@
-"""Failures as activities raise them: an `ApplicationError` whose type is the class and whose details say what is missing."""
+"""Failures as activities raise them: an `ApplicationError` of the class's type, with what is missing in its details."""
 
 from __future__ import annotations
 

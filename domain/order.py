@@ -73,7 +73,8 @@ class Problem(Model):
         """Read as `line 7: spec.region: "eu-centrl-1" is not a region of aws. Allowed: eu-central-1`."""
         where = ": ".join(part for part in (f"line {self.line}" if self.line else "", self.subject, self.path) if part)
         text = f"{where}: {self.message}" if where else self.message
-        return f"{text}. Allowed: {self.allowed}" if self.allowed else text
+        end = "" if text.endswith("?") else "."
+        return f"{text}{end} Allowed: {self.allowed}" if self.allowed else text
 
 
 def nearest(value: str, options: Iterable[str]) -> str:

@@ -65,10 +65,10 @@ class World:
         self.faults.clear()
         self.journal.clear()
 
-    async def wait_until_held(self, timeout: float) -> list[Held]:
-        """Wait up to `timeout` real seconds for a call to be held, and return those that are (maybe none)."""
+    async def wait_until_held(self, seconds: float) -> list[Held]:
+        """Wait up to `seconds` real seconds for a call to be held, and return those that are (maybe none)."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 while not self._held:
                     await self._changed.wait()
         return self.held()

@@ -1,4 +1,4 @@
-"""Servers that every test may use: one Temporal server for the whole run, simulated clouds where a test asks for them."""
+"""Servers that every test may use: one Temporal server for the whole run."""
 
 from __future__ import annotations
 

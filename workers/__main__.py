@@ -1,4 +1,4 @@
-"""Run one worker process: `python -m workers lifecycles`, `python -m workers cloud --cloud aws`, `python -m workers all`."""
+"""Run one worker process: `python -m workers lifecycles`, `… cloud --cloud aws`, or `… all` (both in one)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT, then let what is under way finish (up to the graceful shutdown time)."""
     parser = argparse.ArgumentParser(prog="byoc worker", description=__doc__)
     parser.add_argument("kind", choices=["lifecycles", "cloud", "all"])
-    parser.add_argument("--cloud", choices=[*Cloud], default=Cloud.AWS, help="whose activities to run (kinds cloud, all)")
+    parser.add_argument("--cloud", choices=[*Cloud], default=Cloud.AWS, help="whose activities to run")
     parser.add_argument("--region", default="", help="poll the queue of one region, where data locality asks for it")
     options = parser.parse_args(arguments)
     settings = WorkerSettings()

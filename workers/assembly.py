@@ -51,7 +51,7 @@ def cloud_worker(client: Client, settings: WorkerSettings, cloud: Cloud, region:
 
 
 def cloud_activities(settings: WorkerSettings, cloud: Cloud) -> Sequence[Callable[..., Any]]:
-    """Return the activities of one cloud. Its SDK is imported here, so that a worker needs only its own cloud's extra."""
+    """Return the activities of one cloud; only here its SDK is imported, so a worker needs only its cloud's extra."""
     match cloud:
         case Cloud.AWS:
             from workers.aws import activities  # noqa: PLC0415 - only this cloud's worker has this SDK installed

@@ -1,4 +1,4 @@
-"""Signs of life: every activity heartbeats by itself, so that a dead worker is noticed in seconds, not at the time limit."""
+"""Signs of life: every activity heartbeats by itself, so that a dead worker is noticed within seconds."""
 
 from __future__ import annotations
 

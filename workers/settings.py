@@ -1,4 +1,4 @@
-"""Settings of worker processes: `BYOC_*` in the environment. Endpoints are unset in production; a playground sets them."""
+"""Settings of worker processes, `BYOC_*` in the environment. Endpoints are unset in production."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class WorkerSettings(BaseSettings):
     consistency_wait: timedelta = timedelta(seconds=20)
     """How long a cloud may take until it shows what it has made."""
     egress_cidrs: tuple[str, ...] = ("203.0.113.0/24",)
-    """Addresses from which the control plane reaches the public Kubernetes endpoints (an example range: set your own)."""
+    """Addresses from which the control plane reaches public Kubernetes endpoints (an example: set your own)."""
 
     aws_endpoint_url: str | None = None
     aws_region: str = "us-east-1"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
@@ -49,7 +48,7 @@ class Account:
         self._shown: tuple[str, str] = ("", "")
 
     @workflow.run
-    async def run(self, state: AccountState) -> AccountState:
+    async def run(self, state: AccountState) -> AccountState:  # noqa: ARG002 - taken by __init__
         """Verify until revoked."""
         self._show()
         while self.state.phase is not AccountPhase.REVOKING:
@@ -71,7 +70,7 @@ class Account:
         return self.state
 
     @verify.validator
-    def _check_verify(self, request: AccountRequest) -> None:
+    def _check_verify(self, request: AccountRequest) -> None:  # noqa: ARG002 - a validator takes what its update takes
         self._refuse_if_leaving()
 
     @workflow.update(description="Hands off: no new operation starts until the account is released")
@@ -82,7 +81,7 @@ class Account:
         return self.state
 
     @hold.validator
-    def _check_hold(self, request: AccountRequest) -> None:
+    def _check_hold(self, request: AccountRequest) -> None:  # noqa: ARG002
         self._refuse_if_leaving()
         if self.state.phase is AccountPhase.HELD:
             raise ApplicationError("the account is held already", type="NotNow")
@@ -96,7 +95,7 @@ class Account:
         return self.state
 
     @release.validator
-    def _check_release(self, request: AccountRequest) -> None:
+    def _check_release(self, request: AccountRequest) -> None:  # noqa: ARG002
         if self.state.phase is not AccountPhase.HELD:
             raise ApplicationError(f"the account is {self.state.phase}, not held", type="NotNow")
 
@@ -108,7 +107,7 @@ class Account:
         return self.state
 
     @revoke.validator
-    def _check_revoke(self, request: AccountRequest) -> None:
+    def _check_revoke(self, request: AccountRequest) -> None:  # noqa: ARG002
         self._refuse_if_leaving()
 
     @workflow.query(name="state", description="Phase, newest report, and the audit trail")
@@ -156,7 +155,7 @@ class Account:
         steady = self.state.phase in (AccountPhase.ACTIVE, AccountPhase.HELD)
         pause = self.state.pace.verification if steady else self.state.pace.first_verification_probe
         await until(
-            lambda: self._verify_now or self._is_leaving(), timeout=pause, summary="Verify again what was granted"
+            lambda: self._verify_now or self._is_leaving(), within=pause, summary="Verify again what was granted"
         )
 
     async def _prove_revoked(self) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import TypedSearchAttributes
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import ApplicationError, ChildWorkflowError
 from temporalio.workflow import ChildWorkflowHandle, ParentClosePolicy
 
@@ -45,7 +46,7 @@ MAX_API_KEYS = 100
 CONTINUE_AT_EVENTS = 2_000
 """A cold query of a longer history comes near the workflow task's time limit."""
 
-_WORKFLOWS = {
+_WORKFLOWS: dict[OperationKind, Callable[[Any, OperationOrder], Awaitable[OperationOutcome]]] = {
     OperationKind.PROVISION: Provision.run,
     OperationKind.RECONFIGURE: Reconfigure.run,
     OperationKind.RETIRE: Retire.run,
@@ -69,7 +70,7 @@ class Deployment:
     2. Run what is requested, one operation at a time, each in a workflow of its own
     3. End when it is retired, or when its first provisioning was aborted and taken back
 
-    Whatever happens to an operation, the deployment stays: it knows what was made, and the next request goes on from there.
+    Whatever happens to an operation, the deployment stays: it knows what was made, and the next request goes on there.
     """
 
     @workflow.init
@@ -82,7 +83,7 @@ class Deployment:
         self._shown: tuple[str, str] = ("", "")
 
     @workflow.run
-    async def run(self, state: DeploymentState) -> DeploymentState:
+    async def run(self, state: DeploymentState) -> DeploymentState:  # noqa: ARG002 - taken by __init__
         """Work until retired."""
         if self.state.operations == 0:
             self._accept(self._first_request())
@@ -129,7 +130,7 @@ class Deployment:
                     request_id=change.request_id,
                     kind=OperationKind.RECONFIGURE,
                     actor=change.actor,
-                    reason=f"{change.kind} API key {change.key_id or (change.record.id if change.record else '')}",
+                    reason=f"{change.kind} API key {_key_named(change)}",
                 )
             )
         return OperationAccepted(operation_id=known.operation_id, workflow_id=known.workflow_id)
@@ -150,7 +151,9 @@ class Deployment:
         if needs_key and all(key.id != change.key_id for key in self._valid_keys()):
             raise ApplicationError(f"there is no valid key {change.key_id!r}", type="NotFound")
 
-    @workflow.update(description="Go on in a fresh run now: after a new version was deployed, or to shorten the history")
+    @workflow.update(
+        description="Go on in a fresh run now: after a new version was deployed, or to shorten the history"
+    )
     def continue_as_new_now(self, actor: Actor) -> int:
         """Ask for a fresh run; returns the number of the present one."""
         self._note("a fresh run was asked for", actor)
@@ -221,9 +224,7 @@ class Deployment:
     def _order_after(self, request: OperationRequest) -> DeploymentOrder:
         """Return the deployment's order with what a request changes in it."""
         changes = {
-            name: value
-            for name in ("spec", "shape", "release")
-            if (value := getattr(request, name)) is not None
+            name: value for name in ("spec", "shape", "release") if (value := getattr(request, name)) is not None
         }
         return self.state.order.model_copy(update=changes)
 
@@ -246,8 +247,8 @@ class Deployment:
 
     def _search_attributes(self) -> TypedSearchAttributes:
         return workflow.info().typed_search_attributes.updated(
-            attributes.WAITING_FOR.value_set(attributes.NOBODY),
-            attributes.PHASE.value_set(OperationPhase.RUNNING),
+            SearchAttributePair(attributes.WAITING_FOR, attributes.NOBODY),
+            SearchAttributePair(attributes.PHASE, OperationPhase.RUNNING),
         )
 
     def _has_ended(self) -> bool:
@@ -275,7 +276,9 @@ class Deployment:
         if child is not None:
             outcome = await self._outcome_of_child(child)
         assert outcome is not None, "an operation has ended by its signal or by its workflow"
-        ended = self._required_running().summary.model_copy(update={"ended_at": outcome.ended_at, "phase": outcome.phase})
+        ended = self._required_running().summary.model_copy(
+            update={"ended_at": outcome.ended_at, "phase": outcome.phase}
+        )
         self._note(f"{ended.operation_id} {outcome.phase}: {outcome.summary}".rstrip(": "), CONTROL_PLANE)
         was_first = not self._was_active()
         self.state = self.state.model_copy(
@@ -299,10 +302,10 @@ class Deployment:
                 return DeploymentPhase.RETIRED
             case OperationKind.PROVISION, OperationPhase.ABORTED if was_first:
                 return DeploymentPhase.ABORTED
-            case _ if was_first and not (outcome.kind is OperationKind.PROVISION and outcome.phase is OperationPhase.DONE):
-                return DeploymentPhase.ORDERED
-            case _:
+            case OperationKind.PROVISION, OperationPhase.DONE:
                 return DeploymentPhase.ACTIVE
+            case _:
+                return DeploymentPhase.ORDERED if was_first else DeploymentPhase.ACTIVE
 
     def _was_active(self) -> bool:
         return any(
@@ -321,7 +324,7 @@ class Deployment:
         )
 
     async def _continue_as_new(self) -> None:
-        """Go on in a fresh run with the whole state, once no handler is under way; a running operation goes on by itself."""
+        """Go on in a fresh run with the whole state, once no handler is under way; a running operation goes on."""
         self._draining = True
         await workflow.wait_condition(workflow.all_handlers_finished)
         workflow.continue_as_new(self.state.model_copy(update={"runs": self.state.runs + 1}))
@@ -333,8 +336,8 @@ class Deployment:
             if key.id == change.key_id and change.kind is ApiKeyChangeKind.REVOKE:
                 keys.append(key.model_copy(update={"revoked_at": now}))
             elif key.id == change.key_id:
-                until = min(key.expires_at, now + timedelta(seconds=change.overlap_seconds))
-                keys.append(key.model_copy(update={"expires_at": until}))
+                ends = min(key.expires_at, now + timedelta(seconds=change.overlap_seconds))
+                keys.append(key.model_copy(update={"expires_at": ends}))
             else:
                 keys.append(key)
         if change.record is not None:
@@ -378,3 +381,7 @@ class Deployment:
                 [attributes.PHASE.value_set(shown[0]), attributes.WAITING_FOR.value_set(shown[1])]
             )
         workflow.set_current_details(markdown.deployment_details(self.state))
+
+
+def _key_named(change: ApiKeyChange) -> str:
+    return change.key_id or (change.record.id if change.record else "")

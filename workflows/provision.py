@@ -101,8 +101,8 @@ class Provision(Operation):
     29. Create the alarms
     30. Switch off the provider's own upgrades
 
-    When a step meets something that only the customer, the cloud or an operator can change, the operation waits for them
-    and tries again. When an operator aborts it, everything that it made is taken back, newest first.
+    When a step meets something that only the customer, the cloud or an operator can change, the operation waits for
+    them and tries again. When an operator aborts it, everything that it made is taken back, newest first.
     """
 
     kind = OperationKind.PROVISION
@@ -185,11 +185,12 @@ class Provision(Operation):
         """Make the control plane while the network's gateways come up, then the nodes and what needs nodes."""
         ground = await ground_task
         inside = InNetwork(site=self.order.site, network=ground.network)
-        cluster, _, _ = await self.steps.together(
+        made = await self.steps.together(
             self._create_control_plane(ground),
             self.steps.run(steps.CREATE_EGRESS, inside),
             self.steps.run(steps.CREATE_PRIVATE_ENDPOINTS, inside),
         )
+        cluster: Cluster = made[0]
         pools = await self.steps.together(
             *(self._create_pool(pool, placement, ground, cluster) for pool in (PoolName.STORE, PoolName.SERVICES))
         )

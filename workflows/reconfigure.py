@@ -20,7 +20,7 @@ class Reconfigure(Operation):
 
     1. Apply the API keys
 
-    Nothing is taken back on an abort: the keys that the deployment knows are the truth, and the next change applies them.
+    Nothing is taken back on an abort: the keys that the deployment knows are the truth; the next change applies them.
     """
 
     kind = OperationKind.RECONFIGURE

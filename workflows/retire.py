@@ -43,9 +43,9 @@ class Retire(Operation):
     16. Delete the encryption key
     17. Prove that nothing is left
 
-    The order is that of provisioning, reversed: what the cluster's controllers made goes before the cluster, and all of it
-    before the network. Until the first deletion an operator may abort. A final backup stays, locked, with the key that
-    reads it, if the customer wants that.
+    The order is that of provisioning, reversed: what the cluster's controllers made goes before the cluster, and all of
+    it before the network. Until the first deletion an operator may abort. A final backup stays, locked, with the key
+    that reads it, if the customer wants that.
     """
 
     kind = OperationKind.RETIRE
@@ -55,7 +55,7 @@ class Retire(Operation):
         super().__init__(order)
 
     @workflow.run
-    async def run(self, order: OperationOrder) -> OperationOutcome:
+    async def run(self, order: OperationOrder) -> OperationOutcome:  # noqa: ARG002 - taken by __init__
         """Retire, and return the receipt."""
         reporter = self.start_reporting()
         try:

@@ -19,7 +19,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError as TemporalTimeoutError
+from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 from temporalio.workflow import ActivityCancellationType
 
 from activities.contracts import (
@@ -189,13 +190,13 @@ class Board(Protocol):
         """Show the present steps and waits to whoever watches."""
 
 
-async def until(condition: Callable[[], bool], *, timeout: timedelta | None = None, summary: str | None = None) -> bool:
-    """Wait for `condition`; return False if `timeout` passed first.
+async def until(condition: Callable[[], bool], *, within: timedelta | None = None, summary: str | None = None) -> bool:
+    """Wait for `condition`; return False if `within` passed first.
 
     A cancellation of the workflow does not end the wait: conditions look for it themselves (`Steps` treats it as an
     abort), because delivered as an exception it can hit any await, and get lost in it.
     """
-    deadline = None if timeout is None else workflow.now() + timeout
+    deadline = None if within is None else workflow.now() + within
     while True:
         left = None if deadline is None else max(deadline - workflow.now(), timedelta(0))
         try:
@@ -277,8 +278,7 @@ class Steps:
         Raises:
             Aborted: The operation was aborted.
         """
-        answer = await self._run(step, question, about, skip_allowed=False)
-        return answer  # type: ignore[return-value]  # only a skipped step has no answer
+        return await self._run(step, question, about, skip_allowed=False)  # type: ignore[return-value] # none is skipped
 
     async def run_or_skip(self, step: Step[Question, Answer], question: Question, *, about: str = "") -> Answer | None:
         """Run one step that an operator may skip; return None if one did."""
@@ -365,7 +365,7 @@ class Steps:
                 self._stop_if_aborted()
                 return answer
             if wrong.failure is FailureClass.UNKNOWN and (unknown_tries := unknown_tries + 1) < _UNKNOWN_TRIES:
-                await until(self._must_stop, timeout=_UNKNOWN_PAUSE, summary=f"Try again: {summary}")
+                await until(self._must_stop, within=_UNKNOWN_PAUSE, summary=f"Try again: {summary}")
                 self._stop_if_aborted(name)
             elif await self._wait(name, summary, wrong, skip_allowed=skip_allowed) is Choice.SKIP:
                 self._record(name, summary, StepState.SKIPPED)
@@ -417,7 +417,7 @@ class Steps:
         )
         self._record(name, summary, StepState.WAITING)
         decided = await until(
-            lambda: name in self._decisions or self._must_stop(), timeout=pause, summary=f"Probe again: {summary}"
+            lambda: name in self._decisions or self._must_stop(), within=pause, summary=f"Probe again: {summary}"
         )
         self._stop_if_aborted(name)
         if not decided:

@@ -49,15 +49,15 @@ class AwsAddOns(AwsPart, ClusterContract):
     def install_add_on(self, request: AddOn) -> None:
         """The add-on is active, configured as we want it, in a version that AWS lists for the cluster's.
 
-        A version that still suits the cluster is left as it is: moving to a newer one is an upgrade. An installation that
-        failed is deleted, so that the next look installs the add-on again.
+        A version that still suits the cluster is left as it is: moving to a newer one is an upgrade. An installation
+        that failed is deleted, so that the next look installs the add-on again.
         """
         site, cluster, name = request.site, request.cluster.name, self._eks_name(request.name)
         with failures_named(resource=name):
             eks = self._connections.client("eks", site, Purpose.OPERATE)
             found = if_exists(eks.describe_addon, clusterName=cluster, addonName=name)
             if found is None:
-                self._create(eks, request, name)
+                self._create_add_on(eks, request, name)
                 raise self._look_again(f"EKS is installing the add-on {name}")
             add_on = found["addon"]
             require_ours(site, add_on.get("tags", {}), f"EKS add-on {name} of {cluster}")
@@ -68,9 +68,9 @@ class AwsAddOns(AwsPart, ClusterContract):
                 with gone_is_success():
                     eks.delete_addon(clusterName=cluster, addonName=name)
                 raise health_failure(issues, f"the add-on {name} of {cluster}")
-            self._converge(eks, request, add_on)
+            self._converge_add_on(eks, request, add_on)
             if add_on["status"] != "ACTIVE":
-                self._explain(add_on, issues)
+                self._explain_add_on(add_on, issues)
 
     def _eks_name(self, name: str) -> str:
         if name not in ADD_ONS:
@@ -78,7 +78,7 @@ class AwsAddOns(AwsPart, ClusterContract):
             raise refused(FailureClass.CONFIG, message, resource=name)
         return ADD_ONS[name]
 
-    def _create(self, eks: AwsClient, request: AddOn, name: str) -> None:
+    def _create_add_on(self, eks: AwsClient, request: AddOn, name: str) -> None:
         resource = f"add-on-{request.name}"
         configuration = _configuration(request.site, request.name)
         try:
@@ -98,7 +98,7 @@ class AwsAddOns(AwsPart, ClusterContract):
                 raise self._look_again(f"the role of the add-on {name} cannot be used yet") from error
             raise
 
-    def _converge(self, eks: AwsClient, request: AddOn, add_on: Mapping[str, Any]) -> None:
+    def _converge_add_on(self, eks: AwsClient, request: AddOn, add_on: Mapping[str, Any]) -> None:
         """Put back what differs and raise `NotReadyYet` if EKS has to work on it."""
         name, cluster = add_on["addonName"], request.cluster
         if missing := lacking(owner_tags(request.site, f"add-on-{request.name}"), add_on.get("tags", {})):
@@ -114,7 +114,7 @@ class AwsAddOns(AwsPart, ClusterContract):
             eks.update_addon(clusterName=cluster.name, addonName=name, resolveConflicts="OVERWRITE", **change)
             raise self._look_again(f"EKS is updating the add-on {name}")
 
-    def _explain(self, add_on: Mapping[str, Any], issues: list[Mapping[str, Any]]) -> None:
+    def _explain_add_on(self, add_on: Mapping[str, Any], issues: list[Mapping[str, Any]]) -> None:
         """Raise the failure for an add-on that is installed and does not work (yet)."""
         refusals = [issue for issue in issues if issue["code"] in {"AccessDenied", "AddonPermissionFailure"}]
         if refusals:
@@ -149,8 +149,9 @@ def _suitable_versions(eks: AwsClient, name: str, kubernetes: str) -> list[str]:
     if not suitable:
         message = f"AWS offers no version of the add-on {name} for Kubernetes {kubernetes}"
         raise refused(FailureClass.CONFIG, message, resource=name)
-    by_default_first = sorted(suitable, key=lambda version: not (_compatibility(version, kubernetes) or {}).get("defaultVersion"))
-    return [version["addonVersion"] for version in by_default_first]
+    # The sort is stable: behind the default the order is AWS's own, the newest first.
+    suitable.sort(key=lambda version: not (_compatibility(version, kubernetes) or {}).get("defaultVersion"))
+    return [version["addonVersion"] for version in suitable]
 
 
 def _compatibility(version: Mapping[str, Any], kubernetes: str) -> Mapping[str, Any] | None:

@@ -1,7 +1,7 @@
 """CloudWatch alarms in the customer's account: on the machines of each node group and on the load balancer's targets.
 
-The control plane has its own monitoring; these alarms are what the customer sees beside their other ones, and what still
-works when the control plane does not. They notify nobody by themselves.
+The control plane has its own monitoring; these alarms are what the customer sees beside their other ones, and what
+still works when the control plane does not. They notify nobody by themselves.
 """
 
 from __future__ import annotations
@@ -94,10 +94,9 @@ class AwsAlarms(AwsPart, ClusterContract):
 
 
 def our_alarms(cloudwatch: AwsClient, site: Site) -> list[Mapping[str, Any]]:
-    """Return the deployment's alarms: `byoc-acme-` is also how the names of deployment `acme-2` begin, the tags tell."""
-    return [
-        alarm for alarm in _named_like_ours(cloudwatch, site) if is_ours(site, _tags(cloudwatch, alarm["AlarmArn"]))
-    ]
+    """Return the deployment's alarms; the names of deployment `acme-2` begin with `byoc-acme-` too: the tags tell."""
+    alarms = _named_like_ours(cloudwatch, site)
+    return [alarm for alarm in alarms if is_ours(site, _tags(cloudwatch, alarm["AlarmArn"]))]
 
 
 def _named_like_ours(cloudwatch: AwsClient, site: Site) -> Iterator[Mapping[str, Any]]:
@@ -133,7 +132,7 @@ def _target_alarms(balancing: AwsClient, site: Site) -> Iterator[Alarm]:
             if balancer["LoadBalancerArn"] in group.get("LoadBalancerArns", ()):
                 yield Alarm(
                     name=resource_name(site, f"{group['TargetGroupName']}-unhealthy-targets"),
-                    description=f"A target behind load balancer {balancer['LoadBalancerName']} fails its health checks.",
+                    description=f"A target behind {balancer['LoadBalancerName']} fails its health checks.",
                     namespace="AWS/NetworkELB",
                     metric="UnHealthyHostCount",
                     dimensions={

@@ -86,7 +86,7 @@ def lock_of(s3: AwsClient, bucket: str, account_id: str, key: str, version_id: s
 
 
 def locked_until(s3: AwsClient, bucket: str, account_id: str, *, now: datetime) -> datetime | None:
-    """Return when the last lock in the bucket ends; None without a lock (that holds at `now`), or without the bucket."""
+    """Return when the last lock in the bucket ends; None without one that holds at `now`, or without the bucket."""
     if if_exists(s3.head_bucket, Bucket=bucket, ExpectedBucketOwner=account_id) is None:
         return None
     locks = (

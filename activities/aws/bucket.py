@@ -15,7 +15,7 @@ from activities.aws.backup_locks import Version, lock_of, versions
 from activities.aws.connection import AwsClient
 from activities.aws.errors import code_of, failures_named
 from activities.aws.existence import gone_is_success, if_exists
-from activities.aws.ownership import as_tag_list, from_tag_list, lacking, require_ours
+from activities.aws.ownership import as_tag_list, from_tag_list, require_ours
 from activities.aws.part import AwsPart
 from activities.contracts import BucketRequest, FoundationContract, Retention
 from activities.failures import refused
@@ -38,8 +38,8 @@ class AwsBackupBucket(AwsPart, FoundationContract):
 
     @activity.defn
     @needs(
-        "s3:ListBucket", "s3:CreateBucket", "s3:GetBucketTagging", "s3:PutBucketTagging",
-        "s3:GetBucketVersioning", "s3:PutBucketVersioning", "s3:GetEncryptionConfiguration", "s3:PutEncryptionConfiguration",
+        "s3:ListBucket", "s3:CreateBucket", "s3:GetBucketTagging", "s3:PutBucketTagging", "s3:GetBucketVersioning",
+        "s3:PutBucketVersioning", "s3:GetEncryptionConfiguration", "s3:PutEncryptionConfiguration",
         "s3:GetBucketPublicAccessBlock", "s3:PutBucketPublicAccessBlock", "s3:GetBucketPolicy", "s3:PutBucketPolicy",
         "s3:GetLifecycleConfiguration", "s3:PutLifecycleConfiguration",
         purpose=Purpose.OPERATE,
@@ -47,14 +47,14 @@ class AwsBackupBucket(AwsPart, FoundationContract):
     def create_backup_bucket(self, request: BucketRequest) -> Bucket:
         """The bucket exists in the region: versioned, with object lock, encrypted with the key, closed to the public.
 
-        Nothing is locked by default: each backup gets the lock of its own retention. Its tags come with its creation, so
-        that even a bucket whose creation was not acknowledged is known as ours.
+        Nothing is locked by default: each backup gets the lock of its own retention. The tags come with the creation,
+        so that even a bucket whose creation was not acknowledged is known as ours.
         """
         site, name = request.site, backup_bucket(request.site)
         with failures_named(resource=name):
             s3 = self._connections.client("s3", site, Purpose.OPERATE)
             if not _exists(s3, site):
-                self._create(s3, site)
+                self._create_bucket(s3, site)
             tags = _tags(s3, site)
             require_ours(site, tags, f"bucket {name}")
             wanted = {**tags, **owner_tags(site, "backups")}
@@ -62,7 +62,7 @@ class AwsBackupBucket(AwsPart, FoundationContract):
             wanted.pop(TAG_RETAINED_UNTIL, None)
             if wanted != tags:
                 s3.put_bucket_tagging(**_bucket(site), Tagging={"TagSet": as_tag_list(wanted)})
-            self._converge(s3, site, request.key.key_id)
+            self._converge_bucket(s3, site, request.key.key_id)
         return Bucket(name=name)
 
     @activity.defn
@@ -73,7 +73,7 @@ class AwsBackupBucket(AwsPart, FoundationContract):
         purpose=Purpose.DELETE,
     )  # fmt: skip
     def delete_backup_bucket(self, retention: Retention) -> None:
-        """The bucket is gone with every version; with kept backups, the locked versions stay, and the bucket with them."""
+        """The bucket is gone with every version; with kept backups, the locked ones stay, and the bucket with them."""
         site, name = retention.site, backup_bucket(retention.site)
         with failures_named(resource=name):
             s3 = self._connections.client("s3", site, Purpose.DELETE)
@@ -91,7 +91,7 @@ class AwsBackupBucket(AwsPart, FoundationContract):
             with gone_is_success():
                 s3.delete_bucket(**_bucket(site))
 
-    def _create(self, s3: AwsClient, site: Site) -> None:
+    def _create_bucket(self, s3: AwsClient, site: Site) -> None:
         location = {} if site.region == _WITHOUT_LOCATION else {"LocationConstraint": site.region}
         try:
             s3.create_bucket(
@@ -106,7 +106,7 @@ class AwsBackupBucket(AwsPart, FoundationContract):
                 raise _not_ours(site) from error
             raise
 
-    def _converge(self, s3: AwsClient, site: Site, key_id: str) -> None:
+    def _converge_bucket(self, s3: AwsClient, site: Site, key_id: str) -> None:
         """Put right what differs of the bucket's settings."""
         bucket = _bucket(site)
         if s3.get_bucket_versioning(**bucket).get("Status") != "Enabled":
@@ -229,9 +229,7 @@ def _delete_versions(s3: AwsClient, site: Site, *, keep_locked: bool) -> datetim
 def _delete_batch(s3: AwsClient, site: Site, batch: Iterable[Version], *, bypass: bool) -> None:
     objects = [{"Key": version.key, "VersionId": version.version_id} for version in batch]
     bypassing = {"BypassGovernanceRetention": True} if bypass else {}
-    reply = s3.delete_objects(
-        Bucket=backup_bucket(site), Delete={"Objects": objects, "Quiet": True}, ExpectedBucketOwner=site.cloud_account_id, **bypassing
-    )
+    reply = s3.delete_objects(**_bucket(site), Delete={"Objects": objects, "Quiet": True}, **bypassing)
     for refusal in reply.get("Errors", ()):
         # DeleteObjects succeeds as a whole although it refuses a part; the first refusal stands for all.
         raise ClientError({"Error": refusal, "ResponseMetadata": reply["ResponseMetadata"]}, "DeleteObjects")

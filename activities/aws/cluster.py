@@ -1,4 +1,4 @@
-"""The EKS control plane, who may enter it, and which pods act as which roles."""
+"""The EKS control plane."""
 
 from __future__ import annotations
 
@@ -13,28 +13,21 @@ from activities.aws.connection import AwsClient
 from activities.aws.errors import code_of, failures_named
 from activities.aws.existence import gone_is_success, if_exists
 from activities.aws.health import health_failure
-from activities.aws.identity import control_role_arn
 from activities.aws.ownership import lacking, require_ours
 from activities.aws.part import AwsPart
 from activities.contracts import (
     ClusterContract,
     ClusterRequest,
     InCluster,
-    WorkloadIdentityRequest,
 )
-from activities.kubernetes.manifests.identity import RESTORE_ACCOUNT, RESTORE_NAMESPACE, SERVER_NAMESPACE
 from activities.needs import needs
 from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.facts import Cluster
 from domain.naming import base_name, owner_tags, token
-from domain.shape import Component
 
 LOG_TYPES = ("api", "audit", "authenticator", "controllerManager", "scheduler")
 """Every kind of log that EKS offers."""
-
-OPERATOR_POLICY = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
-"""What the control plane may do in the cluster: everything, as it installs roles and definitions of its own kinds."""
 
 _UNDER_WAY = frozenset({"PENDING", "CREATING", "UPDATING", "DELETING"})
 
@@ -67,14 +60,14 @@ class AwsCluster(AwsPart, ClusterContract):
             if cluster is None:
                 logs = self._connections.client("logs", site, Purpose.OPERATE)
                 converge_log_group(logs, site, request.key)
-                self._create(self._connections.client("eks", site, Purpose.OPERATE), request)
+                self._create_cluster(self._connections.client("eks", site, Purpose.OPERATE), request)
                 raise self._look_again(f"EKS is creating {name}")
             require_ours(site, cluster.get("tags", {}), f"EKS cluster {name}")
             if cluster["status"] in _UNDER_WAY:
                 raise self._look_again(f"EKS reports {name} as {cluster['status']}")
             if cluster["status"] == "FAILED":
-                raise self._give_up_on_failed(eks, cluster)
-            self._converge(eks, request, cluster)
+                raise self._give_up_on_failed_cluster(eks, cluster)
+            self._converge_cluster(eks, request, cluster)
             logs = self._connections.client("logs", site, Purpose.OPERATE)
             converge_log_group(logs, site, request.key)
         return Cluster(
@@ -100,7 +93,7 @@ class AwsCluster(AwsPart, ClusterContract):
             cluster = find_cluster(eks, name)
             if cluster is not None:
                 require_ours(site, cluster.get("tags", {}), f"EKS cluster {name}")
-                raise self._delete_further(eks, cluster)
+                raise self._delete_cluster_further(eks, cluster)
             # Last, because EKS writes until its end and would make the group again.
             delete_log_group(self._connections.client("logs", site, Purpose.DELETE), site)
 
@@ -109,9 +102,9 @@ class AwsCluster(AwsPart, ClusterContract):
     def set_maintenance_policy(self, request: InCluster) -> None:
         """EKS upgrades nothing by itself as long as the version has standard support.
 
-        Managed node groups and add-ons never change unasked. The control plane does when its version's support ends: with
-        the policy STANDARD it moves to the next minor version then, instead of into extended support at six times the
-        price; the upgrades of ours come long before.
+        Managed node groups and add-ons never change unasked. The control plane does when its version's support ends:
+        with the policy STANDARD it moves to the next minor version then, instead of into extended support at six times
+        the price; our own upgrades come long before.
         """
         site, name = request.site, request.cluster.name
         with failures_named(resource=name):
@@ -124,17 +117,17 @@ class AwsCluster(AwsPart, ClusterContract):
                 eks.update_cluster_config(name=name, upgradePolicy={"supportType": "STANDARD"})
                 raise self._look_again(f"EKS is changing the upgrade policy of {name}")
 
-    def _create(self, eks: AwsClient, request: ClusterRequest) -> None:
+    def _create_cluster(self, eks: AwsClient, request: ClusterRequest) -> None:
         try:
             eks.create_cluster(**_creation(request, self._settings.egress_cidrs))
         except ClientError as error:
             if code_of(error) == "ResourceInUseException":
-                raise self._look_again(f"EKS cluster {base_name(request.site)} exists and is not visible yet") from error
+                raise self._look_again(f"EKS cluster {base_name(request.site)} is not visible yet") from error
             if is_role_not_usable_yet(error):
                 raise self._look_again(f"the role {request.roles.control_plane} cannot be used yet") from error
             raise
 
-    def _converge(self, eks: AwsClient, request: ClusterRequest, cluster: Mapping[str, Any]) -> None:
+    def _converge_cluster(self, eks: AwsClient, request: ClusterRequest, cluster: Mapping[str, Any]) -> None:
         """Put back the first setting that differs and raise `NotReadyYet`; EKS takes one change at a time."""
         if missing := lacking(owner_tags(request.site, "cluster"), cluster.get("tags", {})):
             eks.tag_resource(resourceArn=cluster["arn"], tags=missing)
@@ -147,7 +140,7 @@ class AwsCluster(AwsPart, ClusterContract):
             )
             raise self._look_again(f"EKS is encrypting the secrets of {cluster['name']}")
 
-    def _give_up_on_failed(self, eks: AwsClient, cluster: Mapping[str, Any]) -> Exception:
+    def _give_up_on_failed_cluster(self, eks: AwsClient, cluster: Mapping[str, Any]) -> Exception:
         """Delete a control plane that never came up and return the failure that says why it did not."""
         issues = cluster.get("health", {}).get("issues", [])
         if not _node_groups(eks, cluster["name"]):
@@ -158,7 +151,7 @@ class AwsCluster(AwsPart, ClusterContract):
                 eks.delete_cluster(name=cluster["name"])
         return health_failure(issues, f"EKS cluster {cluster['name']}")
 
-    def _delete_further(self, eks: AwsClient, cluster: Mapping[str, Any]) -> Exception:
+    def _delete_cluster_further(self, eks: AwsClient, cluster: Mapping[str, Any]) -> Exception:
         """Do what can be done now to delete the control plane, and return the `NotReadyYet` that says what that was."""
         name = cluster["name"]
         if cluster["status"] in _UNDER_WAY:
@@ -175,97 +168,6 @@ class AwsCluster(AwsPart, ClusterContract):
         with gone_is_success():
             eks.delete_cluster(name=name)
         return self._look_again(f"EKS is deleting {name}")
-
-
-class AwsClusterAccess(AwsPart, ClusterContract):
-    """Lets the control plane into the cluster, and the cluster's pods into the account."""
-
-    @activity.defn
-    @needs(
-        "eks:DescribeAccessEntry", "eks:CreateAccessEntry", "eks:ListAssociatedAccessPolicies", "eks:AssociateAccessPolicy",
-        purpose=Purpose.OPERATE,
-    )  # fmt: skip
-    def grant_cluster_access(self, request: InCluster) -> None:
-        """The role with which the control plane operates may do everything in the cluster.
-
-        The cluster is made without an administrator, so this is the only entry but those of EKS itself and of its nodes.
-        """
-        site, cluster = request.site, request.cluster.name
-        principal = control_role_arn(site, Purpose.OPERATE)
-        which = {"clusterName": cluster, "principalArn": principal}
-        with failures_named(resource=cluster):
-            eks = self._connections.client("eks", site, Purpose.OPERATE)
-            if if_exists(eks.describe_access_entry, **which) is None:
-                self._create_entry(eks, site, which)
-            pages = eks.get_paginator("list_associated_access_policies").paginate(**which)
-            policies = [policy for page in pages for policy in page["associatedAccessPolicies"]]
-            if not any(
-                policy["policyArn"] == OPERATOR_POLICY and policy["accessScope"]["type"] == "cluster" for policy in policies
-            ):
-                eks.associate_access_policy(**which, policyArn=OPERATOR_POLICY, accessScope={"type": "cluster"})
-
-    @activity.defn
-    @needs(
-        "eks:ListPodIdentityAssociations", "eks:DescribePodIdentityAssociation", "eks:CreatePodIdentityAssociation",
-        "eks:UpdatePodIdentityAssociation",
-        purpose=Purpose.OPERATE,
-    )  # fmt: skip
-    def create_workload_identity(self, request: WorkloadIdentityRequest) -> None:
-        """Each service account that needs the account's services acts as its role, through EKS Pod Identity."""
-        site, cluster = request.site, request.cluster.name
-        with failures_named(resource=cluster):
-            eks = self._connections.client("eks", site, Purpose.OPERATE)
-            for (namespace, service_account), role in service_account_roles(request).items():
-                which = {"clusterName": cluster, "namespace": namespace, "serviceAccount": service_account}
-                pages = eks.get_paginator("list_pod_identity_associations").paginate(**which)
-                associations = [found for page in pages for found in page["associations"]]
-                if not associations:
-                    self._associate(eks, site, which, role)
-                for found in associations:
-                    self._point(eks, cluster, found["associationId"], role)
-
-    def _create_entry(self, eks: AwsClient, site: Site, which: Mapping[str, str]) -> None:
-        try:
-            eks.create_access_entry(
-                **which,
-                type="STANDARD",
-                tags=owner_tags(site, "access-operate"),
-                clientRequestToken=token(site, "access-operate"),
-            )
-        except ClientError as error:
-            if code_of(error) != "ResourceInUseException":
-                raise
-            # It exists: an earlier attempt made it.
-
-    def _associate(self, eks: AwsClient, site: Site, which: Mapping[str, str], role: str) -> None:
-        resource = f"identity-{which['namespace']}-{which['serviceAccount']}"
-        try:
-            eks.create_pod_identity_association(
-                **which, roleArn=role, tags=owner_tags(site, resource), clientRequestToken=token(site, resource)
-            )
-        except ClientError as error:
-            if code_of(error) == "ResourceInUseException":
-                raise self._look_again(f"the identity of {which['serviceAccount']} is not visible yet") from error
-            if is_role_not_usable_yet(error):
-                raise self._look_again(f"the role {role} cannot be used yet") from error
-            raise
-
-    def _point(self, eks: AwsClient, cluster: str, association_id: str, role: str) -> None:
-        """Let an existing association lend `role`."""
-        which = {"clusterName": cluster, "associationId": association_id}
-        if eks.describe_pod_identity_association(**which)["association"]["roleArn"] != role:
-            eks.update_pod_identity_association(**which, roleArn=role)
-
-
-def service_account_roles(request: WorkloadIdentityRequest) -> Mapping[tuple[str, str], str]:
-    """Return the role of each service account, keyed by (namespace, service account)."""
-    return {
-        (SERVER_NAMESPACE, Component.STORE.value): request.roles.store,
-        # Proving a restore reads what the store has written.
-        (RESTORE_NAMESPACE, RESTORE_ACCOUNT): request.roles.store,
-        ("kube-system", "ebs-csi-controller-sa"): request.roles.storage_driver,
-        ("kube-system", "aws-load-balancer-controller"): request.roles.load_balancer,
-    }
 
 
 def find_cluster(eks: AwsClient, name: str) -> Mapping[str, Any] | None:

@@ -22,6 +22,9 @@ from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.naming import TAG_DEPLOYMENT, base_name
 
+CLUSTER_TAGS = ("elbv2.k8s.aws/cluster", "KubernetesCluster", "cluster.k8s.amazonaws.com/name", "eks:cluster-name")
+"""Tags whose value is the cluster's name: of load balancer controller, EBS driver, network plug-in and EKS."""
+
 _TAGS_AT_ONCE = 20
 """The most ARNs that one DescribeTags of Elastic Load Balancing takes."""
 
@@ -37,7 +40,7 @@ class AwsControllerMade(AwsPart, ClusterContract):
         purpose=Purpose.DELETE,
     )  # fmt: skip
     def delete_load_balancers_and_volumes(self, site: Site) -> None:
-        """No load balancer, target group or volume of this deployment's cluster is left; those of others are untouched."""
+        """No load balancer, target group or volume of the deployment's cluster is left; others are untouched."""
         with failures_named():
             balancing = self._connections.client("elbv2", site, Purpose.DELETE)
             if balancers := list(load_balancers(balancing, site)):
@@ -49,8 +52,9 @@ class AwsControllerMade(AwsPart, ClusterContract):
                 with gone_is_success():
                     balancing.delete_target_group(TargetGroupArn=group["TargetGroupArn"])
             ec2 = self._connections.client("ec2", site, Purpose.DELETE)
-            if remaining := list(volumes(ec2, site)):
-                for volume in remaining:
+            remaining = {volume["VolumeId"]: volume for volume in volumes(ec2, site)}
+            if remaining:
+                for volume in remaining.values():
                     # One that is in use belongs to a node on its way out, which lets go of it.
                     if volume["State"] in {"available", "error"}:
                         with gone_is_success():
@@ -68,10 +72,6 @@ def made_by_our_cluster(site: Site, tags: Tags) -> bool:
     )
 
 
-CLUSTER_TAGS = ("elbv2.k8s.aws/cluster", "KubernetesCluster", "cluster.k8s.amazonaws.com/name", "eks:cluster-name")
-"""Tags whose value is the cluster's name: of the load balancer controller, the EBS driver, the network plug-in and EKS."""
-
-
 def load_balancers(balancing: AwsClient, site: Site) -> Iterator[Mapping[str, Any]]:
     """Yield the load balancers of the deployment's cluster."""
     for page in balancing.get_paginator("describe_load_balancers").paginate():
@@ -85,33 +85,29 @@ def target_groups(balancing: AwsClient, site: Site) -> Iterator[Mapping[str, Any
 
 
 def volumes(ec2: AwsClient, site: Site) -> Iterator[Mapping[str, Any]]:
-    """Yield the volumes of the deployment's cluster; EC2 cannot ask for one tag *or* another, so it is asked for each."""
-    yield from _by_tags(ec2, site, "describe_volumes", "Volumes", "VolumeId", "Tags")
+    """Yield the volumes of the deployment's cluster."""
+    for page in _pages_by_tag(ec2, site, "describe_volumes"):
+        yield from (found for found in page["Volumes"] if made_by_our_cluster(site, from_tag_list(found.get("Tags"))))
 
 
 def network_interfaces(ec2: AwsClient, site: Site) -> Iterator[Mapping[str, Any]]:
     """Yield the network interfaces that the cluster's network plug-in and load balancers made."""
-    yield from _by_tags(
-        ec2, site, "describe_network_interfaces", "NetworkInterfaces", "NetworkInterfaceId", "TagSet"
-    )
+    for page in _pages_by_tag(ec2, site, "describe_network_interfaces"):
+        for found in page["NetworkInterfaces"]:
+            if made_by_our_cluster(site, from_tag_list(found.get("TagSet"))):
+                yield found
 
 
-def _by_tags(
-    ec2: AwsClient, site: Site, operation: str, listing: str, identifier: str, tags: str
-) -> Iterator[Mapping[str, Any]]:
+def _pages_by_tag(ec2: AwsClient, site: Site, operation: str) -> Iterator[Mapping[str, Any]]:
+    """Yield what carries any of the tags; EC2 cannot ask for one *or* another, so what has several comes repeatedly."""
     cluster = base_name(site)
     questions = [
         (f"tag:{TAG_DEPLOYMENT}", site.deployment),
         (f"tag:kubernetes.io/cluster/{cluster}", "owned"),
         *((f"tag:{name}", cluster) for name in CLUSTER_TAGS),
     ]
-    seen: set[str] = set()
     for name, value in questions:
-        for page in ec2.get_paginator(operation).paginate(Filters=[{"Name": name, "Values": [value]}]):
-            for found in page[listing]:
-                if found[identifier] not in seen and made_by_our_cluster(site, from_tag_list(found.get(tags))):
-                    seen.add(found[identifier])
-                    yield found
+        yield from ec2.get_paginator(operation).paginate(Filters=[{"Name": name, "Values": [value]}])
 
 
 def _ours(

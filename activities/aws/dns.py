@@ -51,7 +51,7 @@ class AwsDomain(AwsPart, FoundationContract):
             route53 = self._connections.client("route53", site, Purpose.OPERATE)
             zone = next((zone for zone in our_zones(route53, site) if _is_named(zone, request.domain)), None)
             if zone is None:
-                zone = self._create(route53, site, request.domain)
+                zone = self._create_zone(route53, site, request.domain)
             zone_id = zone["Id"].removeprefix("/hostedzone/")
             if missing := lacking(owner_tags(site, "domain"), _zone_tags(route53, zone_id)):
                 route53.change_tags_for_resource(
@@ -72,15 +72,13 @@ class AwsDomain(AwsPart, FoundationContract):
             route53 = self._connections.client("route53", site, Purpose.DELETE)
             for zone in list(our_zones(route53, site)):
                 doomed = [record for record in _records(route53, zone["Id"]) if not _belongs_to_zone(record, zone)]
+                changes = [{"Action": "DELETE", "ResourceRecordSet": record} for record in doomed]
                 with gone_is_success():
-                    if doomed:
-                        route53.change_resource_record_sets(
-                            HostedZoneId=zone["Id"],
-                            ChangeBatch={"Changes": [{"Action": "DELETE", "ResourceRecordSet": each} for each in doomed]},
-                        )
+                    if changes:
+                        route53.change_resource_record_sets(HostedZoneId=zone["Id"], ChangeBatch={"Changes": changes})
                     route53.delete_hosted_zone(Id=zone["Id"])
 
-    def _create(self, route53: AwsClient, site: Site, domain: str) -> Mapping[str, Any]:
+    def _create_zone(self, route53: AwsClient, site: Site, domain: str) -> Mapping[str, Any]:
         try:
             zone: Mapping[str, Any] = route53.create_hosted_zone(
                 Name=domain,
@@ -108,7 +106,7 @@ class AwsCertificate(AwsPart, FoundationContract):
         site, domain = request.site, request.domain
         with failures_named(resource=domain.name):
             acm = self._connections.client("acm", site, Purpose.OPERATE)
-            arn = next(our_certificates(acm, site, domain.name, usable=True), None) or self._order(acm, site, domain)
+            arn = next(our_certificates(acm, site, domain.name, usable=True), None) or self._order_certificate(acm, site, domain)
             certificate = acm.describe_certificate(CertificateArn=arn)["Certificate"]
             if certificate["Status"] in _UNUSABLE:
                 reason = certificate.get("FailureReason", certificate["Status"])
@@ -129,7 +127,8 @@ class AwsCertificate(AwsPart, FoundationContract):
             if certificate["Status"] != "ISSUED":
                 servers = ", ".join(domain.name_servers)
                 raise self._look_again(
-                    f"the certificate of {domain.name} waits for its validation; it needs {domain.name} delegated to {servers}"
+                    f"the certificate of {domain.name} waits until ACM sees its validation record: "
+                    f"{domain.name} has to be delegated to {servers}"
                 )
         return Certificate(certificate_id=arn)
 
@@ -151,7 +150,7 @@ class AwsCertificate(AwsPart, FoundationContract):
                 with gone_is_success():
                     acm.delete_certificate(CertificateArn=arn)
 
-    def _order(self, acm: AwsClient, site: Site, domain: Domain) -> str:
+    def _order_certificate(self, acm: AwsClient, site: Site, domain: Domain) -> str:
         arn: str = acm.request_certificate(
             DomainName=domain.name,
             ValidationMethod="DNS",
@@ -206,9 +205,9 @@ def our_zones(route53: AwsClient, site: Site) -> Iterator[Mapping[str, Any]]:
     """Yield the deployment's zones: known by the token of their creation, which tags follow, or by our tags."""
     for page in route53.get_paginator("list_hosted_zones").paginate():
         for zone in page["HostedZones"]:
-            if zone["CallerReference"] == token(site, "domain"):
-                yield zone
-            elif zone.get("Config", {}).get("Comment") == _comment(site) and is_ours(site, _zone_tags(route53, zone["Id"])):
+            made_by_token = zone["CallerReference"] == token(site, "domain")
+            said_ours = zone.get("Config", {}).get("Comment") == _comment(site)
+            if made_by_token or (said_ours and is_ours(site, _zone_tags(route53, zone["Id"]))):
                 yield zone
 
 

@@ -33,20 +33,21 @@ class AwsEncryption(AwsPart, FoundationContract):
 
     @activity.defn
     @needs(
-        "kms:DescribeKey", "kms:ListResourceTags", "kms:CreateKey", "kms:TagResource", "kms:CreateAlias", "kms:UpdateAlias",
-        "kms:GetKeyRotationStatus", "kms:EnableKeyRotation", "kms:GetKeyPolicy", "kms:PutKeyPolicy", "kms:UntagResource",
-        "kms:ScheduleKeyDeletion", "tag:GetResources",
+        "kms:DescribeKey", "kms:ListResourceTags", "kms:CreateKey", "kms:TagResource", "kms:UntagResource",
+        "kms:CreateAlias", "kms:UpdateAlias", "kms:GetKeyRotationStatus", "kms:EnableKeyRotation", "kms:GetKeyPolicy",
+        "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion", "tag:GetResources",
         purpose=Purpose.OPERATE,
     )  # fmt: skip
     def create_encryption_key(self, site: Site) -> Key:
         """One key exists under our alias, rotated every year, with the policy below and our tags.
 
         KMS has no idempotency token: a key whose creation was not acknowledged is found by its tags. Should there be
-        several all the same, the one with the alias stays and the others, which encrypted nothing, are scheduled for deletion.
+        several all the same, the one with the alias stays; the others have encrypted nothing and are scheduled for
+        deletion.
         """
         with failures_named():
             kms = self._connections.client("kms", site, Purpose.OPERATE)
-            candidates = self._usable(kms, site, Purpose.OPERATE)
+            candidates = self._usable_keys(kms, site, Purpose.OPERATE)
             aliased = _described(kms, alias_name(site))
             if aliased is not None and _is_usable(aliased):
                 require_ours(site, _tags(kms, aliased["Arn"]), f"KMS key {alias_name(site)}")
@@ -54,8 +55,8 @@ class AwsEncryption(AwsPart, FoundationContract):
             elif candidates:
                 key = candidates[0]
             else:
-                key = self._create(kms, site)
-            self._converge(kms, site, key, aliased)
+                key = self._create_key(kms, site)
+            self._converge_key(kms, site, key, aliased)
             for duplicate in candidates:
                 if duplicate["Arn"] != key["Arn"] and TAG_RETAINED_UNTIL not in _tags(kms, duplicate["Arn"]):
                     kms.schedule_key_deletion(KeyId=duplicate["Arn"], PendingWindowInDays=DELETION_WINDOW_DAYS)
@@ -72,9 +73,9 @@ class AwsEncryption(AwsPart, FoundationContract):
         site = retention.site
         with failures_named():
             kms = self._connections.client("kms", site, Purpose.DELETE)
-            needed_until = self._needed_until(site) if retention.keep_backups else None
+            needed_until = self._backups_locked_until(site) if retention.keep_backups else None
             aliased = _described(kms, alias_name(site))
-            keys = {key["Arn"]: key for key in self._usable(kms, site, Purpose.DELETE)}
+            keys = {key["Arn"]: key for key in self._usable_keys(kms, site, Purpose.DELETE)}
             if aliased is not None:
                 require_ours(site, _tags(kms, aliased["Arn"]), f"KMS key {alias_name(site)}")
                 if _is_usable(aliased):
@@ -89,12 +90,12 @@ class AwsEncryption(AwsPart, FoundationContract):
                 with gone_is_success():
                     kms.delete_alias(AliasName=alias_name(site))
 
-    def _needed_until(self, site: Site) -> datetime | None:
+    def _backups_locked_until(self, site: Site) -> datetime | None:
         """Return when the last lock on a backup ends; None if no backup is locked."""
         s3 = self._connections.client("s3", site, Purpose.DELETE)
         return locked_until(s3, global_name(site, "backups"), site.cloud_account_id, now=datetime.now(UTC))
 
-    def _usable(self, kms: AwsClient, site: Site, purpose: Purpose) -> list[Mapping[str, Any]]:
+    def _usable_keys(self, kms: AwsClient, site: Site, purpose: Purpose) -> list[Mapping[str, Any]]:
         """Return our keys by tag that are not on their way out, the oldest first."""
         tagging = self._connections.client("resourcegroupstaggingapi", site, purpose)
         pages = tagging.get_paginator("get_resources").paginate(
@@ -106,7 +107,7 @@ class AwsEncryption(AwsPart, FoundationContract):
         ours = [key for key in keys if is_ours(site, _tags(kms, key["Arn"]))]
         return sorted(ours, key=lambda key: (key["CreationDate"], key["Arn"]))
 
-    def _create(self, kms: AwsClient, site: Site) -> Mapping[str, Any]:
+    def _create_key(self, kms: AwsClient, site: Site) -> Mapping[str, Any]:
         key: Mapping[str, Any] = kms.create_key(
             Description=f"byoc deployment {site.deployment}: cluster secrets, disks, logs and backups",
             Policy=json.dumps(key_policy(site)),
@@ -114,7 +115,7 @@ class AwsEncryption(AwsPart, FoundationContract):
         )["KeyMetadata"]
         return key
 
-    def _converge(
+    def _converge_key(
         self, kms: AwsClient, site: Site, key: Mapping[str, Any], aliased: Mapping[str, Any] | None
     ) -> None:
         """Give `key` alias, rotation, policy and tags where it lacks them; `aliased` is what the alias leads to now."""
@@ -154,11 +155,11 @@ def log_group_arn(site: Site) -> str:
 
 
 def key_policy(site: Site) -> Mapping[str, Any]:
-    """Return who may use the key: the account through IAM, EBS for this deployment's machines, and the control plane's logs.
+    """Return who may use the key: the account through IAM, EBS for our machines and volumes, the control plane's logs.
 
     The second statement is what lets instances start from encrypted disks: not the nodes' role but the service-linked
-    role of EC2 Auto Scaling asks EBS for them. It is named by a condition, because a policy that names a principal which
-    does not exist yet is refused (KMS developer guide, "Key policies").
+    role of EC2 Auto Scaling asks EBS for them. It is named by a condition, because a policy that names a principal
+    which does not exist yet is refused (KMS developer guide, "Key policies").
     """
     root = f"arn:aws:iam::{site.cloud_account_id}:root"
     auto_scaling = (

@@ -43,9 +43,9 @@ class AwsLeftovers(AwsPart, ClusterContract):
 
     @activity.defn
     @needs(
-        "acm:ListCertificates", "acm:ListTagsForCertificate", "cloudwatch:DescribeAlarms", "cloudwatch:ListTagsForResource",
-        "ec2:DescribeInstances", "ec2:DescribeNatGateways", "ec2:DescribeNetworkInterfaces", "ec2:DescribeTags",
-        "ec2:DescribeVolumes", "ec2:DescribeVpcEndpoints", "eks:DescribeCluster",
+        "acm:ListCertificates", "acm:ListTagsForCertificate", "cloudwatch:DescribeAlarms",
+        "cloudwatch:ListTagsForResource", "ec2:DescribeInstances", "ec2:DescribeNatGateways",
+        "ec2:DescribeNetworkInterfaces", "ec2:DescribeTags", "ec2:DescribeVolumes", "ec2:DescribeVpcEndpoints", "eks:DescribeCluster",
         "elasticloadbalancing:DescribeLoadBalancers", "elasticloadbalancing:DescribeTags",
         "elasticloadbalancing:DescribeTargetGroups", "iam:GetRole", "kms:DescribeKey", "kms:ListResourceTags",
         "logs:DescribeLogGroups", "route53:ListHostedZones", "route53:ListTagsForResource", "s3:GetBucketTagging",
@@ -55,24 +55,25 @@ class AwsLeftovers(AwsPart, ClusterContract):
     def find_leftovers(self, retention: Retention) -> tuple[Leftover, ...]:
         """Return everything of the deployment that exists, ordered by id, each once; what may stay says why.
 
-        Keys on their way out may always stay: KMS deletes none at once. Bucket and key may stay while they keep backups.
+        Keys on their way out may always stay: KMS deletes none at once. Bucket and key may stay as long as they keep
+        backups.
         """
         site = retention.site
         with failures_named():
             found = [
-                *self._in_network(site),
-                *self._cluster(site),
-                *self._foundation(site),
-                *self._keys_and_others(retention),
-                *self._bucket(retention),
+                *self._left_in_network(site),
+                *self._left_of_cluster(site),
+                *self._left_of_foundation(site),
+                *self._left_keys_and_others(retention),
+                *self._left_bucket(retention),
             ]
         return tuple(sorted({left.resource_id: left for left in found}.values(), key=lambda left: left.resource_id))
 
-    def _observe(self, site: Site, service: str) -> AwsClient:
+    def _observing(self, site: Site, service: str) -> AwsClient:
         return self._connections.client(service, site, Purpose.OBSERVE)
 
-    def _in_network(self, site: Site) -> Iterator[Leftover]:
-        ec2 = self._observe(site, "ec2")
+    def _left_in_network(self, site: Site) -> Iterator[Leftover]:
+        ec2 = self._observing(site, "ec2")
         prefix = f"arn:aws:ec2:{site.region}:{site.cloud_account_id}"
         for kind, identifier in _tagged_in_ec2(ec2, site):
             if not _is_gone(ec2, kind, identifier):
@@ -82,36 +83,36 @@ class AwsLeftovers(AwsPart, ClusterContract):
         for interface in network_interfaces(ec2, site):
             identifier = interface["NetworkInterfaceId"]
             yield Leftover(resource_id=f"{prefix}:network-interface/{identifier}", kind="ec2:network-interface")
-        balancing = self._observe(site, "elbv2")
+        balancing = self._observing(site, "elbv2")
         for balancer in load_balancers(balancing, site):
             yield Leftover(resource_id=balancer["LoadBalancerArn"], kind="elasticloadbalancing:loadbalancer")
         for group in target_groups(balancing, site):
             yield Leftover(resource_id=group["TargetGroupArn"], kind="elasticloadbalancing:targetgroup")
 
-    def _cluster(self, site: Site) -> Iterator[Leftover]:
+    def _left_of_cluster(self, site: Site) -> Iterator[Leftover]:
         # Node groups, add-ons, access entries and pod identities live and die with their cluster.
-        if find_cluster(self._observe(site, "eks"), cluster_arn(site).rpartition("/")[2]) is not None:
+        if find_cluster(self._observing(site, "eks"), cluster_arn(site).rpartition("/")[2]) is not None:
             yield Leftover(resource_id=cluster_arn(site), kind="eks:cluster")
-        if find_log_group(self._observe(site, "logs"), site) is not None:
+        if find_log_group(self._observing(site, "logs"), site) is not None:
             yield Leftover(resource_id=log_group_arn(site), kind="logs:log-group")
-        for alarm in our_alarms(self._observe(site, "cloudwatch"), site):
+        for alarm in our_alarms(self._observing(site, "cloudwatch"), site):
             yield Leftover(resource_id=alarm["AlarmArn"], kind="cloudwatch:alarm")
 
-    def _foundation(self, site: Site) -> Iterator[Leftover]:
-        iam = self._observe(site, "iam")
+    def _left_of_foundation(self, site: Site) -> Iterator[Leftover]:
+        iam = self._observing(site, "iam")
         for definition in role_definitions(site):
             if role := if_exists(iam.get_role, RoleName=definition.name):
                 yield Leftover(resource_id=role["Role"]["Arn"], kind="iam:role")
-        for zone in our_zones(self._observe(site, "route53"), site):
+        for zone in our_zones(self._observing(site, "route53"), site):
             identifier = zone["Id"].removeprefix("/hostedzone/")
             yield Leftover(resource_id=f"arn:aws:route53:::hostedzone/{identifier}", kind="route53:hostedzone")
-        for arn in our_certificates(self._observe(site, "acm"), site):
+        for arn in our_certificates(self._observing(site, "acm"), site):
             yield Leftover(resource_id=arn, kind="acm:certificate")
 
-    def _keys_and_others(self, retention: Retention) -> Iterator[Leftover]:
+    def _left_keys_and_others(self, retention: Retention) -> Iterator[Leftover]:
         site = retention.site
-        kms = self._observe(site, "kms")
-        pages = self._observe(site, "resourcegroupstaggingapi").get_paginator("get_resources")
+        kms = self._observing(site, "kms")
+        pages = self._observing(site, "resourcegroupstaggingapi").get_paginator("get_resources")
         for page in pages.paginate(TagFilters=[{"Key": TAG_DEPLOYMENT, "Values": [site.deployment]}]):
             for resource in page["ResourceTagMappingList"]:
                 arn = resource["ResourceARN"]
@@ -121,9 +122,9 @@ class AwsLeftovers(AwsPart, ClusterContract):
                 elif service not in _LOOKED_AT_THEMSELVES:
                     yield Leftover(resource_id=arn, kind=service)
 
-    def _bucket(self, retention: Retention) -> Iterator[Leftover]:
+    def _left_bucket(self, retention: Retention) -> Iterator[Leftover]:
         site = retention.site
-        s3 = self._observe(site, "s3")
+        s3 = self._observing(site, "s3")
         which = {"Bucket": backup_bucket(site), "ExpectedBucketOwner": site.cloud_account_id}
         if if_exists(s3.head_bucket, **which) is None:
             return
@@ -162,10 +163,11 @@ def _key(kms: AwsClient, arn: str, *, keep_backups: bool) -> Iterator[Leftover]:
     found = if_exists(kms.describe_key, KeyId=arn)
     if found is None:
         return
-    yield Leftover(resource_id=arn, kind="kms:key", kept_because=_why_key_stays(kms, found["KeyMetadata"], keep_backups))
+    kept = _why_key_stays(kms, found["KeyMetadata"], keep_backups=keep_backups)
+    yield Leftover(resource_id=arn, kind="kms:key", kept_because=kept)
 
 
-def _why_key_stays(kms: AwsClient, key: dict[str, Any], keep_backups: bool) -> str:
+def _why_key_stays(kms: AwsClient, key: dict[str, Any], *, keep_backups: bool) -> str:
     if key["KeyState"] in {"PendingDeletion", "PendingReplicaDeletion"}:
         on: datetime | None = key.get("DeletionDate")
         return f"scheduled for deletion on {on.date().isoformat()}" if on else "scheduled for deletion"

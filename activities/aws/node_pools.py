@@ -1,8 +1,8 @@
 """Pools of nodes: EKS managed node groups and the launch template behind them.
 
-A pool is one node group over all zones, except where state lives: the store's volumes stay in their zone for ever, so its
-pool is one node group for each zone in which it has a node. A group that spans zones could replace a lost node in a zone
-from which its volume cannot be reached.
+A pool is one node group over all zones, except where state lives: the store's volumes stay in their zone for ever, so
+its pool is one node group for each zone in which it has a node. A group that spans zones could replace a lost node in a
+zone from which its volume cannot be reached.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class AwsNodePools(AwsPart, ClusterContract):
                 eks = self._connections.client("eks", site, Purpose.OPERATE)
                 for group in groups:
                     if found[group.name] is None:
-                        self._create(eks, request, group, template_id)
+                        self._create_group(eks, request, group, template_id)
             failed: list[Exception] = []
             waiting: list[str] = []
             for group in groups:
@@ -86,8 +86,8 @@ class AwsNodePools(AwsPart, ClusterContract):
                     continue
                 require_ours(site, present.get("tags", {}), f"EKS node group {group.name}")
                 if present["status"] == "CREATE_FAILED":
-                    failed.append(self._give_up_on_failed(eks, present))
-                elif reason := self._not_ready_because(eks, request, group, present):
+                    failed.append(self._give_up_on_failed_group(eks, present))
+                elif reason := self._group_not_ready_because(eks, request, group, present):
                     waiting.append(reason)
             if failed:
                 raise failed[0]
@@ -105,7 +105,7 @@ class AwsNodePools(AwsPart, ClusterContract):
         """No node group of the cluster is left, and no launch template of the deployment."""
         with failures_named():
             eks = self._connections.client("eks", site, Purpose.DELETE)
-            if remaining := self._delete_groups(eks, site):
+            if remaining := self._delete_node_groups(eks, site):
                 raise self._look_again(f"EKS is deleting {', '.join(remaining)}")
             ec2 = self._connections.client("ec2", site, Purpose.DELETE)
             for template in _launch_templates(ec2, site):
@@ -138,7 +138,7 @@ class AwsNodePools(AwsPart, ClusterContract):
             raise self._look_again(f"the launch template {name} is not visible yet") from error
         return str(created["LaunchTemplate"]["LaunchTemplateId"])
 
-    def _create(self, eks: AwsClient, request: NodePoolRequest, group: NodeGroup, template_id: str) -> None:
+    def _create_group(self, eks: AwsClient, request: NodePoolRequest, group: NodeGroup, template_id: str) -> None:
         try:
             eks.create_nodegroup(
                 clusterName=request.cluster.name,
@@ -164,7 +164,7 @@ class AwsNodePools(AwsPart, ClusterContract):
                 raise self._look_again(f"the role {request.roles.nodes} cannot be used yet") from error
             raise
 
-    def _give_up_on_failed(self, eks: AwsClient, present: Mapping[str, Any]) -> Exception:
+    def _give_up_on_failed_group(self, eks: AwsClient, present: Mapping[str, Any]) -> Exception:
         """Delete a group that EKS could not make, and return the failure that says why it could not."""
         with gone_is_success():
             eks.delete_nodegroup(clusterName=present["clusterName"], nodegroupName=present["nodegroupName"])
@@ -172,7 +172,7 @@ class AwsNodePools(AwsPart, ClusterContract):
             present.get("health", {}).get("issues", []), f"the node group {present['nodegroupName']}"
         )
 
-    def _not_ready_because(
+    def _group_not_ready_because(
         self, eks: AwsClient, request: NodePoolRequest, group: NodeGroup, present: Mapping[str, Any]
     ) -> str:
         """Return why the group is not ready, empty if it is; put back what differs of an active one.
@@ -191,7 +191,7 @@ class AwsNodePools(AwsPart, ClusterContract):
             raise health_failure(present.get("health", {}).get("issues", []), f"the nodes of {group.name}")
         return ""
 
-    def _delete_groups(self, eks: AwsClient, site: Site) -> list[str]:
+    def _delete_node_groups(self, eks: AwsClient, site: Site) -> list[str]:
         """Begin to delete every node group of the cluster and return the names of those that are still there."""
         name = base_name(site)
         cluster = find_cluster(eks, name)

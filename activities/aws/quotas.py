@@ -96,7 +96,7 @@ class UsedByOthers:
 
 
 def limit_of(service_quotas: AwsClient, quota: Quota) -> int:
-    """Return the account's limit in the quota's unit: the applied value, or AWS's default where none was ever applied."""
+    """Return the account's limit in the quota's unit: the applied value, or AWS's default where none was applied."""
     names = {"ServiceCode": quota.service, "QuotaCode": quota.code}
     applied = if_exists(service_quotas.get_service_quota, **names)
     reply = applied or service_quotas.get_aws_default_service_quota(**names)

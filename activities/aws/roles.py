@@ -44,7 +44,7 @@ class AwsRoles(AwsPart, FoundationContract):
         with failures_named():
             iam = self._connections.client("iam", site, Purpose.OPERATE)
             for definition in role_definitions(site):
-                self._converge(iam, site, definition)
+                self._converge_role(iam, site, definition)
         return Roles(
             control_plane=role_arn(site, RoleName.CONTROL_PLANE),
             nodes=role_arn(site, RoleName.NODES),
@@ -70,8 +70,8 @@ class AwsRoles(AwsPart, FoundationContract):
                 require_ours(site, from_tag_list(role.get("Tags")), f"IAM role {definition.name}")
                 _delete(iam, definition.name)
 
-    def _converge(self, iam: AwsClient, site: Site, definition: RoleDefinition) -> None:
-        role = _find(iam, definition.name) or self._create(iam, site, definition)
+    def _converge_role(self, iam: AwsClient, site: Site, definition: RoleDefinition) -> None:
+        role = _find(iam, definition.name) or self._create_role(iam, site, definition)
         tags = from_tag_list(role.get("Tags"))
         require_ours(site, tags, f"IAM role {definition.name}")
         if missing := lacking(owner_tags(site, f"role-{definition.resource}"), tags):
@@ -91,7 +91,7 @@ class AwsRoles(AwsPart, FoundationContract):
                 PolicyDocument=json.dumps(definition.inline_policy),
             )
 
-    def _create(self, iam: AwsClient, site: Site, definition: RoleDefinition) -> Mapping[str, Any]:
+    def _create_role(self, iam: AwsClient, site: Site, definition: RoleDefinition) -> Mapping[str, Any]:
         try:
             created: Mapping[str, Any] = iam.create_role(
                 RoleName=definition.name,

@@ -1,4 +1,4 @@
-"""The API of one cluster, through the official client: shared connections, short-lived tokens, our name on every call."""
+"""The API of one cluster, by the official client: shared connections, short-lived tokens, our name on every call."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any
 from urllib.parse import urlencode
 
 from kubernetes import client
@@ -25,6 +24,8 @@ from domain.facts import Cluster
 
 FIELD_MANAGER = "byoc-control-plane"
 """Under this name the API server records which fields are ours."""
+_APPLY = "application/apply-patch+yaml"
+"""Content type of a server-side apply; the JSON that we send is YAML too."""
 _TOKEN_LIFE = 10 * 60.0
 """Seconds after which a token is made anew; clouds' tokens live for 15 minutes and more."""
 _CONNECTIONS = 16
@@ -45,6 +46,17 @@ def user_agent(site: Site) -> str:
     """Return the User-Agent of a call on behalf of `site`: the cluster's audit log then says which step made it."""
     step = activity.info().activity_type if activity.in_activity() else "none"
     return f"{_AGENT} deployment/{site.deployment} operation/{site.operation or 'none'} step/{step}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request to the API of a cluster."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Object | None = None
+    content_type: str = "application/json"
 
 
 @dataclass
@@ -85,17 +97,7 @@ class KubernetesConnections:
                 connection.api.close()
             self._connections.clear()
 
-    def request(
-        self,
-        site: Site,
-        cluster: Cluster,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str],
-        body: Object | None,
-        content_type: str,
-    ) -> Object:
+    def send(self, site: Site, cluster: Cluster, request: Request) -> Object:
         """Make one request and return the decoded answer; a token that is refused is made anew once.
 
         Raises:
@@ -104,36 +106,30 @@ class KubernetesConnections:
         """
         connection = self._connection(site, cluster)
         try:
-            return self._send(connection, site, cluster, method, path, query, body, content_type)
+            return self._send(connection, site, cluster, request)
         except ApiException as error:
             if error.status != 401:
                 raise
         with self._lock:
             connection.token = ""
-        return self._send(connection, site, cluster, method, path, query, body, content_type)
+        return self._send(connection, site, cluster, request)
 
-    def _send(
-        self,
-        connection: _Connection,
-        site: Site,
-        cluster: Cluster,
-        method: str,
-        path: str,
-        query: Mapping[str, str],
-        body: Object | None,
-        content_type: str,
-    ) -> Object:
+    def _send(self, connection: _Connection, site: Site, cluster: Cluster, request: Request) -> Object:
         headers = {
             "Accept": "application/json",
             "Authorization": f"Bearer {self._token(connection, site, cluster)}",
             "User-Agent": user_agent(site),
         }
-        if body is not None:
-            headers["Content-Type"] = content_type
-        url = cluster.endpoint.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
-        encoded: Any = json.dumps(body) if "patch" in content_type and body is not None else body
+        if request.body is not None:
+            headers["Content-Type"] = request.content_type
+        query = f"?{urlencode(request.query)}" if request.query else ""
         response = connection.api.call_api(
-            method, url, headers, encoded, _request_timeout=self._settings.request_timeout.total_seconds()
+            request.method,
+            cluster.endpoint.rstrip("/") + request.path + query,
+            headers,
+            # The client encodes JSON itself, and takes other types as text only.
+            json.dumps(request.body) if request.content_type == _APPLY else request.body,
+            _request_timeout=self._settings.request_timeout.total_seconds(),
         )
         content = response.read()
         if not 200 <= response.status <= 299:
@@ -183,7 +179,7 @@ class ClusterApi:
         """Return the object, or None if there is none."""
         with failures_named(str(reference)):
             try:
-                return self._request("GET", reference.path)
+                return self._send(Request("GET", reference.path))
             except ApiException as error:
                 if error.status == 404:
                     return None
@@ -191,9 +187,10 @@ class ClusterApi:
 
     def list(self, kind: Kind, *, namespace: str = "", selector: str = "", fields: str = "") -> tuple[Object, ...]:
         """Return the objects (of a namespace, if one is given) that match a label selector and a field selector."""
-        query = {"labelSelector": selector, "fieldSelector": fields}
+        selectors = {"labelSelector": selector, "fieldSelector": fields}
+        query = {name: text for name, text in selectors.items() if text}
         with failures_named(kind.resource):
-            found = self._request("GET", kind.path(namespace), query={name: text for name, text in query.items() if text})
+            found = self._send(Request("GET", kind.path(namespace), query))
         # The API leaves kind and version out of the items of a list.
         head = {"apiVersion": kind.api_version, "kind": kind.name}
         return tuple({**head, **item} for item in found.get("items") or ())
@@ -204,7 +201,7 @@ class ClusterApi:
         with failures_named(str(reference)):
             try:
                 path = reference.kind.path(reference.namespace)
-                self._request("POST", path, query={"fieldManager": FIELD_MANAGER}, body=obj)
+                self._send(Request("POST", path, {"fieldManager": FIELD_MANAGER}, obj))
             except ApiException as error:
                 if error.status == 409:
                     return False
@@ -221,7 +218,7 @@ class ClusterApi:
         query = {"fieldManager": FIELD_MANAGER, **({"force": "true"} if force else {})}
         with failures_named(str(reference)):
             try:
-                self._request("PATCH", reference.path, query=query, body=obj, content_type="application/apply-patch+yaml")
+                self._send(Request("PATCH", reference.path, query, obj, _APPLY))
             except ApiException as error:
                 if conflicts := conflicts_of(error):
                     return conflicts
@@ -238,22 +235,12 @@ class ClusterApi:
             options["preconditions"] = {"uid": uid}
         with failures_named(str(reference)):
             try:
-                self._request("DELETE", reference.path, body=options)
+                self._send(Request("DELETE", reference.path, body=options))
             except ApiException as error:
                 if error.status == 404:
                     return False
                 raise
         return True
 
-    def _request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Object | None = None,
-        content_type: str = "application/json",
-    ) -> Object:
-        return self._connections.request(
-            self.site, self._cluster, method, path, query=query or {}, body=body, content_type=content_type
-        )
+    def _send(self, request: Request) -> Object:
+        return self._connections.send(self.site, self._cluster, request)

@@ -15,7 +15,7 @@ from activities.failures import refused
 from activities.kubernetes.access import ClusterApi
 from activities.kubernetes.manifests.desired import Desired
 from activities.kubernetes.manifests.identity import DEPLOYMENT_LABEL, MANAGED_BY
-from activities.kubernetes.objects import Object, Reference, annotations_of, labels_of, reference_to
+from activities.kubernetes.objects import Object, Reference, labels_of, reference_to
 from domain.deployment import Site
 from domain.failure import FailureClass
 from domain.naming import PREFIX
@@ -59,15 +59,15 @@ def bring_about(api: ClusterApi, desired: Desired) -> tuple[Outcome, ...]:
 def bring_in_line(api: ClusterApi, obj: Object) -> Outcome:
     """Make the object as `obj` says, without a mutating call if it is so already.
 
-    It is so if it bears the manifest's hash and holds every value of the manifest: the hash alone would miss what
-    others changed, the values alone a field that the manifest no longer has.
+    It is so if it holds every value of the manifest, including its hash: the hash alone would miss what others
+    changed, the other values alone a field that the manifest no longer has.
     """
     wanted = with_hash(obj)
     reference = reference_to(obj)
     found = api.get(reference)
     if found is not None:
         check_ours(api.site, found, reference)
-        if annotations_of(found).get(HASH_ANNOTATION) == annotations_of(wanted)[HASH_ANNOTATION] and holds(found, wanted):
+        if holds(found, wanted):
             return Outcome(reference, Change.NONE)
     conflicts = api.apply(wanted)
     if conflicts:
@@ -115,7 +115,7 @@ def holds(found: Any, wanted: Any) -> bool:  # noqa: ANN401 - any part of decode
     says no, and an apply that changes nothing follows.
     """
     if isinstance(wanted, dict):
-        return isinstance(found, dict) and all(name in found and holds(found[name], part) for name, part in wanted.items())
+        return isinstance(found, dict) and all(key in found and holds(found[key], part) for key, part in wanted.items())
     if isinstance(wanted, list):
         return (
             isinstance(found, list)

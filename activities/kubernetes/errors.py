@@ -160,7 +160,7 @@ def _retry_after(error: ApiException) -> timedelta | None:
 def _tls_failure(what: str, reason: str) -> FailureDetail:
     if "CERTIFICATE_VERIFY_FAILED" in reason:
         message = f"{what}: the endpoint's certificate is not signed by the cluster's authority"
-        return FailureDetail(failure=FailureClass.CONFIG, message=message, code="CertificateVerifyFailed", resource=what)
+        return FailureDetail(failure=FailureClass.CONFIG, message=message, code="CertificateUnknown", resource=what)
     return _unreachable(what, reason)
 
 

@@ -42,9 +42,8 @@ def deployment_rollout(deployment: Object, autoscaler: Object | None, pods: Iter
 
     Without an autoscaler's minimum reached it is not done: the Deployment starts with a single replica.
     """
-    spec, status = deployment["spec"], deployment.get("status") or {}
-    replicas = spec.get("replicas", 1)
-    least = autoscaler["spec"].get("minReplicas", 1) if autoscaler else 1
+    status = deployment.get("status") or {}
+    replicas, least = _numbers(deployment, autoscaler)
     desired = max(replicas, least)
     updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
     seen = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
@@ -56,15 +55,17 @@ def deployment_rollout(deployment: Object, autoscaler: Object | None, pods: Iter
     return Rollout(State.UNDER_WAY, available, desired, progress, problem)
 
 
-def stateful_set_rollout(stateful_set: Object, pods: Iterable[Object]) -> Rollout:
+def stateful_set_rollout(stateful_set: Object, autoscaler: Object | None, pods: Iterable[Object]) -> Rollout:
     """Return how far a StatefulSet is: done once every replica is of the newest revision and ready."""
     status = stateful_set.get("status") or {}
-    desired = stateful_set["spec"].get("replicas", 1)
+    replicas, least = _numbers(stateful_set, autoscaler)
+    desired = max(replicas, least)
     updated, ready = status.get("updatedReplicas", 0), status.get("readyReplicas", 0)
     available = status.get("availableReplicas", ready)
     seen = status.get("observedGeneration", 0) >= stateful_set["metadata"].get("generation", 0)
     level = status.get("currentRevision") == status.get("updateRevision") or updated >= desired
-    if seen and level and min(ready, available) >= desired and status.get("replicas", 0) == desired:
+    settled = level and min(ready, available) >= desired and status.get("replicas", 0) == desired
+    if seen and replicas >= least and settled:
         return Rollout(State.DONE, ready, desired, f"{ready} of {desired} replicas are ready")
     progress = f"{updated} of {desired} replicas are new, {ready} ready"
     return Rollout(State.UNDER_WAY, ready, desired, progress, _quota_problem(stateful_set) or _pods_problem(pods))
@@ -97,6 +98,12 @@ def termination_message(pods: Iterable[Object]) -> str:
                 if ended and ended.get("message"):
                     return str(ended["message"])
     return ""
+
+
+def _numbers(workload: Object, autoscaler: Object | None) -> tuple[int, int]:
+    """Return how many replicas the workload is to have now, and the least that its autoscaler allows."""
+    least = autoscaler["spec"].get("minReplicas", 1) if autoscaler else 1
+    return int(workload["spec"].get("replicas", 1)), int(least)
 
 
 def _is_true(obj: Object, type_: str) -> bool:
@@ -156,3 +163,37 @@ def _last_end(container: Object) -> str:
     ended = (container.get("lastState") or {}).get("terminated") or {}
     said = f": {ended['message']}" if ended.get("message") else ""
     return f"{ended.get('reason', 'Error')}, exit code {ended.get('exitCode', '?')}{said}"
+
+
+def endpoint_problem(events: Iterable[Object]) -> FailureDetail | None:
+    """Return what the newest warning about a public service says keeps its load balancer from being made."""
+    warnings = [event for event in events if event.get("type") == "Warning"]
+    if not warnings:
+        return None
+    newest = max(warnings, key=_time_of)
+    message = str(newest.get("message", ""))
+    return FailureDetail(
+        failure=_class_of_cloud_message(message),
+        message=f"the load balancer cannot be made: {message}",
+        code=str(newest.get("reason", "")),
+    )
+
+
+def _time_of(event: Object) -> str:
+    """Return when an event was last seen, in a form that sorts."""
+    return str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or "")
+
+
+def _class_of_cloud_message(message: str) -> FailureClass:
+    """Class what a cloud's controller repeats of the cloud's own error: its code stands in the text."""
+    for codes, found in _CLOUD_CODES:
+        if any(code in message for code in codes):
+            return found
+    return FailureClass.UNKNOWN
+
+
+_CLOUD_CODES = (
+    (("AccessDenied", "UnauthorizedOperation", "PERMISSION_DENIED", "AuthorizationFailed"), FailureClass.PERMISSION),
+    (("TooManyLoadBalancers", "TooManyTargetGroups", "LimitExceeded", "QUOTA_EXCEEDED"), FailureClass.QUOTA),
+)
+"""In the order of precedence of lifecycles.md, section 6."""

@@ -24,4 +24,4 @@ class KubernetesSettings(Model):
     key_lifetime: timedelta = timedelta(minutes=10)
     """After this time the smoke test's API key is worthless even if a crash kept us from removing it."""
     key_propagation: timedelta = timedelta(seconds=90)
-    """How long the smoke test waits until its new API key is accepted: kubelets look at a mounted secret once a minute."""
+    """How long the smoke test waits until its new API key is accepted: kubelets look at secrets once a minute."""

@@ -18,7 +18,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from multidict import CIMultiDict
 
-from simulators.aws import authorization, context, emulator
+from simulators.aws import authorization, cloudformation, context, emulator
 from simulators.aws.consistency import Consistency
 from simulators.aws.errors import error_reply, fault_error
 from simulators.aws.requests import ApiRequest, understand
@@ -109,6 +109,7 @@ class AwsEndpoint:
         emulator.enter()
         self.authorizer.install()
         self._consistency.install()
+        cloudformation.install()
         # A caller that hangs up must cancel its handler: that is what ends a held call.
         self._runner = web.ServerRunner(
             web.Server(

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from simulators.kubernetes import errors
+from simulators.kubernetes import errors, kinds
 from simulators.kubernetes.apply import applied
 from simulators.kubernetes.defaults import set_defaults
 from simulators.kubernetes.disruption import evict
 from simulators.kubernetes.fields import fields_of, managed_part, own_changes, owners_of, record_owners
-from simulators.kubernetes.kinds import JOBS, SECRETS, Kind, Subresource
+from simulators.kubernetes.kinds import Kind, Subresource
 from simulators.kubernetes.objects import Json, Object, copied, labels_of, name_of
 from simulators.kubernetes.patch import json_patched, merge_patched, strategically_patched
 from simulators.kubernetes.request import Request, Verb
@@ -36,6 +36,20 @@ _KEPT_METADATA = (
     "resourceVersion",
 )
 """What the server keeps, whatever a client sends."""
+
+_SHOWN_WHEN_DELETED = frozenset(
+    {
+        kinds.PODS,
+        kinds.SERVICES,
+        kinds.SERVICE_ACCOUNTS,
+        kinds.PERSISTENT_VOLUMES,
+        kinds.PERSISTENT_VOLUME_CLAIMS,
+        kinds.RESOURCE_QUOTAS,
+        kinds.STORAGE_CLASSES,
+        kinds.VOLUME_ATTACHMENTS,
+    }
+)
+"""Kinds whose deletion answers with the object; for the others there is a Status once the object is gone."""
 
 
 @dataclass(frozen=True)
@@ -311,18 +325,19 @@ class Api:
         options = request.object()
         _check_preconditions(kind, old, options.get("preconditions") or {})
         if request.dry_run or "All" in (options.get("dryRun") or ()):
-            return Reply(200, _deleted_status(kind, old))
+            return Reply(200, old if kind in _SHOWN_WHEN_DELETED else _deleted_status(kind, old))
         version = old["metadata"]["resourceVersion"]
         last = self._delete_object(request, options, old)
         changed = last["metadata"]["resourceVersion"] != version
         remains = self._store.get(kind, request.target.namespace, request.target.name) is not None
-        return Reply(200, last if remains else _deleted_status(kind, old), changed)
+        shown = last if remains or kind in _SHOWN_WHEN_DELETED else _deleted_status(kind, old)
+        return Reply(200, shown, changed)
 
     def _delete_object(self, request: Request, options: Object, obj: Object) -> Object:
         kind, query = request.target.kind, request.query
         policy = options.get("propagationPolicy") or query.get("propagationPolicy")
         if policy is None:
-            orphan = options.get("orphanDependents", kind is JOBS)  # batch/v1 orphans unless told otherwise
+            orphan = options.get("orphanDependents", kind is kinds.JOBS)  # batch/v1 orphans unless told otherwise
             policy = Propagation.ORPHAN if orphan else Propagation.BACKGROUND
         grace = options.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
         return self._store.delete(
@@ -410,7 +425,7 @@ def _normalized(kind: Kind, obj: Object) -> Object:
     for part in ("metadata", "spec"):
         if isinstance(obj.get(part), dict):
             obj[part] = {name: value for name, value in obj[part].items() if value is not None}
-    if kind is SECRETS and (plain := obj.pop("stringData", None)):
+    if kind is kinds.SECRETS and (plain := obj.pop("stringData", None)):
         encoded = {name: base64.b64encode(value.encode()).decode() for name, value in plain.items()}
         obj["data"] = {**(obj.get("data") or {}), **encoded}
     return obj

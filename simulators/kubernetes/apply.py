@@ -47,10 +47,11 @@ def applied(
     if contested and not force:
         raise _conflict(contested)
 
-    result: Object = _merged(copied(live), wanted_part, shape)
+    result: Object = copied(live)
     released = (mine.paths if mine else frozenset()) - wanted.keys()
     for path in _removable(released, others):
         _remove(result, path, shape)
+    result = _merged(result, wanted_part, shape)
 
     lost = {path for _, path in contested}
     paths = frozenset(wanted)
@@ -111,12 +112,21 @@ def _merged(live: Json, intent: Json, shape: Shape) -> Json:
 
 
 def _removable(released: frozenset[Path], others: list[Ownership]) -> list[Path]:
-    """Return, deepest first, the released paths that nobody else owns, nor anything below them."""
-    kept: set[Path] = set()
-    for owner in others:
-        for path in owner.paths:
-            kept.update(path[:length] for length in range(1, len(path) + 1))
-    return sorted(released - kept, key=len, reverse=True)
+    """Return the released paths that nobody else owns, nor anything below them; what is below one of them goes with it.
+
+    The fields that identify a list item go with the item only, or the item could no longer be found.
+    """
+    kept = {path[:length] for owner in others for path in owner.paths for length in range(1, len(path) + 1)}
+    candidates = released - kept
+    return [
+        path
+        for path in sorted(candidates)
+        if not any(path[:length] in candidates for length in range(1, len(path))) and not _identifies_item(path)
+    ]
+
+
+def _identifies_item(path: Path) -> bool:
+    return len(path) > 1 and path[-2].startswith("k:") and path[-1].removeprefix("f:") in json.loads(path[-2][2:])
 
 
 def _remove(obj: Json, path: Path, shape: Shape) -> None:

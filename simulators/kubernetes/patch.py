@@ -32,7 +32,8 @@ def _json_patch_step(document: Json, operation: Object) -> Json:
             return _added(_removed(document, path), path, copied(operation["value"]))
         case "move":
             source = _pointer(operation["from"])
-            return _added(_removed(document, source), path, copied(_at(document, source)))
+            moved = _at(document, source)
+            return _added(_removed(document, source), path, moved)
         case "copy":
             return _added(document, path, copied(_at(document, _pointer(operation["from"]))))
         case "test":

@@ -49,7 +49,7 @@ ANSWERS: dict[str, Any] = {
             Machine(pool=PoolName.SERVICES, instance_type="m7i.large", minimum=3, maximum=9),
         ),
     ),
-    "plan_addresses": AddressPlan(cidr="10.64.0.0/16", private_cidrs=("10.64.0.0/19",), public_cidrs=("10.64.96.0/24",)),
+    "plan_addresses": AddressPlan(cidr="10.64.0.0/16", private_cidrs=("10.64.0.0/19",), public_cidrs=()),
     "create_network": Network(network_id="vpc-1", private_subnet_ids=("subnet-1",), public_subnet_ids=("subnet-2",)),
     "create_firewall": Firewall(control_plane_group_id="sg-1", node_group_id="sg-2"),
     "create_roles": Roles(control_plane="r1", nodes="r2", storage_driver="r3", load_balancer="r4", store="r5"),

@@ -13,7 +13,11 @@ from workflows.temporal.plugin import plugin
 
 
 async def connect(
-    *, profile: str | None = None, tracing: bool = False, runtime: Runtime | None = None, **overrides: Any
+    *,
+    profile: str | None = None,
+    tracing: bool = False,
+    runtime: Runtime | None = None,
+    **overrides: Any,  # noqa: ANN401 - as typed by the SDK
 ) -> Client:
     """Return a client for the profile (else the default one, else localhost:7233 and namespace `default`).
 

@@ -1,4 +1,7 @@
-"""The five components as workloads: the store as a StatefulSet, the others as Deployments that scale by themselves."""
+"""The five components as workloads: the store as a StatefulSet, the others as Deployments; all scale by themselves.
+
+A manifest never has `replicas`: their number is the autoscaler's, and applying one would fight it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ from activities.kubernetes.manifests.foundation import (
     WEBHOOK_CONFIGURATION,
 )
 from activities.kubernetes.manifests.identity import PUBLIC_LABEL, SERVER_NAMESPACE, labels, selector
-from activities.kubernetes.manifests.sizing import limits
 from activities.kubernetes.manifests.topology import CALLS, METRICS_PORT, PORTS, PUBLIC_PORTS, address
 from activities.kubernetes.objects import (
     AUTOSCALER,
@@ -27,7 +29,8 @@ from activities.kubernetes.objects import (
 )
 from domain.deployment import DeploymentSpec, Site
 from domain.release import Release
-from domain.shape import Component, ComponentSize, PoolName, Scale, Shape
+from domain.shape import POOL_OF_COMPONENT, Component, ComponentSize, Scale, Shape
+from domain.sizing import component_sizes
 
 RELEASE_INFORMATION = "release"
 _DATA = "data"
@@ -39,6 +42,25 @@ _GRACE = {Component.STORE: 120, Component.SUBSCRIPTION: 90}
 """Seconds from the order to stop until the process is killed: the store hands over and flushes, devices reconnect."""
 _DEFAULT_START = 120
 _DEFAULT_GRACE = 60
+_SERVICE_SCALING: Object = {
+    "scaleUp": {
+        "stabilizationWindowSeconds": 0,
+        "policies": [{"type": "Percent", "value": 100, "periodSeconds": 30}],
+    },
+    "scaleDown": {
+        "stabilizationWindowSeconds": 300,
+        "policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}],
+    },
+}
+_STORE_SCALING: Object = {
+    # A new replica first copies the data, which is load in itself.
+    "scaleUp": {
+        "stabilizationWindowSeconds": 600,
+        "policies": [{"type": "Pods", "value": 1, "periodSeconds": 1800}],
+    },
+    # What holds data is taken away by an operation that somebody ordered, never by a quiet night.
+    "scaleDown": {"selectPolicy": "Disabled"},
+}
 _DRAINING_SECONDS = 20
 """How long a pod goes on serving after it was told to stop, until load balancer and peers have taken notice."""
 
@@ -53,18 +75,19 @@ def component_manifests(
     site: Site, component: Component, release: Release, shape: Shape, spec: DeploymentSpec
 ) -> Desired:
     """Return everything that runs one component."""
-    scale = limits(component, shape, spec)
-    size = shape.components[component]
-    budget = _disruption_budget(site, component, release)
-    shared = (release_information(site, release), _service(site, component, release))
-    if component is Component.STORE:
-        workload: tuple[Object, ...] = (_stateful_set(site, release, size, scale),)
-    else:
-        # The autoscaler comes first: a Deployment that appears without one runs a single replica.
-        workload = (_autoscaler(site, component, release, scale), _deployment(site, component, release, size))
-    if scale.minimum > 1:
-        return Desired((*shared, budget, *workload))
-    return Desired((*shared, *workload), absent=(Reference(DISRUPTION_BUDGET, str(component), SERVER_NAMESPACE),))
+    sizes = component_sizes(shape, high_availability=spec.high_availability, overrides=spec.scaling)
+    size = sizes[component]
+    workload = _stateful_set if component is Component.STORE else _deployment
+    objects = (
+        release_information(site, release),
+        _service(site, component, release),
+        # Before the workload: one that appears without an autoscaler keeps running a single replica.
+        _autoscaler(site, component, release, size.scale),
+        workload(site, component, release, size),
+    )
+    if size.scale.maximum > 1:
+        return Desired((*objects, _disruption_budget(site, component, release)))
+    return Desired(objects, absent=(Reference(DISRUPTION_BUDGET, str(component), SERVER_NAMESPACE),))
 
 
 def release_information(site: Site, release: Release) -> Object:
@@ -114,6 +137,7 @@ def _disruption_budget(site: Site, component: Component, release: Release) -> Ob
 
 
 def _autoscaler(site: Site, component: Component, release: Release, scale: Scale) -> Object:
+    """Return the autoscaler between the limits of `scale`, which also keeps the minimum when no metrics are there."""
     target = workload_reference(component)
     metric = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": _TARGET_CPU}}
     spec: Object = {
@@ -121,22 +145,13 @@ def _autoscaler(site: Site, component: Component, release: Release, scale: Scale
         "minReplicas": scale.minimum,
         "maxReplicas": scale.maximum,
         "metrics": [{"type": "Resource", "resource": metric}],
-        "behavior": {
-            "scaleUp": {
-                "stabilizationWindowSeconds": 0,
-                "policies": [{"type": "Percent", "value": 100, "periodSeconds": 30}],
-            },
-            "scaleDown": {
-                "stabilizationWindowSeconds": 300,
-                "policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}],
-            },
-        },
+        "behavior": _STORE_SCALING if component is Component.STORE else _SERVICE_SCALING,
     }
     return {**_head(AUTOSCALER, site, component, release), "spec": spec}
 
 
 def _deployment(site: Site, component: Component, release: Release, size: ComponentSize) -> Object:
-    """Return a Deployment without `replicas`: their number is the autoscaler's, and applying one would fight it."""
+    """Return a component without state, whose replicas go to different zones and nodes as well as it goes."""
     spec: Object = {
         "selector": {"matchLabels": selector(site, component)},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
@@ -147,7 +162,7 @@ def _deployment(site: Site, component: Component, release: Release, size: Compon
             "metadata": {"labels": _pod_labels(site, component, release)},
             "spec": {
                 **_pod(component, SERVICES_PRIORITY),
-                **pods.on_pool(PoolName.SERVICES),
+                **pods.on_pool(POOL_OF_COMPONENT[component]),
                 **pods.spread_over_zones(site, component, strictly=False),
                 **pods.apart_by_host(site, component, strictly=False),
                 "containers": [_container(component, release, size)],
@@ -158,11 +173,9 @@ def _deployment(site: Site, component: Component, release: Release, size: Compon
     return {**_head(DEPLOYMENT, site, component, release), "spec": spec}
 
 
-def _stateful_set(site: Site, release: Release, size: ComponentSize, scale: Scale) -> Object:
+def _stateful_set(site: Site, store: Component, release: Release, size: ComponentSize) -> Object:
     """Return the store: replicas in different zones, each with a volume of its own that outlives it."""
-    store = Component.STORE
     spec: Object = {
-        "replicas": scale.minimum,
         "serviceName": str(store),
         "selector": {"matchLabels": selector(site, store)},
         # After an outage of all replicas they need one another to become ready; updates still go one by one.
@@ -175,10 +188,10 @@ def _stateful_set(site: Site, release: Release, size: ComponentSize, scale: Scal
             "metadata": {"labels": _pod_labels(site, store, release)},
             "spec": {
                 **_pod(store, STORE_PRIORITY),
-                **pods.on_pool(PoolName.STORE),
+                **pods.on_pool(POOL_OF_COMPONENT[store]),
                 **pods.spread_over_zones(site, store, strictly=True),
                 **pods.apart_by_host(site, store, strictly=True),
-                "containers": [_container(store, release, size, replicas=scale.minimum)],
+                "containers": [_container(store, release, size)],
                 "volumes": [pods.scratch_volume()],
             },
         },
@@ -213,17 +226,17 @@ def _pod(component: Component, priority: str) -> Object:
     }
 
 
-def _container(component: Component, release: Release, size: ComponentSize, *, replicas: int = 0) -> Object:
+def _container(component: Component, release: Release, size: ComponentSize) -> Object:
     called = {f"{other.upper()}_ADDRESS": address(other) for other in CALLS[component] if other is not component}
     variables = pods.environment(
-        RELEASE=release.version,
+        SERVER_RELEASE=release.version,
         LISTEN_PORT=str(PORTS[component]),
         METRICS_PORT=str(METRICS_PORT),
         **called,
     )
     mounts = [pods.scratch_mount()]
     if component is Component.STORE:
-        variables += _peers(replicas)
+        variables += _membership()
         mounts.append({"name": _DATA, "mountPath": "/var/lib/store"})
     mounts += _configuration_mounts(component)
     return {
@@ -240,11 +253,10 @@ def _container(component: Component, release: Release, size: ComponentSize, *, r
     }
 
 
-def _peers(replicas: int) -> list[Object]:
-    store = Component.STORE
-    hosts = [f"{store}-{number}.{address(store)}" for number in range(replicas)]
+def _membership() -> list[Object]:
+    """Return who a replica is, and the name under which the name service lists all of them, ready or not."""
     name = {"name": "POD_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}}
-    return [name, *pods.environment(STORE_PEERS=",".join(hosts))]
+    return [name, *pods.environment(PEERS_ADDRESS=address(Component.STORE))]
 
 
 def _configuration_volumes(component: Component) -> list[Object]:

@@ -6,7 +6,7 @@ import hashlib
 import re
 
 from activities.kubernetes.manifests import pods
-from activities.kubernetes.manifests.foundation import SERVICES_PRIORITY
+from activities.kubernetes.manifests.foundation import SERVICES_PRIORITY, STORAGE_CLASS_NAME
 from activities.kubernetes.manifests.identity import (
     BACKUP,
     JOB_LABEL,
@@ -28,7 +28,13 @@ JOB_MEMORY_MIB = 512
 _LONGEST_NAME = 50
 """Of a job: its pods' names have 63 characters and end in a suffix of their own."""
 _TRIES = 3
-_DAY = 24 * 3600
+_LONGEST_SECONDS = 24 * 3600
+_GIB = 2**30
+
+
+def backup_job_name(name: str) -> str:
+    """Return the name of the job that takes the backup of that name."""
+    return _job_name(BACKUP, name)
 
 
 def backup_key(name: str) -> str:
@@ -43,11 +49,12 @@ def backup_job(site: Site, release: Release, bucket: Bucket, name: str) -> Objec
         site,
         release,
         namespace=SERVER_NAMESPACE,
-        name=_job_name(BACKUP, name),
+        name=backup_job_name(name),
         kind=BACKUP,
         account=str(Component.STORE),
         arguments=arguments,
         variables={"STORE_ADDRESS": address(Component.STORE)},
+        scratch=pods.scratch_volume(),
     )
 
 
@@ -63,6 +70,7 @@ def restore_job(site: Site, release: Release, backup: Backup) -> Object:
         account=RESTORE_ACCOUNT,
         arguments=arguments,
         variables={},
+        scratch=_restored_volume(site, backup),
     )
 
 
@@ -75,6 +83,18 @@ def _job_name(kind: str, name: str) -> str:
     return f"{valid[: _LONGEST_NAME - 9]}-{hashlib.sha256(plain.encode()).hexdigest()[:8]}"
 
 
+def _restored_volume(site: Site, backup: Backup) -> Object:
+    """Return an encrypted volume with room for what is restored, which goes with its pod."""
+    gib = 1 + 2 * -(-backup.size_bytes // _GIB)
+    claim = {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": STORAGE_CLASS_NAME,
+        "resources": {"requests": {"storage": f"{gib}Gi"}},
+    }
+    template = {"metadata": {"labels": labels(site, RESTORE)}, "spec": claim}
+    return {"name": pods.SCRATCH, "ephemeral": {"volumeClaimTemplate": template}}
+
+
 def _job(
     site: Site,
     release: Release,
@@ -85,6 +105,7 @@ def _job(
     account: str,
     arguments: list[str],
     variables: dict[str, str],
+    scratch: Object,
 ) -> Object:
     marks = {**labels(site, kind, version=release.version), JOB_LABEL: name}
     container: Object = {
@@ -92,7 +113,7 @@ def _job(
         "image": release.components[Component.STORE],
         "imagePullPolicy": "IfNotPresent",
         "args": arguments,
-        "env": pods.environment(RELEASE=release.version, **variables),
+        "env": pods.environment(SERVER_RELEASE=release.version, **variables),
         "resources": pods.resources(JOB_CPU_MILLIS, JOB_MEMORY_MIB),
         "volumeMounts": [pods.scratch_mount()],
         **pods.confined_container(),
@@ -103,9 +124,7 @@ def _job(
         "metadata": {"name": name, "namespace": namespace, "labels": marks},
         "spec": {
             "backoffLimit": _TRIES - 1,
-            "activeDeadlineSeconds": _DAY,
-            # A repeat with the same name finds the result for a week, then the object in the bucket speaks for itself.
-            "ttlSecondsAfterFinished": 7 * _DAY,
+            "activeDeadlineSeconds": _LONGEST_SECONDS,
             "template": {
                 "metadata": {"labels": marks},
                 "spec": {
@@ -115,7 +134,7 @@ def _job(
                     **pods.confined_pod(),
                     **pods.on_pool(PoolName.SERVICES),
                     "containers": [container],
-                    "volumes": [pods.scratch_volume()],
+                    "volumes": [scratch],
                 },
             },
         },

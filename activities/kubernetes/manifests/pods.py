@@ -9,6 +9,7 @@ from domain.deployment import Site
 from domain.shape import PoolName
 
 _USER = 10001
+SCRATCH = "scratch"
 ZONE = "topology.kubernetes.io/zone"
 HOST = "kubernetes.io/hostname"
 
@@ -43,12 +44,12 @@ def confined_container() -> Object:
 
 def scratch_volume() -> Object:
     """Return the volume of `scratch_mount`."""
-    return {"name": "scratch", "emptyDir": {"sizeLimit": "1Gi"}}
+    return {"name": SCRATCH, "emptyDir": {"sizeLimit": "1Gi"}}
 
 
 def scratch_mount() -> Object:
     """Return the mount of a writable `/tmp`."""
-    return {"name": "scratch", "mountPath": "/tmp"}  # noqa: S108 - a path in the container, on a volume of its own
+    return {"name": SCRATCH, "mountPath": "/tmp"}  # noqa: S108 - a path in the container, on a volume of its own
 
 
 def on_pool(pool: PoolName) -> Object:

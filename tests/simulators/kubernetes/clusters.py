@@ -10,8 +10,9 @@ from simulators.clock import Clock
 from simulators.faults import Fault, FaultKind
 from simulators.kubernetes import kinds
 from simulators.kubernetes.controllers.loop import ControllerLoop
+from simulators.kubernetes.defaults import set_defaults
 from simulators.kubernetes.kinds import Kind
-from simulators.kubernetes.objects import Object, is_ready, is_terminating, name_of
+from simulators.kubernetes.objects import Object, copied, is_ready, is_terminating, name_of
 from simulators.kubernetes.provider import CloudProvider, StandaloneProvider
 from simulators.kubernetes.simulator import Cluster, NodeShape
 from simulators.world import World
@@ -99,9 +100,11 @@ class Playground:
         return found
 
     def edit(self, kind: Kind, name: str, **spec: Any) -> Object:
-        """Change fields of an object's specification without letting the controllers act yet."""
-        obj = self.get(kind, name)
-        return self.store.save(kind, {**obj, "spec": {**obj["spec"], **spec}})
+        """Change fields of an object's specification, as the API would, without letting the controllers act yet."""
+        changed = copied(self.get(kind, name))
+        changed["spec"].update(copied(spec))
+        set_defaults(kind, changed, self.store)
+        return self.store.save(kind, changed)
 
     def pods(self, component: str = "", namespace: str = NAMESPACE) -> list[Object]:
         """Return the pods of a component that are not on their way out."""

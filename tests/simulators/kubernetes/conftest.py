@@ -41,10 +41,10 @@ class Playground:
         self.provider = StandaloneProvider(OPERATOR_TOKEN, User("operator", (OPERATORS,)))
         self.provider.tokens[STRANGER_TOKEN] = User("stranger", ("others",))
         self.simulator = KubernetesSimulator(self.world)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self.simulator.start(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self.simulator.start(), self.loop).result(10)
         self.cluster: Cluster = self.on_loop(
             lambda: self.simulator.create_cluster(
                 "demo",
@@ -64,7 +64,7 @@ class Playground:
         async def wrapped() -> T:
             return deed()
 
-        return asyncio.run_coroutine_threadsafe(wrapped(), self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(wrapped(), self.loop).result(10)
 
     def client(self, token: str = OPERATOR_TOKEN, agent: str = "tests/1.0") -> client.ApiClient:
         """Return the official client, which verifies the server's certificate."""
@@ -85,10 +85,10 @@ class Playground:
 
     def stop(self) -> None:
         """Stop the simulator and its thread."""
-        asyncio.run_coroutine_threadsafe(self.simulator.stop(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        asyncio.run_coroutine_threadsafe(self.simulator.stop(), self.loop).result(10)
+        self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(10)
-        self._loop.close()
+        self.loop.close()
 
 
 @pytest.fixture

@@ -1,0 +1,25 @@
+"""When a problem stops being a passing one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities.failures import failure, not_ready
+from activities.kubernetes.settings import KubernetesSettings
+from domain.failure import FailureDetail
+
+
+def still_waiting(settings: KubernetesSettings, message: str, problem: FailureDetail | None = None) -> ApplicationError:
+    """Return the error for something that is not there yet.
+
+    With a problem that outlasts the step's first `grace`, that is the problem's own failure: somebody has to act. The
+    time counts from the step's first attempt, on the control plane's clock, because a cluster's may differ.
+    """
+    if problem is None:
+        return not_ready(message, look_again_in=settings.poll_interval)
+    if datetime.now(UTC) - activity.info().scheduled_time > settings.grace:
+        return failure(problem)
+    return not_ready(f"{message}; {problem.message}", look_again_in=settings.poll_interval)

@@ -1,0 +1,178 @@
+"""The Kubernetes side of the contract: the server's five components, installed and used through the cluster's API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities.contracts import (
+    ApiKeysRequest,
+    BackupRequest,
+    ComponentRequest,
+    EndpointRequest,
+    KubernetesContract,
+    NamespaceRequest,
+    RestoreRequest,
+    SmokeTestRequest,
+    StorageClassRequest,
+)
+from activities.kubernetes import api_keys, backups, deletion, smoke
+from activities.kubernetes.access import ClusterApi, KubernetesConnections
+from activities.kubernetes.apply import bring_about, bring_in_line
+from activities.kubernetes.credentials import ClusterCredentials, ClusterFinder
+from activities.kubernetes.manifests.clouds import CloudManifests
+from activities.kubernetes.manifests.components import component_manifests, workload_reference
+from activities.kubernetes.manifests.endpoint import endpoint, endpoint_reference
+from activities.kubernetes.manifests.foundation import foundation, storage_class
+from activities.kubernetes.manifests.identity import SERVER_NAMESPACE, selector
+from activities.kubernetes.objects import AUTOSCALER, EVENT, POD, Reference
+from activities.kubernetes.patience import still_waiting
+from activities.kubernetes.rollout import Rollout, State, deployment_rollout, endpoint_problem, stateful_set_rollout
+from activities.kubernetes.settings import KubernetesSettings
+from domain.deployment import Site
+from domain.facts import Backup, ComponentStatus, LoadBalancer, RestoreProof, SmokeTest
+from domain.failure import FailureClass
+from domain.shape import Component
+
+
+class KubernetesServer(KubernetesContract):
+    """Installs, uses and removes the server in the clusters of one cloud."""
+
+    def __init__(
+        self,
+        credentials: ClusterCredentials,
+        finder: ClusterFinder,
+        cloud: CloudManifests,
+        settings: KubernetesSettings,
+    ) -> None:
+        self._connections = KubernetesConnections(credentials, settings)
+        self._finder = finder
+        self._cloud = cloud
+        self._settings = settings
+
+    def activities(self) -> list[Callable[..., Any]]:
+        """Return what a worker registers."""
+        return [
+            self.create_storage_class,
+            self.create_namespace,
+            self.install_component,
+            self.open_endpoint,
+            self.smoke_test,
+            self.back_up,
+            self.prove_restore,
+            self.apply_api_keys,
+            self.delete_workloads,
+        ]
+
+    def close(self) -> None:
+        """Close the connections to all clusters."""
+        self._connections.close()
+
+    @activity.defn
+    def create_storage_class(self, request: StorageClassRequest) -> None:
+        """Apply the encrypted storage class and make it the default."""
+        api = self._connections.api(request.site, request.cluster)
+        bring_in_line(api, storage_class(request.site, request.key, self._cloud))
+
+    @activity.defn
+    def create_namespace(self, request: NamespaceRequest) -> None:
+        """Apply namespace, service accounts, deny-by-default network policies, secrets, the webhook's configuration.
+
+        API keys that the cluster has already are left as they are.
+        """
+        api = self._connections.api(request.site, request.cluster)
+        bring_about(api, foundation(request.site, request.auth_webhook, self._cloud))
+        api_keys.make_empty(api)
+
+    @activity.defn
+    def install_component(self, request: ComponentRequest) -> ComponentStatus:
+        """Apply one component and wait until it is rolled out.
+
+        Raises:
+            ApplicationError: NOT_READY while it is under way; after the grace, what keeps it from going on: CONFIG for
+                an image or a crash loop, CAPACITY for a pod without a node, QUOTA or POLICY for what is not admitted.
+        """
+        api = self._connections.api(request.site, request.cluster)
+        component = request.component
+        bring_about(
+            api, component_manifests(request.site, component, request.release, request.shape, request.spec)
+        )
+        rollout = self._rollout(api, component)
+        if rollout.state is not State.DONE:
+            raise still_waiting(self._settings, f"{component}: {rollout.progress}", rollout.problem)
+        image = request.release.components[component]
+        return ComponentStatus(component=component, image=image, ready=rollout.ready, desired=rollout.desired)
+
+    def _rollout(self, api: ClusterApi, component: Component) -> Rollout:
+        reference = workload_reference(component)
+        workload = api.get(reference)
+        if workload is None:
+            return Rollout(State.UNDER_WAY, 0, 0, f"{reference} is not there yet")
+        autoscaler = api.get(Reference(AUTOSCALER, reference.name, reference.namespace))
+        decide = stateful_set_rollout if component is Component.STORE else deployment_rollout
+        rollout = decide(workload, autoscaler, ())
+        if rollout.state is State.DONE:
+            return rollout
+        marks = ",".join(f"{label}={value}" for label, value in selector(api.site, component).items())
+        return decide(workload, autoscaler, api.list(POD, namespace=SERVER_NAMESPACE, selector=marks))
+
+    @activity.defn
+    def open_endpoint(self, request: EndpointRequest) -> LoadBalancer:
+        """Apply the load balancer's service and return its address once it has one."""
+        api = self._connections.api(request.site, request.cluster)
+        bring_in_line(api, endpoint(request.site, request.network, request.certificate, self._cloud))
+        reference = endpoint_reference()
+        service = api.get(reference) or {}
+        addresses = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
+        for address in addresses:
+            if host := address.get("hostname") or address.get("ip"):
+                return LoadBalancer(hostname=host)
+        about_it = f"involvedObject.kind=Service,involvedObject.name={reference.name}"
+        problem = endpoint_problem(api.list(EVENT, namespace=SERVER_NAMESPACE, fields=about_it))
+        raise still_waiting(self._settings, "the load balancer has no address yet", problem)
+
+    @activity.defn
+    def smoke_test(self, request: SmokeTestRequest) -> SmokeTest:
+        """Write and read one document through the public endpoint with a short-lived API key of its own."""
+        api = self._connections.api(request.site, request.cluster)
+        with smoke.PublicEndpoint(request.site, request.domain.name, self._settings) as public:
+            return smoke.smoke_test(api, public, request.release, self._settings, heartbeat=activity.heartbeat)
+
+    @activity.defn
+    def back_up(self, request: BackupRequest) -> Backup:
+        """Run the backup job and return its object once it is complete."""
+        api = self._connections.api(request.site, request.cluster)
+        return backups.back_up(api, request.release, request.bucket, request.name, self._settings)
+
+    @activity.defn
+    def prove_restore(self, request: RestoreRequest) -> RestoreProof:
+        """Restore into an isolated namespace, compare checksum and number of records, and remove the namespace."""
+        api = self._connections.api(request.site, request.cluster)
+        return backups.prove_restore(api, request.release, request.backup, self._cloud, self._settings)
+
+    @activity.defn
+    def apply_api_keys(self, request: ApiKeysRequest) -> None:
+        """Make the server accept exactly the keys that are valid."""
+        api = self._connections.api(request.site, request.cluster)
+        api_keys.replace_all(api, request.keys, datetime.now(UTC))
+
+    @activity.defn
+    def delete_workloads(self, site: Site) -> None:
+        """Delete the endpoint's services, the workloads and their claims, and wait for what controllers made for them.
+
+        A cluster that does not exist (any more) has no workloads: that is success. One that does not answer is such
+        a cluster only if the cloud says so.
+        """
+        cluster = self._finder.find(site)
+        if cluster is None:
+            return
+        try:
+            deletion.delete_workloads(self._connections.api(site, cluster), self._settings)
+        except ApplicationError as error:
+            silent = error.type in {FailureClass.TRANSIENT, FailureClass.AUTH}
+            if not silent or self._finder.find(site) is not None:
+                raise

@@ -1,0 +1,383 @@
+"""The client library: everything that one can ask of the control plane, typed. The command line uses nothing else.
+
+Every method raises one of the errors below, with a message that says what to do.
+
+ControlPlaneError
+├── NotFound             no such account, deployment, operation or key
+├── Refused              the request cannot be taken now; the message says why
+└── Unreachable          Temporal does not answer, or no worker does
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+from uuid import uuid4
+
+from temporalio.client import (
+    Client,
+    RPCTimeoutOrCancelledError,
+    WorkflowExecution,
+    WorkflowExecutionStatus,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from domain.account import AccountPhase, AccountSpec
+from domain.actor import Actor
+from domain.deployment import FinalBackup
+from domain.model import Model
+from domain.operation import OperationKind, OperationProgress, Pace, StepDecision
+from domain.state import (
+    AccountState,
+    ApiKeyChange,
+    DeploymentOrder,
+    DeploymentPhase,
+    DeploymentState,
+    OperationAccepted,
+    OperationRequest,
+)
+from workflows.account import Account, AccountRequest
+from workflows.deployment import Deployment
+from workflows.operation import Operation
+from workflows.temporal import ids, queues
+from workflows.temporal import search_attributes as attributes
+from workflows.temporal.connection import connect
+
+
+class ControlPlaneError(Exception):
+    """A request did not succeed; the message is for the person who made it."""
+
+
+class NotFound(ControlPlaneError):  # noqa: N818 - named by what happened
+    """There is no such thing."""
+
+
+class Refused(ControlPlaneError):  # noqa: N818
+    """The request cannot be taken now."""
+
+
+class Unreachable(ControlPlaneError):  # noqa: N818
+    """Nobody answers."""
+
+
+class Listed(Model):
+    """One row of a list, from Temporal's visibility store (a second or so behind the truth)."""
+
+    name: str
+    customer: str
+    account: str
+    cloud: str
+    region: str
+    phase: str
+    shape: str
+    release: str
+    kubernetes: str
+    waiting_for: str
+    started_at: datetime
+    open: bool
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """A connection to the control plane, on behalf of one actor."""
+
+    client: Client
+    actor: Actor
+
+    @classmethod
+    async def open(cls, actor: Actor, *, profile: str | None = None) -> Self:
+        """Connect by Temporal's own profiles (`TEMPORAL_ADDRESS`, temporal.toml).
+
+        Raises:
+            Unreachable: Nothing answers at the address.
+        """
+        try:
+            return cls(await connect(profile=profile), actor)
+        except RuntimeError as error:
+            raise Unreachable(
+                f"Temporal does not answer ({error}). Set TEMPORAL_ADDRESS (now: the profile's, or localhost:7233), "
+                "or start a playground with `byoc dev`."
+            ) from error
+
+    # Accounts
+
+    async def connect_account(
+        self, spec: AccountSpec, *, pace: Pace | None = None, external_id: str | None = None
+    ) -> AccountState:
+        """Invite an account: its workflow starts and waits for the template to be applied. A repeat changes nothing.
+
+        Raises:
+            Refused: There is an account of this name with another specification.
+        """
+        state = AccountState(
+            spec=spec,
+            external_id=external_id or f"byoc-{uuid4()}",
+            pace=pace or Pace(),
+            since=datetime.now(UTC),
+        )
+        with _explained(f"account {spec.name!r}"):
+            try:
+                handle = await self.client.start_workflow(
+                    Account.run,
+                    state,
+                    id=ids.account_id(spec.name),
+                    task_queue=queues.LIFECYCLES,
+                    id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                    id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                    search_attributes=TypedSearchAttributes(
+                        [
+                            SearchAttributePair(attributes.CUSTOMER, spec.customer),
+                            SearchAttributePair(attributes.ACCOUNT, spec.name),
+                            SearchAttributePair(attributes.CLOUD, spec.cloud),
+                            SearchAttributePair(attributes.PHASE, AccountPhase.INVITED),
+                        ]
+                    ),
+                    static_summary=f"Account {spec.name} of {spec.customer} ({spec.cloud} {spec.cloud_account_id})",
+                    static_details=f"Connected by {self.actor}.",
+                )
+            except WorkflowAlreadyStartedError:
+                known = await self.account(spec.name)
+                if known.spec != spec:
+                    raise Refused(
+                        f"account {spec.name!r} is connected already, to {known.spec.cloud} "
+                        f"{known.spec.cloud_account_id} for {known.spec.customer}; choose another name or revoke it"
+                    ) from None
+                return known
+            return await handle.query(Account.current_state)
+
+    async def account(self, name: str) -> AccountState:
+        """Return everything that is known about an account."""
+        with _explained(f"account {name!r}"):
+            return await self._account(name).query(Account.current_state)
+
+    async def accounts(self) -> list[Listed]:
+        """Return every account that was not revoked."""
+        return await self._listed("WorkflowType = 'Account' AND ExecutionStatus = 'Running'")
+
+    async def verify_account(self, name: str) -> AccountState:
+        """Verify at once what the customer granted; returns with the report."""
+        return await self._ask_account(name, Account.verify, "")
+
+    async def hold_account(self, name: str, reason: str) -> AccountState:
+        """Let no new operation start in the account."""
+        return await self._ask_account(name, Account.hold, reason)
+
+    async def release_account(self, name: str, reason: str = "") -> AccountState:
+        """End a hold."""
+        return await self._ask_account(name, Account.release, reason)
+
+    async def revoke_account(self, name: str, reason: str = "") -> AccountState:
+        """Begin to leave an account.
+
+        Raises:
+            Refused: Deployments live in it.
+        """
+        living = [row.name for row in await self.deployments(account=name)]
+        if living:
+            raise Refused(f"account {name!r} has deployments: {', '.join(living)}; retire them first")
+        return await self._ask_account(name, Account.revoke, reason)
+
+    # Deployments
+
+    async def order(self, order: DeploymentOrder) -> DeploymentState:
+        """Order a deployment; it provisions itself. A repeat of the same order changes nothing.
+
+        Raises:
+            Refused: The account is not active, or a deployment of this name was ordered with another specification.
+        """
+        site, spec = order.site, order.spec
+        name = site.deployment
+        account = await self.account(site.account)
+        if account.phase is not AccountPhase.ACTIVE:
+            raise Refused(f"account {site.account!r} is {account.phase}; `byoc accounts show {site.account}` says why")
+        state = DeploymentState(order=order, since=datetime.now(UTC))
+        with _explained(f"deployment {name!r}"):
+            try:
+                handle = await self.client.start_workflow(
+                    Deployment.run,
+                    state,
+                    id=ids.deployment_id(name),
+                    task_queue=queues.LIFECYCLES,
+                    id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                    id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                    search_attributes=_deployment_attributes(order),
+                    static_summary=f"Deployment {name} of {site.customer}: {spec.shape} in {site.cloud} {site.region}",
+                    static_details=f"Ordered by {order.actor}.",
+                )
+            except WorkflowAlreadyStartedError:
+                known = await self.deployment(name)
+                if known.order.spec != spec:
+                    raise Refused(
+                        f"deployment {name!r} exists with another specification; "
+                        f"`byoc deployments show {name} -o yaml` shows it, `byoc deployments converge` changes it"
+                    ) from None
+                return known
+            return await handle.query(Deployment.current_state)
+
+    async def generation(self, name: str) -> int:
+        """Return the generation that a new order of this name has: one more than the newest one that is over."""
+        with contextlib.suppress(NotFound):
+            known = await self.deployment(name)
+            over = known.phase in (DeploymentPhase.RETIRED, DeploymentPhase.ABORTED)
+            return known.order.site.generation + (1 if over else 0)
+        return 1
+
+    async def deployment(self, name: str) -> DeploymentState:
+        """Return everything that is known about a deployment, also a retired one (while Temporal keeps it)."""
+        with _explained(f"deployment {name!r}"):
+            return await self._deployment(name).query(Deployment.current_state)
+
+    async def deployments(self, *, account: str = "", include_closed: bool = False) -> list[Listed]:
+        """Return the deployments, newest first."""
+        clauses = ["WorkflowType = 'Deployment'"]
+        if not include_closed:
+            clauses.append("ExecutionStatus = 'Running'")
+        if account:
+            clauses.append(f"{attributes.ACCOUNT.name} = '{account}'")
+        return await self._listed(" AND ".join(clauses))
+
+    async def request(self, name: str, request: OperationRequest) -> OperationAccepted:
+        """Ask for an operation on a deployment; returns as soon as it is queued."""
+        with _explained(f"deployment {name!r}"):
+            return await self._deployment(name).execute_update(Deployment.request, request)
+
+    async def retire(
+        self, name: str, *, reason: str = "", final_backup: FinalBackup = FinalBackup.KEEP, request_id: str = ""
+    ) -> OperationAccepted:
+        """Ask for the retirement of a deployment. While one runs, asking again returns that one."""
+        state = await self.deployment(name)
+        for queued in (*state.queue, *([state.running] if state.running else [])):
+            if queued.summary.kind is OperationKind.RETIRE:
+                return OperationAccepted(
+                    operation_id=queued.summary.operation_id, workflow_id=queued.summary.workflow_id
+                )
+        request = OperationRequest(
+            request_id=request_id or f"retire-{uuid4().hex[:12]}",
+            kind=OperationKind.RETIRE,
+            actor=self.actor,
+            reason=reason,
+            final_backup=final_backup,
+        )
+        return await self.request(name, request)
+
+    async def change_api_keys(self, name: str, change: ApiKeyChange) -> OperationAccepted:
+        """Create, rotate or revoke an API key; returns as soon as the change is queued."""
+        with _explained(f"deployment {name!r}"):
+            return await self._deployment(name).execute_update(Deployment.change_api_keys, change)
+
+    # Operations
+
+    async def progress(self, workflow_id: str) -> OperationProgress:
+        """Return how an operation is going, or how it went."""
+        with _explained(f"operation {workflow_id!r}"):
+            handle = self.client.get_workflow_handle(workflow_id)
+            return await handle.query(Operation.progress)
+
+    async def decide(self, name: str, decision: StepDecision) -> str:
+        """Decide about the running operation of a deployment: retry or skip a waiting step, or abort.
+
+        Raises:
+            Refused: Nothing runs, or the step does not wait, or may not be decided so.
+        """
+        state = await self.deployment(name)
+        if state.running is None:
+            raise Refused(f"deployment {name!r} is {state.phase}: no operation runs")
+        with _explained(f"operation {state.running.summary.operation_id!r}"):
+            handle = self.client.get_workflow_handle(state.running.summary.workflow_id)
+            return await handle.execute_update(Operation.decide, decision)
+
+    # The rest
+
+    async def _ask_account(self, name: str, update: Any, reason: str) -> AccountState:  # noqa: ANN401
+        request = AccountRequest(actor=self.actor, reason=reason)
+        with _explained(f"account {name!r}"):
+            state: AccountState = await self._account(name).execute_update(update, request)
+            return state
+
+    async def _listed(self, query: str) -> list[Listed]:
+        with _explained("the list"):
+            return [_listed(execution) async for execution in self._executions(query)]
+
+    async def _executions(self, query: str) -> AsyncIterator[WorkflowExecution]:
+        async for execution in self.client.list_workflows(query):
+            yield execution
+
+    def _account(self, name: str) -> WorkflowHandle[Any, AccountState]:
+        return self.client.get_workflow_handle(ids.account_id(name), result_type=AccountState)
+
+    def _deployment(self, name: str) -> WorkflowHandle[Any, DeploymentState]:
+        return self.client.get_workflow_handle(ids.deployment_id(name), result_type=DeploymentState)
+
+
+def _deployment_attributes(order: DeploymentOrder) -> TypedSearchAttributes:
+    site, spec = order.site, order.spec
+    return TypedSearchAttributes(
+        [
+            SearchAttributePair(attributes.CUSTOMER, site.customer),
+            SearchAttributePair(attributes.ACCOUNT, site.account),
+            SearchAttributePair(attributes.CLOUD, site.cloud),
+            SearchAttributePair(attributes.REGION, site.region),
+            SearchAttributePair(attributes.PHASE, DeploymentPhase.ORDERED),
+            SearchAttributePair(attributes.SHAPE, spec.shape),
+            SearchAttributePair(attributes.RELEASE, spec.release),
+            SearchAttributePair(attributes.KUBERNETES, spec.kubernetes),
+            SearchAttributePair(attributes.WAITING_FOR, attributes.NOBODY),
+        ]
+    )
+
+
+def _listed(execution: WorkflowExecution) -> Listed:
+    found = execution.typed_search_attributes
+    return Listed(
+        name=ids.deployment_of(execution.id),
+        customer=found.get(attributes.CUSTOMER, ""),
+        account=found.get(attributes.ACCOUNT, ""),
+        cloud=found.get(attributes.CLOUD, ""),
+        region=found.get(attributes.REGION, ""),
+        phase=found.get(attributes.PHASE, ""),
+        shape=found.get(attributes.SHAPE, ""),
+        release=found.get(attributes.RELEASE, ""),
+        kubernetes=found.get(attributes.KUBERNETES, ""),
+        waiting_for=found.get(attributes.WAITING_FOR, ""),
+        started_at=execution.start_time,
+        open=execution.status is WorkflowExecutionStatus.RUNNING,
+    )
+
+
+@contextlib.contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn Temporal's errors into ours."""
+    try:
+        yield
+    except WorkflowUpdateFailedError as error:
+        raise Refused(f"{what}: {error.cause or error}") from error
+    except WorkflowQueryFailedError as error:
+        raise ControlPlaneError(f"{what} cannot answer: {error}") from error
+    except (RPCTimeoutOrCancelledError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
+        raise Unreachable(f"{what} does not answer in time; is a worker running (`byoc worker lifecycles`)?") from error
+    except RPCError as error:
+        match error.status:
+            case RPCStatusCode.NOT_FOUND:
+                raise NotFound(f"there is no {what} ({error.message})") from error
+            case RPCStatusCode.DEADLINE_EXCEEDED | RPCStatusCode.CANCELLED:
+                raise Unreachable(
+                    f"{what} does not answer in time; is a worker running (`byoc worker lifecycles`)?"
+                ) from error
+            case RPCStatusCode.UNAVAILABLE:
+                raise Unreachable(f"Temporal went away: {error.message}") from error
+            case _:
+                raise ControlPlaneError(f"{what}: {error.message}") from error
