@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_address
 from urllib.parse import SplitResult, urlsplit
 
+from pydantic import field_validator
+
 from domain.account import AccountSpec
 from domain.catalogue import Catalogue, CloudOffer, Region, VersionStatus
 from domain.clouds import Cloud
@@ -27,6 +29,9 @@ LARGEST_NETWORK, SMALLEST_NETWORK = 16, 20
 """Prefix lengths: a VPC on AWS has at most a /16; the six subnets of a /20 have some 500 addresses each for pods."""
 LONGEST_DOMAIN = 64
 """The common name of a certificate has at most 64 characters (RFC 5280, ub-common-name)."""
+
+LONGEST_WORDS = 240
+"""Characters of a problem's message."""
 
 _DNS_LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s.]+(\.[^@\s.]+)+$")
@@ -68,6 +73,13 @@ class Problem(Model):
     """Line of the file, from 1."""
     subject: str = ""
     """Which object of the file, `Deployment acme-prod`; empty where there is only one."""
+
+    @field_validator("value", "message")
+    @classmethod
+    def _is_one_printable_line(cls, text: str) -> str:
+        """Escape what could steer a terminal or forge a line of a log, and cut what is long."""
+        safe = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+        return safe if len(safe) <= LONGEST_WORDS else f"{safe[:LONGEST_WORDS]}…"
 
     def __str__(self) -> str:
         """Read as `line 7: spec.region: "eu-centrl-1" is not a region of aws. Allowed: eu-central-1`."""

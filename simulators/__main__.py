@@ -11,7 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from simulators.process import Ports, Simulators
+from simulators.endpoints import Ports
+from simulators.process import Simulators
 
 _PARENT_CHECK_INTERVAL = 0.5
 """Real seconds."""

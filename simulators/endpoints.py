@@ -1,10 +1,21 @@
-"""Where the simulators of one process are reached."""
+"""Where the simulators of one process are reached, and which ports they are asked to use."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Which loopback port each endpoint listens on; 0 lets the system choose."""
+
+    aws: int = 0
+    kubernetes: int = 0
+    internet: int = 0
+    control: int = 0
 
 
 class Endpoints(BaseModel):

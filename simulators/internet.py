@@ -7,6 +7,7 @@ import contextlib
 import json
 import ssl
 from dataclasses import dataclass
+from email.utils import format_datetime
 from typing import Protocol
 
 from aiohttp import web
@@ -65,7 +66,7 @@ class Internet:
         self._authority = CertificateAuthority("simulated-public-ca")
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._server: asyncio.Server | None = None
-        self._tunnels: set[asyncio.Task[None]] = set()
+        self._tunnels: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
 
     @property
     def ca_pem(self) -> bytes:
@@ -81,9 +82,10 @@ class Internet:
         """Stop listening and close every tunnel."""
         if self._server is not None:
             self._server.close()
-        for tunnel in tuple(self._tunnels):
-            tunnel.cancel()
-        await asyncio.gather(*self._tunnels, return_exceptions=True)
+        tunnels = dict(self._tunnels)
+        for writer in tunnels:
+            writer.transport.abort()
+        await asyncio.gather(*tunnels.values(), return_exceptions=True)
         if self._server is not None:
             await self._server.wait_closed()
 
@@ -91,14 +93,12 @@ class Internet:
         return self.traffic.setdefault(hostname, Traffic())
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tunnel = asyncio.current_task()
-        assert tunnel is not None
-        self._tunnels.add(tunnel)
+        self._tunnels[writer] = asyncio.current_task()
         try:
             with contextlib.suppress(OSError, ssl.SSLError, TimeoutError, asyncio.IncompleteReadError):
                 await self._tunnel(reader, writer)
         finally:
-            self._tunnels.discard(tunnel)
+            del self._tunnels[writer]
             writer.close()
 
     async def _tunnel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -149,8 +149,11 @@ class Internet:
         asked = Request(request.method, request.path, headers, await request.read())
         response = self._respond(hostname, port, asked)
         self._of(hostname).count(failed=response.status >= 500)
-        return web.Response(
-            status=response.status, text=json.dumps(response.body), content_type="application/json", charset="utf-8"
+        return web.json_response(
+            response.body,
+            status=response.status,
+            # Clients judge by the server's time whether a key of theirs has expired, and it judges by simulated time.
+            headers={"Date": format_datetime(self.world.clock.now(), usegmt=True)},
         )
 
     def _respond(self, hostname: str, port: int, request: Request) -> Response:

@@ -10,17 +10,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
-from simulators.endpoints import Endpoints
+from simulators.endpoints import Endpoints, Ports
 
 _START_TIMEOUT = 60.0
 _STOP_TIMEOUT = 5.0
 
 
 @contextlib.contextmanager
-def running_simulators(speed: float = math.inf) -> Iterator[Endpoints]:
+def running_simulators(speed: float = math.inf, ports: Ports | None = None) -> Iterator[Endpoints]:
     """Serve the simulators in a child process while the context lasts.
 
     The child ends with its parent, even when that is killed, and leaves no files. Raises RuntimeError with the child's
@@ -28,7 +29,7 @@ def running_simulators(speed: float = math.inf) -> Iterator[Endpoints]:
     """
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603 (our own module, with numbers for arguments)
-            [sys.executable, "-m", "simulators", "--speed", str(speed), "--parent", str(os.getpid())],
+            [sys.executable, "-m", "simulators", *_arguments(speed, ports or Ports())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -38,6 +39,12 @@ def running_simulators(speed: float = math.inf) -> Iterator[Endpoints]:
             yield _announced(process, log)
         finally:
             _stop(process)
+
+
+def _arguments(speed: float, ports: Ports) -> list[str]:
+    named = {"--speed": speed, "--parent": os.getpid()}
+    named |= {f"--{name}-port": port for name, port in asdict(ports).items()}
+    return [str(part) for pair in named.items() for part in pair]
 
 
 def _announced(process: subprocess.Popen[bytes], log: IO[bytes]) -> Endpoints:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -13,23 +12,13 @@ from simulators.aws import overlay
 from simulators.aws.front import AwsEndpoint
 from simulators.clock import Clock
 from simulators.control import Control
-from simulators.endpoints import Endpoints
+from simulators.endpoints import Endpoints, Ports
 from simulators.internet import Internet
 from simulators.kubernetes.simulator import KubernetesSimulator
 from simulators.world import World
 
 _TICK = 0.05
 """Real seconds between two looks at what has become due, when no call makes one happen."""
-
-
-@dataclass(frozen=True)
-class Ports:
-    """Which loopback port each endpoint listens on; 0 lets the system choose."""
-
-    aws: int = 0
-    kubernetes: int = 0
-    internet: int = 0
-    control: int = 0
 
 
 class Simulators:

@@ -32,6 +32,7 @@ class World:
     faults: Faults = field(default_factory=Faults)
     journal: Journal = field(default_factory=Journal)
     _held: dict[str, tuple[Held, asyncio.Event]] = field(default_factory=dict)
+    _resets: int = 0
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def held(self) -> list[Held]:
@@ -39,12 +40,15 @@ class World:
         return [held for held, _ in self._held.values()]
 
     async def hold(self, held: Held) -> None:
-        """Keep the call of `held` waiting until `release`; a caller that hangs up cancels it."""
+        """Keep the call of `held` waiting until `release`; a caller that hangs up cancels it, and so does a reset."""
+        resets = self._resets
         released = asyncio.Event()
         self._held[held.id] = (held, released)
         self._announce()
         try:
             await released.wait()
+            if resets != self._resets:
+                raise asyncio.CancelledError
         finally:
             self._held.pop(held.id, None)
             self._announce()
@@ -58,7 +62,8 @@ class World:
         return True
 
     def reset(self) -> None:
-        """Forget what happened and what is planned, and let every held call go; time and speed stay."""
+        """Forget what happened and what is planned, and cancel every held call; time and speed stay."""
+        self._resets += 1
         for _, released in list(self._held.values()):
             released.set()
         self.clock.forget()

@@ -106,7 +106,8 @@ class AwsCertificate(AwsPart, FoundationContract):
         site, domain = request.site, request.domain
         with failures_named(resource=domain.name):
             acm = self._connections.client("acm", site, Purpose.OPERATE)
-            arn = next(our_certificates(acm, site, domain.name, usable=True), None) or self._order_certificate(acm, site, domain)
+            usable = our_certificates(acm, site, domain.name, usable=True)
+            arn = next(usable, None) or self._order_certificate(acm, site, domain)
             certificate = acm.describe_certificate(CertificateArn=arn)["Certificate"]
             if certificate["Status"] in _UNUSABLE:
                 reason = certificate.get("FailureReason", certificate["Status"])

@@ -45,8 +45,8 @@ class AwsLeftovers(AwsPart, ClusterContract):
     @needs(
         "acm:ListCertificates", "acm:ListTagsForCertificate", "cloudwatch:DescribeAlarms",
         "cloudwatch:ListTagsForResource", "ec2:DescribeInstances", "ec2:DescribeNatGateways",
-        "ec2:DescribeNetworkInterfaces", "ec2:DescribeTags", "ec2:DescribeVolumes", "ec2:DescribeVpcEndpoints", "eks:DescribeCluster",
-        "elasticloadbalancing:DescribeLoadBalancers", "elasticloadbalancing:DescribeTags",
+        "ec2:DescribeNetworkInterfaces", "ec2:DescribeTags", "ec2:DescribeVolumes", "ec2:DescribeVpcEndpoints",
+        "eks:DescribeCluster", "elasticloadbalancing:DescribeLoadBalancers", "elasticloadbalancing:DescribeTags",
         "elasticloadbalancing:DescribeTargetGroups", "iam:GetRole", "kms:DescribeKey", "kms:ListResourceTags",
         "logs:DescribeLogGroups", "route53:ListHostedZones", "route53:ListTagsForResource", "s3:GetBucketTagging",
         "s3:ListBucket", "tag:GetResources",

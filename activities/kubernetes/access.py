@@ -6,7 +6,8 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from urllib.parse import urlencode
@@ -14,13 +15,17 @@ from urllib.parse import urlencode
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
+from activities.failures import not_ready
 from activities.kubernetes.credentials import ClusterCredentials
 from activities.kubernetes.errors import conflicts_of, failures_named
 from activities.kubernetes.objects import Kind, Object, Reference, reference_to
+from activities.kubernetes.patience import is_young
 from activities.kubernetes.settings import KubernetesSettings
 from domain.deployment import Site
 from domain.facts import Cluster
+from domain.failure import FailureClass
 
 FIELD_MANAGER = "byoc-control-plane"
 """Under this name the API server records which fields are ours."""
@@ -28,6 +33,7 @@ _APPLY = "application/apply-patch+yaml"
 """Content type of a server-side apply; the JSON that we send is YAML too."""
 _TOKEN_LIFE = 10 * 60.0
 """Seconds after which a token is made anew; clouds' tokens live for 15 minutes and more."""
+_GRANTED_LATE = frozenset({FailureClass.AUTH, FailureClass.PERMISSION})
 _CONNECTIONS = 16
 """Kept open to one cluster; more are opened when needed and closed afterwards."""
 
@@ -80,7 +86,7 @@ class KubernetesConnections:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._credentials = credentials
-        self._settings = settings
+        self.settings = settings
         self._now = now
         self._connections: dict[tuple[str, str, str], _Connection] = {}
         """Keyed by account, endpoint and certificate authority: a cluster that is made again is another one."""
@@ -129,7 +135,7 @@ class KubernetesConnections:
             headers,
             # The client encodes JSON itself, and takes other types as text only.
             json.dumps(request.body) if request.content_type == _APPLY else request.body,
-            _request_timeout=self._settings.request_timeout.total_seconds(),
+            _request_timeout=self.settings.request_timeout.total_seconds(),
         )
         content = response.read()
         if not 200 <= response.status <= 299:
@@ -177,7 +183,7 @@ class ClusterApi:
 
     def get(self, reference: Reference) -> Object | None:
         """Return the object, or None if there is none."""
-        with failures_named(str(reference)):
+        with self._named(str(reference)):
             try:
                 return self._send(Request("GET", reference.path))
             except ApiException as error:
@@ -189,7 +195,7 @@ class ClusterApi:
         """Return the objects (of a namespace, if one is given) that match a label selector and a field selector."""
         selectors = {"labelSelector": selector, "fieldSelector": fields}
         query = {name: text for name, text in selectors.items() if text}
-        with failures_named(kind.resource):
+        with self._named(kind.resource):
             found = self._send(Request("GET", kind.path(namespace), query))
         # The API leaves kind and version out of the items of a list.
         head = {"apiVersion": kind.api_version, "kind": kind.name}
@@ -198,7 +204,7 @@ class ClusterApi:
     def create(self, obj: Object) -> bool:
         """Make the object if there is none of its name; return whether it was made."""
         reference = reference_to(obj)
-        with failures_named(str(reference)):
+        with self._named(str(reference)):
             try:
                 path = reference.kind.path(reference.namespace)
                 self._send(Request("POST", path, {"fieldManager": FIELD_MANAGER}, obj))
@@ -216,7 +222,7 @@ class ClusterApi:
         """
         reference = reference_to(obj)
         query = {"fieldManager": FIELD_MANAGER, **({"force": "true"} if force else {})}
-        with failures_named(str(reference)):
+        with self._named(str(reference)):
             try:
                 self._send(Request("PATCH", reference.path, query, obj, _APPLY))
             except ApiException as error:
@@ -233,7 +239,7 @@ class ClusterApi:
         options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         if uid:
             options["preconditions"] = {"uid": uid}
-        with failures_named(str(reference)):
+        with self._named(str(reference)):
             try:
                 self._send(Request("DELETE", reference.path, body=options))
             except ApiException as error:
@@ -244,3 +250,16 @@ class ClusterApi:
 
     def _send(self, request: Request) -> Object:
         return self._connections.send(self.site, self._cluster, request)
+
+    @contextmanager
+    def _named(self, what: str) -> Iterator[None]:
+        """Name failures, and take the cluster's refusal for a late grant while the step is young."""
+        try:
+            with failures_named(what):
+                yield
+        except ApplicationError as error:
+            by_the_cluster = isinstance(error.__cause__, ApiException) and error.type in _GRANTED_LATE
+            if not by_the_cluster or not is_young(self._connections.settings.access_grace):
+                raise
+            interval = self._connections.settings.poll_interval
+            raise not_ready(f"the cluster does not let us in yet: {error.message}", look_again_in=interval) from error

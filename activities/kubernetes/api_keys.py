@@ -54,8 +54,8 @@ def temporary_key(api: ClusterApi, now: datetime, lifetime: timedelta) -> Iterat
         "expires_at": (now + lifetime).isoformat(),
         "scopes": list(new.record.scopes),
     }
-    _edit(api, lambda others: [*others, entry])
     try:
+        _edit(api, lambda others: [*others, entry])
         yield new.key
     finally:
         _edit(api, list)

@@ -60,7 +60,7 @@ _POLICY_WORDS = ("violates PodSecurity", "denied the request", "denied request")
 def failures_named(what: str) -> Iterator[None]:
     """Turn every error of the Kubernetes client inside into an `ApplicationError` that says what is missing.
 
-    `what` completes the sentence "… : " for the person who reads it, for example `Deployment byoc-server/api`.
+    `what` is what the calls are about, `Deployment byoc-server/api`; each message begins with it.
     """
     try:
         yield

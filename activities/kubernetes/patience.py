@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -20,6 +20,11 @@ def still_waiting(settings: KubernetesSettings, message: str, problem: FailureDe
     """
     if problem is None:
         return not_ready(message, look_again_in=settings.poll_interval)
-    if datetime.now(UTC) - activity.info().scheduled_time > settings.grace:
+    if not is_young(settings.grace):
         return failure(problem)
     return not_ready(f"{message}; {problem.message}", look_again_in=settings.poll_interval)
+
+
+def is_young(age: timedelta) -> bool:
+    """Return whether the step that runs in this thread was first attempted less than `age` ago."""
+    return activity.in_activity() and datetime.now(UTC) - activity.info().scheduled_time <= age

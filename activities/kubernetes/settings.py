@@ -15,6 +15,9 @@ class KubernetesSettings(Model):
     grace: timedelta = timedelta(minutes=5)
     """How long after its start a step still takes an image that cannot be pulled, a crash loop or a pod without a node
     for a passing fault. Nodes join, and components wait for one another, within this time."""
+    access_grace: timedelta = timedelta(minutes=1)
+    """How long after its start a step still takes a refusal by the cluster for a grant that is on its way: clouds need
+    some seconds to tell the cluster whom it is to let in."""
     request_timeout: timedelta = timedelta(seconds=30)
     """For one request, to a cluster or to a public endpoint."""
     public_proxy: str | None = None

@@ -275,6 +275,9 @@ _EC2_AUTHORIZED_ON = {
     "RevokeSecurityGroupEgress": ("GroupId",),
 }
 
+# Parameters whose values may look like ids, but name nothing that the call is authorized on.
+_EC2_NOT_RESOURCES = ("Tag", "Filter", "LaunchTemplateData.", "ClientToken", "Description")
+
 
 def _ec2_checks(request: ApiRequest) -> Iterator[Check]:
     """Yield, for a creation, the new thing with the request's tags, then each thing it uses with that thing's tags."""
@@ -307,7 +310,7 @@ def _ec2_resources(request: ApiRequest) -> Iterator[tuple[str, str]]:
     names = _EC2_AUTHORIZED_ON.get(request.operation)
     seen = set()
     for name, value in request.parameters.items():
-        if names is not None and name not in names:
+        if name.startswith(_EC2_NOT_RESOURCES) or (names is not None and name not in names):
             continue
         resource = str(value)
         if name == "LaunchTemplateName" and request.operation != "CreateLaunchTemplate":

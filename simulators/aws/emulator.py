@@ -183,3 +183,40 @@ def iam_action(
     parameters = parse_qs(query, keep_blank_values=True)
     action: str | None = iam_actions.extract_iam_action(service, method, unquote(raw_path), headers, body, parameters)
     return action
+
+
+RawReply = tuple[int, dict[str, str], bytes]
+
+
+def handle_iam_action(action: str, handler: Callable[[dict[str, list[str]]], RawReply]) -> None:
+    """Let `handler` answer one operation of IAM, after it has been authorized; it gets the query parameters."""
+    iam._IAM_HANDLERS[action] = handler
+
+
+def iam_reply(operation: str, result: str) -> RawReply:
+    """Return a successful reply of IAM with `result` as the XML inside its result element."""
+    reply: RawReply = iam._xml(200, f"{operation}Response", f"<{operation}Result>{result}</{operation}Result>")
+    return reply
+
+
+def iam_error(status: int, code: str, message: str) -> RawReply:
+    """Return an error reply of IAM."""
+    reply: RawReply = iam._error(status, code, message, ns="iam")
+    return reply
+
+
+def policies_of(principal: str) -> tuple[list[list[Any]], list[list[Any]] | None] | None:
+    """Return the parsed policies of a role or user of the current account by its ARN, and its boundary if it has one.
+
+    None if there is no such principal.
+    """
+    account, name = principal.split(":")[4], principal.rpartition("/")[2]
+    if ":role/" in principal and role(account, name) is not None:
+        policies = iam_evaluator._gather_role_policies(name, account)
+        boundaries = iam_evaluator._permissions_boundary(iam._roles, name, account)
+    elif ":user/" in principal and user(account, name) is not None:
+        policies = iam_evaluator._gather_user_policies(name, account)
+        boundaries = iam_evaluator._permissions_boundary(iam._users, name, account)
+    else:
+        return None
+    return policies, boundaries[0] if boundaries else None

@@ -18,7 +18,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from multidict import CIMultiDict
 
-from simulators.aws import authorization, cloudformation, context, emulator
+from simulators.aws import authorization, cloudformation, context, emulator, policy_simulation
 from simulators.aws.consistency import Consistency
 from simulators.aws.errors import error_reply, fault_error
 from simulators.aws.requests import ApiRequest, understand
@@ -30,6 +30,9 @@ Headers = list[tuple[str, str]]
 
 _LARGEST_BODY = 64 * 2**20
 """Bytes; larger than any object that the simulated customers store."""
+
+_SHUTDOWN_TIMEOUT = 0.1
+"""Real seconds that calls under way, held ones above all, may still take when the endpoint stops."""
 
 _XML_CODE = re.compile(rb"<Code>([^<]+)</Code>")
 _JSON_CODE = re.compile(rb'"__type"\s*:\s*"(?:[^"#]*#)?([^":]+)')
@@ -110,18 +113,14 @@ class AwsEndpoint:
         self.authorizer.install()
         self._consistency.install()
         cloudformation.install()
+        policy_simulation.install()
         # A caller that hangs up must cancel its handler: that is what ends a held call.
-        self._runner = web.ServerRunner(
-            web.Server(
-                self._handle,
-                request_factory=_request,
-                handler_cancellation=True,
-                access_log=None,
-                auto_decompress=False,
-            )
+        server = web.Server(
+            self._handle, request_factory=_request, handler_cancellation=True, access_log=None, auto_decompress=False
         )
+        self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_TIMEOUT)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port, shutdown_timeout=0.1)
+        site = web.TCPSite(self._runner, "127.0.0.1", port)
         await site.start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
 

@@ -249,7 +249,10 @@ def _resource(service: str, parameters: Mapping[str, Any]) -> str:
 
 
 def tags(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the tags that a query-protocol request gives, whichever way it spells the list."""
+    """Yield the tags that a query-protocol request gives, whichever way it spells the list.
+
+    Those in a launch template's data are for instances to come, so they are not the request's own.
+    """
     for name, value in parameters.items():
-        if name.endswith(".Key") and "Tag" in name:
+        if name.endswith(".Key") and "Tag" in name and not name.startswith("LaunchTemplateData."):
             yield str(value), str(parameters.get(f"{name[:-4]}.Value", ""))

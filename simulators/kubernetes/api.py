@@ -12,7 +12,15 @@ from simulators.kubernetes import errors, kinds
 from simulators.kubernetes.apply import applied
 from simulators.kubernetes.defaults import set_defaults
 from simulators.kubernetes.disruption import evict
-from simulators.kubernetes.fields import fields_of, managed_part, own_changes, owners_of, record_owners
+from simulators.kubernetes.fields import (
+    Fields,
+    Ownership,
+    fields_of,
+    managed_part,
+    own_changes,
+    owners_of,
+    record_owners,
+)
 from simulators.kubernetes.kinds import Kind, Subresource
 from simulators.kubernetes.objects import Json, Object, copied, labels_of, name_of
 from simulators.kubernetes.patch import json_patched, merge_patched, strategically_patched
@@ -147,7 +155,7 @@ class Api:
         kind = target.kind
         has_status = Subresource.STATUS in kind.subresources
         owned = fields_of(managed_part(obj, "", has_status=has_status), shape_of(kind))
-        record_owners(new, own_changes({}, owned, [], request.manager, "", kind.api_version, self._store.now()))
+        record_owners(new, self._owners_after(request, {}, owned, []))
         return Reply(201, self._added(request, new), not request.dry_run, warnings)
 
     def _new(self, request: Request, obj: Object) -> Object:
@@ -170,8 +178,10 @@ class Api:
                     f"the {field} in the data ({obj[field]}) does not match the expected {field} ({expected})"
                 )
         metadata = obj["metadata"]
-        if target.kind.namespaced and target.namespace and metadata.get("namespace", target.namespace) != target.namespace:
-            raise errors.bad_request("the namespace of the provided object does not match the namespace sent on the request")
+        namespace = target.namespace if target.kind.namespaced else ""
+        if namespace and metadata.get("namespace", namespace) != namespace:
+            why = "the namespace of the provided object does not match the namespace sent on the request"
+            raise errors.bad_request(why)
         if target.name and metadata.get("name", target.name) != target.name:
             raise errors.bad_request(
                 f"the name of the object ({metadata['name']}) does not match the name on the URL ({target.name})"
@@ -243,11 +253,21 @@ class Api:
         before, after = (
             fields_of(managed_part(obj, subresource, has_status=has_status), shape_of(kind)) for obj in (old, new)
         )
-        owners = own_changes(
-            before, after, owners_of(old), request.manager, subresource, kind.api_version, self._store.now()
-        )
-        record_owners(new, owners)
+        record_owners(new, self._owners_after(request, before, after, owners_of(old)))
         return self._saved(request, old, new, warnings)
+
+    def _owners_after(
+        self, request: Request, before: Fields, after: Fields, owners: list[Ownership]
+    ) -> list[Ownership]:
+        return own_changes(
+            before,
+            after,
+            owners,
+            manager=request.manager,
+            subresource=request.target.subresource,
+            api_version=request.target.kind.api_version,
+            now=self._store.now(),
+        )
 
     def _complete(self, kind: Kind, old: Object, new: Object) -> None:
         """Restore what only the server changes, fill in defaults, and refuse what may not be."""
@@ -411,12 +431,15 @@ def _keep_allocated(old: Object, new: Object) -> None:
     for field in ("clusterIP", "clusterIPs"):
         if not after.get(field) and before.get(field):
             after[field] = before[field]
-    given = {(port.get("port"), port.get("protocol", "TCP")): port.get("nodePort") for port in before.get("ports") or ()}
+    given = {_port_key(port): port["nodePort"] for port in before.get("ports") or () if port.get("nodePort")}
     if after.get("type") in ("NodePort", "LoadBalancer"):
         for port in after.get("ports") or ():
-            node_port = given.get((port.get("port"), port.get("protocol", "TCP")))
-            if not port.get("nodePort") and node_port:
-                port["nodePort"] = node_port
+            if not port.get("nodePort") and _port_key(port) in given:
+                port["nodePort"] = given[_port_key(port)]
+
+
+def _port_key(port: Object) -> tuple[Json, str]:
+    return (port.get("port"), port.get("protocol", "TCP"))
 
 
 def _normalized(kind: Kind, obj: Object) -> Object:

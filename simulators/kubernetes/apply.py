@@ -63,7 +63,7 @@ def applied(
 
 
 def _in_place(owners: list[Ownership], mine: Ownership | None, entry: Ownership, lost: set[Path]) -> list[Ownership]:
-    """Return the owners in their order, the manager's entry renewed (or last if new), the others without what they lost."""
+    """Return the owners in order: the manager's entry renewed (or last if new), the others without their losses."""
     renewed = [entry if owner is mine else owner.without(lost) if lost else owner for owner in owners]
     return renewed if mine is not None else [*renewed, entry]
 
@@ -141,17 +141,18 @@ def _remove(obj: Json, path: Path, shape: Shape) -> None:
         if not rest or obj[name] in ({}, []):
             del obj[name]
         return
-    if not isinstance(obj, list):
+    position = _position(obj, step, shape)
+    if position is None:
         return
-    for position, item in enumerate(obj):
-        if step.startswith("v:"):
-            if "v:" + json.dumps(item) == step:
-                del obj[position]
-                return
-        elif item_step(item, shape) == step:
-            if rest:
-                _remove(item, rest, shape.items)
-            else:
-                del obj[position]
-            return
+    if rest:
+        _remove(obj[position], rest, shape.items)
+    else:
+        del obj[position]
 
+
+def _position(items: Json, step: str, shape: Shape) -> int | None:
+    """Return where in a list the item or the member is that a path step names, or None."""
+    if not isinstance(items, list):
+        return None
+    steps = ("v:" + json.dumps(item) if step.startswith("v:") else item_step(item, shape) for item in items)
+    return next((position for position, found in enumerate(steps) if found == step), None)

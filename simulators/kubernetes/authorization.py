@@ -29,7 +29,12 @@ def authorize(request: Request) -> None:
     if not may_do_everything(request.user):
         target = request.target
         raise forbidden(
-            request.user.name, request.verb, target.kind, target.namespace, target.name, target.subresource
+            request.user.name,
+            request.verb,
+            target.kind,
+            namespace=target.namespace,
+            name=target.name,
+            subresource=target.subresource,
         )
 
 

@@ -154,7 +154,7 @@ def _replica_set(obj: Object, _: Store) -> None:
     _fill(_template(obj), replicas=1)
 
 
-def _stateful_set(obj: Object, store: Store) -> None:
+def _stateful_set(obj: Object, _: Store) -> None:
     spec = _template(obj)
     _fill(
         spec,

@@ -20,6 +20,8 @@ _SUBRESOURCE_KINDS = {
 _HEALTH = ("/healthz", "/livez", "/readyz")
 AGGREGATED = "g=apidiscovery.k8s.io"
 """In the Accept header of clients that want the whole discovery in one reply."""
+AGGREGATED_KIND = "APIGroupDiscoveryList"
+AGGREGATED_TYPE = f"application/json;{AGGREGATED};v=v2;as={AGGREGATED_KIND}"
 
 
 def answer(path: str, accept: str, *, version: str, prefix: str) -> Object | str:
@@ -31,17 +33,20 @@ def answer(path: str, accept: str, *, version: str, prefix: str) -> Object | str
         return "ok"
     if path == "/version":
         return _version(version)
-    if path in ("/api", "/apis") and AGGREGATED in accept:
-        return _aggregated(core=path == "/api")
-    if path == "/api":
-        return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
-    if path == "/apis":
-        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(name) for name in _groups()]}
-    if path == "/openapi/v3":
-        return {"paths": {_path(*entry): {"serverRelativeURL": f"{prefix}/openapi/v3/{_path(*entry)}?hash=1"} for entry in _group_versions()}}
-    if path.startswith("/openapi/v3/"):
-        return _openapi(path.removeprefix("/openapi/v3/"))
+    if path in ("/api", "/apis"):
+        return _groups_at(path, aggregated=AGGREGATED in accept)
+    if path.startswith("/openapi/v3"):
+        return _openapi(path.removeprefix("/openapi/v3").removeprefix("/"), prefix)
     return _resource_list(path)
+
+
+def _groups_at(path: str, *, aggregated: bool) -> Object:
+    core = path == "/api"
+    if aggregated:
+        return _aggregated(core=core)
+    if core:
+        return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(name) for name in _groups()]}
 
 
 def _version(version: str) -> Object:
@@ -62,7 +67,9 @@ def _version(version: str) -> Object:
 @cache
 def _group_versions() -> tuple[tuple[str, str], ...]:
     """Return each (group, version), the core group first."""
-    return tuple(dict.fromkeys([*((kind.group, kind.version) for kind in KINDS), *((group, "v1") for group, _ in REVIEWS)]))
+    return tuple(
+        dict.fromkeys([*((kind.group, kind.version) for kind in KINDS), *((group, "v1") for group, _ in REVIEWS)])
+    )
 
 
 def _groups() -> list[str]:
@@ -75,7 +82,9 @@ def _path(group: str, version: str) -> str:
 
 def _group(name: str) -> Object:
     versions = [
-        {"groupVersion": f"{group}/{version}", "version": version} for group, version in _group_versions() if group == name
+        {"groupVersion": f"{group}/{version}", "version": version}
+        for group, version in _group_versions()
+        if group == name
     ]
     return {"name": name, "versions": versions, "preferredVersion": versions[0]}
 
@@ -84,7 +93,9 @@ def _resource_list(path: str) -> Object:
     for group, version in _group_versions():
         if path == "/" + _path(group, version):
             resources = [
-                entry for kind in _kinds(group, version) for entry in (_resource(kind), *map(_of(kind), kind.subresources))
+                entry
+                for kind in _kinds(group, version)
+                for entry in (_resource(kind), *map(_of(kind), kind.subresources))
             ]
             resources += [
                 {"name": plural, "singularName": kind.lower(), "namespaced": False, "kind": kind, "verbs": ["create"]}
@@ -140,7 +151,7 @@ def _aggregated(*, core: bool) -> Object:
         if (not group) == core
     ]
     return {
-        "kind": "APIGroupDiscoveryList",
+        "kind": AGGREGATED_KIND,
         "apiVersion": "apidiscovery.k8s.io/v2",
         "metadata": {},
         "items": items,
@@ -189,8 +200,16 @@ def _aggregated_subresource(kind: Kind, subresource: Subresource) -> Object:
 _SCHEMA_PREFIX = "#/components/schemas/"
 
 
+def _openapi(path: str, prefix: str) -> Object:
+    """Return the document of one group and version, or, for the empty path, where each of them is."""
+    if path:
+        return _openapi_document(path)
+    paths = (_path(*entry) for entry in _group_versions())
+    return {"paths": {name: {"serverRelativeURL": f"{prefix}/openapi/v3/{name}?hash=1"} for name in paths}}
+
+
 @cache
-def _openapi(path: str) -> Object:
+def _openapi_document(path: str) -> Object:
     entry = next((entry for entry in _group_versions() if _path(*entry) == path), None)
     if entry is None:
         raise no_such_path()

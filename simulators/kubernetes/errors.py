@@ -94,7 +94,7 @@ def unauthorized() -> ApiError:
     return ApiError(401, "Unauthorized", "Unauthorized")
 
 
-def forbidden(user: str, verb: str, kind: Kind, namespace: str, name: str, subresource: str = "") -> ApiError:
+def forbidden(user: str, verb: str, kind: Kind, *, namespace: str, name: str, subresource: str = "") -> ApiError:
     """The caller's roles do not allow the request."""
     resource = f"{kind.plural}/{subresource}" if subresource else kind.plural
     subject = f'{kind.resource} "{name}" is forbidden' if name else f"{kind.resource} is forbidden"

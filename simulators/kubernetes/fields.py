@@ -163,7 +163,7 @@ def record_owners(obj: Object, owners: Iterable[Ownership]) -> None:
 
 
 def own_changes(
-    old: Fields, new: Fields, owners: list[Ownership], manager: str, subresource: str, api_version: str, now: str
+    old: Fields, new: Fields, owners: list[Ownership], *, manager: str, subresource: str, api_version: str, now: str
 ) -> list[Ownership]:
     """Return the owners after `manager` updated an object from `old` to `new`: it takes whatever it changed."""
     gone = old.keys() - new.keys()

@@ -91,7 +91,9 @@ DAEMON_SETS = Kind("apps", "v1", "daemonsets", "DaemonSet", True, _STATUS, ("ds"
 CONTROLLER_REVISIONS = Kind("apps", "v1", "controllerrevisions", "ControllerRevision", True)
 JOBS = Kind("batch", "v1", "jobs", "Job", True, _STATUS, (), True, _ALL)
 CRON_JOBS = Kind("batch", "v1", "cronjobs", "CronJob", True, _STATUS, ("cj",), True, _ALL)
-POD_DISRUPTION_BUDGETS = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", True, _STATUS, ("pdb",), True)
+POD_DISRUPTION_BUDGETS = Kind(
+    "policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", True, _STATUS, ("pdb",), True
+)
 NETWORK_POLICIES = Kind("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", True, (), ("netpol",), True)
 INGRESSES = Kind("networking.k8s.io", "v1", "ingresses", "Ingress", True, _STATUS, ("ing",), True)
 ENDPOINT_SLICES = Kind("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", True, (), (), True)
@@ -106,7 +108,9 @@ HORIZONTAL_POD_AUTOSCALERS = Kind(
 )
 PRIORITY_CLASSES = Kind("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", False, (), ("pc",), True)
 LEASES = Kind("coordination.k8s.io", "v1", "leases", "Lease", True)
-VOLUME_SNAPSHOTS = Kind("snapshot.storage.k8s.io", "v1", "volumesnapshots", "VolumeSnapshot", True, _STATUS, ("vs",), True)
+VOLUME_SNAPSHOTS = Kind(
+    "snapshot.storage.k8s.io", "v1", "volumesnapshots", "VolumeSnapshot", True, _STATUS, ("vs",), True
+)
 VOLUME_SNAPSHOT_CLASSES = Kind(
     "snapshot.storage.k8s.io", "v1", "volumesnapshotclasses", "VolumeSnapshotClass", False, (), ("vsclass",), True
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +14,7 @@ from simulators.kubernetes.applications.programs import Termination
 from simulators.kubernetes.controllers.conditions import finding
 from simulators.kubernetes.controllers.controller import Controller, Surroundings
 from simulators.kubernetes.controllers.pods import is_finished
-from simulators.kubernetes.kinds import BY_KIND, Kind
+from simulators.kubernetes.kinds import Kind
 from simulators.kubernetes.objects import Object, is_ready, is_terminating, name_of, namespace_of
 
 BROKEN_IMAGE: Final = "broken"
@@ -48,7 +47,8 @@ class Kubelet(Controller):
     A pod starts once its images can be pulled and its Secrets and ConfigMaps exist, and is ready `pod_start` later.
     Faults of the service `kubernetes` reach it through two calls, whose resource is `<namespace>/<pod>`: `start pod`,
     met once by each new pod, and `probe pod`, met by each pod that runs when the rules change. `stuck` keeps the pod
-    from being ready and its program from ending; `crash` ends its containers with exit code 1 again and again.
+    from being ready and its program from ending; `crash` ends its containers with exit code 1 again and again. A call
+    that met such a rule when it made or changed the pod's owner has the same effect.
     """
 
     name = "kubelet"
@@ -122,7 +122,7 @@ class Kubelet(Controller):
         if run is None:
             met = self._meet("start pod", pod) or self._meet("probe pod", pod)
             run = self._runs[uid] = _Run(self.alarm.now(), self._address(), met)
-        fault = self._active(run.fault) or self._affliction(pod)
+        fault = self._active(run.fault) or self.affliction(pod, *_ACTED_ON)
         if run.failed_at is not None and not self._is_restarted(run, fault):
             self._report_back_off(pod, run)
             return
@@ -141,21 +141,6 @@ class Kubelet(Controller):
     def _address(self) -> str:
         number = next(self._addresses)
         return f"10.{64 + number // 65_025 % 64}.{number // 255 % 255}.{number % 255 + 1}"
-
-    def _affliction(self, pod: Object) -> Fault | None:
-        """Return the fault that was met by whoever made the pod or one of its owners."""
-        for kind, obj in self._ancestry(pod):
-            fault = self.cluster.affliction(kind, namespace_of(obj), name_of(obj))
-            if fault is not None and fault.kind in _ACTED_ON:
-                return fault
-        return None
-
-    def _ancestry(self, obj: Object) -> Iterator[tuple[Kind, Object]]:
-        yield BY_KIND[obj["apiVersion"], obj["kind"]], obj
-        for reference in obj["metadata"].get("ownerReferences") or ():
-            found = self.store.find(reference["uid"]) if reference.get("controller") else None
-            if found is not None:
-                yield from self._ancestry(found[1])
 
     def _is_restarted(self, run: _Run, fault: Fault | None) -> bool:
         """Return whether failed containers have been started again after their back-off."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from simulators.kubernetes.errors import ApiError
 from simulators.kubernetes.objects import Json, Object, copied
 from simulators.kubernetes.schema import Shape
@@ -105,30 +104,30 @@ def strategically_patched(document: Json, change: Json, shape: Shape) -> Json:
 
 
 def _map_patched(document: Json, change: Object, shape: Shape) -> Object:
-    if change.get("$patch") == "replace":
+    directive = change.get("$patch")
+    if directive == "replace":
         return {name: copied(value) for name, value in change.items() if name != "$patch"}
-    if change.get("$patch") == "delete":
+    if directive == "delete":
         return {}
     merged = dict(document) if isinstance(document, dict) else {}
     if retained := change.get("$retainKeys"):
         merged = {name: value for name, value in merged.items() if name in retained}
+    for field, value in _directed(change, "$deleteFromPrimitiveList/"):
+        merged[field] = [item for item in merged.get(field) or () if item not in value]
     for name, value in change.items():
-        if name.startswith("$deleteFromPrimitiveList/"):
-            field = name.partition("/")[2]
-            merged[field] = [item for item in merged.get(field) or () if item not in value]
-    for name, value in change.items():
-        if name.startswith("$"):
-            continue
         if value is None:
             merged.pop(name, None)
-        else:
+        elif not name.startswith("$"):
             merged[name] = strategically_patched(merged.get(name), value, shape.child(name))
-    for name, value in change.items():
-        if name.startswith("$setElementOrder/"):
-            field = name.partition("/")[2]
-            if field in merged:
-                merged[field] = _reordered(merged[field], value, shape.child(field).merge_key)
+    for field, order in _directed(change, "$setElementOrder/"):
+        if field in merged:
+            merged[field] = _reordered(merged[field], order, shape.child(field).merge_key)
     return merged
+
+
+def _directed(change: Object, directive: str) -> list[tuple[str, Json]]:
+    """Return (field, value) of each entry of a patch that is such a directive about a field."""
+    return [(name.removeprefix(directive), value) for name, value in change.items() if name.startswith(directive)]
 
 
 def _list_patched(items: list[Json], changes: list[Json], shape: Shape) -> list[Json]:

@@ -81,13 +81,14 @@ class Request:
         body = self.decoded()
         if not isinstance(body, dict):
             raise bad_request("the body of the request is not an object")
-        if body.get("metadata") is None:
-            body["metadata"] = {}
+        if not isinstance(body.setdefault("metadata", {}) or {}, dict):
+            raise bad_request("the metadata of the object in the body are not an object")
+        body["metadata"] = body["metadata"] or {}
         return body
 
 
 def decoded(body: bytes, content_type: str) -> Json:
-    """Return a body that is JSON or YAML (empty: an empty object); raises ApiError BadRequest or UnsupportedMediaType."""
+    """Return a JSON or YAML body (empty: an empty object); raises ApiError BadRequest or UnsupportedMediaType."""
     if "protobuf" in content_type or "cbor" in content_type:
         accepted = "accepted media types include: application/json, application/yaml"
         message = f"the body of the request was in an unknown format - {accepted}"
@@ -102,7 +103,7 @@ def decoded(body: bytes, content_type: str) -> Json:
 
 
 def target_of(path: str) -> Target:
-    """Return what a path such as `/apis/apps/v1/namespaces/n/deployments/d/scale` leads to; raises ApiError NotFound."""
+    """Return what a path like `/apis/apps/v1/namespaces/n/deployments/d/scale` leads to; raises ApiError NotFound."""
     steps = path.strip("/").split("/")
     if steps[0] == "api" and len(steps) > 2:
         group, version, rest = "", steps[1], steps[2:]

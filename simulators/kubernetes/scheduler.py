@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from simulators.faults import FaultKind
 from simulators.kubernetes import kinds
 from simulators.kubernetes.controllers.conditions import finding
 from simulators.kubernetes.controllers.controller import Controller
@@ -64,7 +65,8 @@ class Scheduler(Controller):
     """Binds pods to nodes, the highest priority first and then in the order in which they were made.
 
     A pod whose volumes are not there yet first gets them provisioned in the zone of the node that suits it
-    (`WaitForFirstConsumer`), and is bound once they are.
+    (`WaitForFirstConsumer`), and is bound once they are. For a pod whose owner was made by a call that met a `capacity`
+    fault, no node has room while the rule is in force.
     """
 
     name = "default-scheduler"
@@ -75,6 +77,7 @@ class Scheduler(Controller):
         kinds.PERSISTENT_VOLUMES,
         kinds.STORAGE_CLASSES,
     )
+    heeds_faults = True
 
     def reconcile(self) -> None:
         """Try to place every pod that has no node."""
@@ -96,6 +99,9 @@ class Scheduler(Controller):
         if gated:
             found = finding("PodScheduled", False, "SchedulingGated", "Scheduling is blocked due to non-empty gates")
             self.update_status(kinds.PODS, pod, {}, [found])
+            return
+        if self.affliction(pod, FaultKind.CAPACITY):
+            self._refuse(pod, f"0/{len(field.nodes)} nodes are available: {len(field.nodes)} Insufficient cpu.")
             return
         claims, obstacle = self._claims(pod)
         if obstacle:

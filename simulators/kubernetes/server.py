@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LARGEST_BODY = 3 * 2**20
 """Bytes, as the real server's limit."""
+_THROTTLED = "the server has received too many requests and has asked us to try again later"
 _AFFLICTIONS = (FaultKind.STUCK, FaultKind.CRASH, FaultKind.CAPACITY)
 
 
@@ -155,7 +156,7 @@ class Endpoint:
             case FaultKind.HOLD_BEFORE:
                 await self._hold(exchange, fault, deed_done=False)
             case FaultKind.THROTTLE:
-                message = fault.message or "the server has received too many requests and has asked us to try again later"
+                message = fault.message or _THROTTLED
                 raise ApiError(429, fault.code or "TooManyRequests", message, retry_after=1)
             case FaultKind.ERROR:
                 message = fault.message or "Internal error occurred: etcdserver: request timed out"
@@ -268,7 +269,14 @@ def _revoked(exchange: _Exchange, fault: Fault) -> ApiError:
         message = f'forbidden: User "{user}" cannot get path "{exchange.path}"'
         return ApiError(403, fault.code or "Forbidden", fault.message or message)
     target = exchange.target
-    failure = forbidden(user, exchange.verb, target.kind, target.namespace, target.name, target.subresource)
+    failure = forbidden(
+        user,
+        exchange.verb,
+        target.kind,
+        namespace=target.namespace,
+        name=target.name,
+        subresource=target.subresource,
+    )
     failure.message = fault.message or failure.message
     return failure
 
@@ -293,13 +301,14 @@ def _response(exchange: _Exchange, reply: Reply) -> web.Response:
     if exchange.target is not None and exchange.verb in (Verb.GET, Verb.LIST) and wants_table(accept):
         items = body["items"] if exchange.verb is Verb.LIST else [body]
         body = table(exchange.target.kind, items, exchange.cluster.store, body.get("metadata"))
-    if discovery.AGGREGATED in accept and body.get("kind") == "APIGroupDiscoveryList":
-        return _json(body, reply.status, headers, "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList")
+    if body.get("kind") == discovery.AGGREGATED_KIND:
+        return _json(body, reply.status, headers, discovery.AGGREGATED_TYPE)
     return _json(body, reply.status, headers)
 
 
 def _json(body: Object, status: int, headers: dict[str, str], content_type: str = "application/json") -> web.Response:
-    return web.Response(body=json.dumps(body).encode(), status=status, headers={**headers, "Content-Type": content_type})
+    encoded = json.dumps(body).encode()
+    return web.Response(body=encoded, status=status, headers={**headers, "Content-Type": content_type})
 
 
 def _hung_up(http: web.Request) -> web.Response:

@@ -44,6 +44,9 @@ class Propagation(StrEnum):
     """They stay and lose the reference to their owner."""
 
 
+_FINALIZERS = {Propagation.FOREGROUND: FOREGROUND_FINALIZER, Propagation.ORPHAN: ORPHAN_FINALIZER}
+
+
 @dataclass(frozen=True)
 class Event:
     """One change of one object."""
@@ -102,7 +105,7 @@ class Store:
         return self._objects[kind].get((namespace or "" if kind.namespaced else "", name))
 
     def list(self, kind: Kind, namespace: str | None = None, selector: str = "") -> Objects:
-        """Return the objects of a namespace (None: of all), sorted by namespace and name, that match a label selector."""
+        """Return the objects in a namespace (None: in all) that match a label selector, by namespace and name."""
         found = sorted(self._objects[kind].items())
         return [
             obj
@@ -153,7 +156,10 @@ class Store:
         """Return what `create` would store, with its defaults, without storing it; raises as `create`."""
         new: Object = {"apiVersion": kind.api_version, "kind": kind.kind, **copied(obj)}
         metadata = new.setdefault("metadata", {})
-        metadata.pop("namespace", None) if not kind.namespaced else metadata.setdefault("namespace", namespace or "default")
+        if kind.namespaced:
+            metadata.setdefault("namespace", namespace or "default")
+        else:
+            metadata.pop("namespace", None)
         if not metadata.get("name"):
             metadata["name"] = metadata.get("generateName", "") + uuid4().hex[:5]
         if kind.namespaced:
@@ -227,7 +233,7 @@ class Store:
         grace = _grace_period(kind, old, grace_period_seconds)
         if not is_terminating(old):
             metadata["deletionTimestamp"] = self.now(ahead=grace)
-            finalizer = {Propagation.FOREGROUND: FOREGROUND_FINALIZER, Propagation.ORPHAN: ORPHAN_FINALIZER}.get(propagation)
+            finalizer = _FINALIZERS.get(propagation)
             if finalizer and finalizer not in metadata.get("finalizers", ()):
                 metadata["finalizers"] = [*metadata.get("finalizers", ()), finalizer]
             if kind.generations:

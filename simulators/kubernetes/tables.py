@@ -55,7 +55,8 @@ def _age(obj: Object, store: Store) -> str:
     for size, unit, next_size, next_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
         if seconds >= 2 * size:
             rest = (seconds % size) // next_size
-            return f"{seconds // size}{unit}{rest}{next_unit}" if rest and seconds < 10 * size else f"{seconds // size}{unit}"
+            fraction = f"{rest}{next_unit}" if rest and seconds < 10 * size else ""
+            return f"{seconds // size}{unit}{fraction}"
     return f"{seconds}s"
 
 
@@ -128,6 +129,11 @@ def _target(autoscaler: Object) -> str:
     return f"{reference['kind']}/{reference['name']}"
 
 
+def _involved(event: Object) -> str:
+    involved = event["involvedObject"]
+    return f"{involved.get('kind', '').lower()}/{involved.get('name')}"
+
+
 _COLUMNS: dict[Kind, tuple[Column, ...]] = {
     kinds.PODS: (
         ("Ready", _pod_ready),
@@ -197,7 +203,7 @@ _COLUMNS: dict[Kind, tuple[Column, ...]] = {
     kinds.EVENTS: (
         ("Type", _at("type")),
         ("Reason", _at("reason")),
-        ("Object", lambda event: f"{event['involvedObject'].get('kind', '').lower()}/{event['involvedObject'].get('name')}"),
+        ("Object", _involved),
         ("Message", _at("message", default="")),
     ),
 }

@@ -188,9 +188,7 @@ def _missing_fields(value: Json, shape: Shape, path: str) -> list[Object]:
         return found
     if isinstance(value, list):
         items = shape.items
-        return [
-            cause for index, item in enumerate(value) for cause in _missing_fields(item, items, f"{path}[{index}]")
-        ]
+        return [cause for index, item in enumerate(value) for cause in _missing_fields(item, items, f"{path}[{index}]")]
     return []
 
 
@@ -205,7 +203,9 @@ def _unknown_fields(value: Json, shape: Shape, path: str) -> list[str]:
         return found
     if isinstance(value, list):
         return [
-            field for index, item in enumerate(value) for field in _unknown_fields(item, shape.items, f"{path}[{index}]")
+            field
+            for index, item in enumerate(value)
+            for field in _unknown_fields(item, shape.items, f"{path}[{index}]")
         ]
     return []
 
@@ -229,7 +229,9 @@ def _mistyped_fields(value: Json, shape: Shape, path: str) -> list[tuple[str, st
         return [(path, _json_type(value), shape.type)]
     if isinstance(value, dict):
         return [
-            entry for name, item in value.items() for entry in _mistyped_fields(item, shape.child(name), _joined(path, name))
+            entry
+            for name, item in value.items()
+            for entry in _mistyped_fields(item, shape.child(name), _joined(path, name))
         ]
     if isinstance(value, list):
         return [entry for item in value for entry in _mistyped_fields(item, shape.items, path)]

@@ -75,7 +75,7 @@ async def _changes(
 
 
 def _translated(request: Request, event: Event, render: Rendering) -> bytes | None:
-    """Return the line that tells this watch of a change: entering or leaving the selection is being added or deleted."""
+    """Return the line that tells this watch of a change; to enter or leave the selection is to be added or deleted."""
     if event.kind is not request.target.kind:
         return None
     was_in = event.previous is not None and is_selected(request, event.previous)

@@ -11,7 +11,7 @@ import boto3
 import pytest
 import requests
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionClosedError
 
 from simulators.aws.front import AwsEndpoint
 from simulators.clock import Clock
@@ -69,7 +69,7 @@ def stage() -> Iterator[Stage]:
 
 
 def template(trusted: str) -> dict[str, Any]:
-    """Return a small template in the manner of ours: a role under a boundary, with a policy of its own and a shared one."""
+    """Return a small template in the manner of ours: a role under a boundary, with two policies."""
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Parameters": {"ExternalId": {"Type": "String"}},
@@ -287,6 +287,28 @@ def test_a_held_call_is_awaited_and_released(stage: Stage) -> None:
     assert [entry.call.operation for entry in held] == ["CreateVpc"]
     assert not caller.is_alive()
     assert stage.control.held() == []
+
+
+def test_a_reset_cancels_what_is_held_before_its_deed(stage: Stage) -> None:
+    """A call of the former world must not take effect in the fresh one."""
+    stage.control.inject(Fault(kind=FaultKind.HOLD_BEFORE, operation="CreateVpc"))
+    failures: list[Exception] = []
+
+    def create() -> None:
+        try:
+            stage.client("ec2").create_vpc(CidrBlock="10.0.0.0/16")
+        except ConnectionClosedError as error:
+            failures.append(error)
+
+    caller = threading.Thread(target=create)
+    caller.start()
+    stage.control.held(wait=10)
+
+    stage.control.reset()
+    caller.join(10)
+
+    assert len(failures) == 1
+    assert stage.control.inventory(CUSTOMER) == []
 
 
 def test_the_clock_can_be_set(stage: Stage) -> None:

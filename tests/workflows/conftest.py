@@ -4,67 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 from uuid import uuid4
 
 import pytest
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client
+from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from domain.operation import OperationKind, OperationProgress
-from domain.state import DeploymentState, OperationOutcome
-from tests.workflows.orders import deployment_state, operation_order
+from tests.workflows.scenes import Stage
 from tests.workflows.scripted_cloud import ScriptedCloud
 from workers.assembly import WORKFLOWS
 from workers.liveness import SignsOfLife
-from workflows.deployment import Deployment
-from workflows.provision import Provision
-from workflows.retire import Retire
-from workflows.temporal import ids, queues
-
-
-@dataclass
-class Stage:
-    """One deployment's name, its scripted cloud, and how to start things."""
-
-    client: Client
-    cloud: ScriptedCloud
-    name: str
-
-    async def provision(self, **changes: Any) -> WorkflowHandle[Any, OperationOutcome]:
-        """Start a provisioning by itself, without its deployment."""
-        order = operation_order(self.name, **changes)
-        return await self.client.start_workflow(
-            Provision.run,
-            order,
-            id=ids.operation_workflow_id(self.name, ids.operation_id(OperationKind.PROVISION, 1)),
-            task_queue=queues.LIFECYCLES,
-        )
-
-    async def retire(self, **changes: Any) -> WorkflowHandle[Any, OperationOutcome]:
-        """Start a retirement by itself."""
-        order = operation_order(self.name, "retire/2", first=False, **changes)
-        return await self.client.start_workflow(
-            Retire.run, order, id=ids.operation_workflow_id(self.name, "retire/2"), task_queue=queues.LIFECYCLES
-        )
-
-    async def deployment(self) -> WorkflowHandle[Any, DeploymentState]:
-        """Start a deployment, which provisions itself."""
-        return await self.client.start_workflow(
-            Deployment.run, deployment_state(self.name), id=ids.deployment_id(self.name), task_queue=queues.LIFECYCLES
-        )
-
-
-async def progress(handle: WorkflowHandle[Any, Any]) -> OperationProgress:
-    """Ask an operation how it is going."""
-    answer: OperationProgress = await handle.query("progress", result_type=OperationProgress)
-    return answer
+from workflows.temporal import queues
 
 
 @pytest.fixture(scope="session")
-async def workers(temporal: Any) -> AsyncIterator[ScriptedCloud]:
+async def workers(temporal: WorkflowEnvironment) -> AsyncIterator[ScriptedCloud]:
     """The lifecycles worker and a scripted cloud's worker, for the whole run."""
     cloud = ScriptedCloud()
     lifecycles = Worker(

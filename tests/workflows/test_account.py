@@ -14,8 +14,8 @@ from domain.clouds import Cloud, Purpose
 from domain.failure import FailureClass
 from domain.state import AccountState
 from tests.workflows import scripted_cloud
-from tests.workflows.conftest import Stage
 from tests.workflows.orders import ADA, BRISK
+from tests.workflows.scenes import Stage
 from workflows.account import Account, AccountRequest
 from workflows.temporal import ids, queues
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,8 +19,8 @@ from domain.state import (
     OperationAccepted,
     OperationRequest,
 )
-from tests.workflows.conftest import Stage
 from tests.workflows.orders import ADA, GRACE
+from tests.workflows.scenes import Stage
 from workflows.deployment import Deployment
 
 
@@ -29,7 +28,7 @@ async def test_an_order_becomes_an_active_deployment(stage: Stage) -> None:
     """The first operation needs no request: it provisions what was ordered."""
     handle = await stage.deployment()
 
-    state = await _until_phase(handle, DeploymentPhase.ACTIVE)
+    state = await stage.until_phase(handle, DeploymentPhase.ACTIVE)
 
     assert [past.operation_id for past in state.past] == ["provision/1"]
     assert state.facts.cluster is not None
@@ -39,26 +38,26 @@ async def test_an_order_becomes_an_active_deployment(stage: Stage) -> None:
 async def test_the_same_request_id_is_one_operation(stage: Stage) -> None:
     """A repeated request gets the same answer and starts nothing."""
     handle = await stage.deployment()
-    await _until_phase(handle, DeploymentPhase.ACTIVE)
+    await stage.until_phase(handle, DeploymentPhase.ACTIVE)
     request = OperationRequest(request_id="r-1", kind=OperationKind.PROVISION, actor=GRACE, reason="converge")
 
     first = await _request(handle, request)
     again = await _request(handle, request)
 
     assert first == again
-    state = await _until_operations(handle, 2)
+    state = await _until_operations(stage, handle, 2)
     assert [past.request_id for past in state.past] == ["order", "r-1"]
 
 
 async def test_operations_run_one_at_a_time(stage: Stage) -> None:
     """Two requests at once run one after the other."""
     handle = await stage.deployment()
-    await _until_phase(handle, DeploymentPhase.ACTIVE)
+    await stage.until_phase(handle, DeploymentPhase.ACTIVE)
 
     for name in ("r-1", "r-2"):
         await _request(handle, OperationRequest(request_id=name, kind=OperationKind.PROVISION, actor=ADA))
 
-    past = (await _until_operations(handle, 3)).past
+    past = (await _until_operations(stage, handle, 3)).past
     assert past[1].ended_at <= past[2].started_at  # type: ignore[operator]
 
 
@@ -66,7 +65,7 @@ async def test_abort_of_the_first_provisioning_ends_the_deployment(stage: Stage)
     """What was never active and was taken back is over; a later request is refused."""
     stage.cloud.refuse("create_cluster", FailureClass.CONFIG)
     handle = await stage.deployment()
-    state = await _until(handle, lambda state: state.report is not None and bool(state.report.waiting_for))
+    state = await stage.until(handle, lambda state: state.report is not None and bool(state.report.waiting_for))
     operation = stage.client.get_workflow_handle(state.running.summary.workflow_id)  # type: ignore[union-attr]
 
     await operation.execute_update("decide", StepDecision(choice=Choice.ABORT, actor=ADA))
@@ -77,15 +76,15 @@ async def test_abort_of_the_first_provisioning_ends_the_deployment(stage: Stage)
 async def test_abort_of_a_later_convergence_takes_nothing_back(stage: Stage) -> None:
     """A deployment that was active stays what it was when converging it again is aborted."""
     handle = await stage.deployment()
-    await _until_phase(handle, DeploymentPhase.ACTIVE)
+    await stage.until_phase(handle, DeploymentPhase.ACTIVE)
     stage.cloud.refuse("create_cluster", FailureClass.CONFIG)
     accepted = await _request(handle, OperationRequest(request_id="r-1", kind=OperationKind.PROVISION, actor=ADA))
-    await _until(handle, lambda state: state.report is not None and bool(state.report.waiting_for))
+    await stage.until(handle, lambda state: state.report is not None and bool(state.report.waiting_for))
 
     operation = stage.client.get_workflow_handle(accepted.workflow_id)
     await operation.execute_update("decide", StepDecision(choice=Choice.ABORT, actor=ADA))
 
-    state = await _until_operations(handle, 2)
+    state = await _until_operations(stage, handle, 2)
     assert state.phase is DeploymentPhase.ACTIVE
     assert state.past[-1].phase is OperationPhase.ABORTED
     assert not [name for name in stage.cloud.calls if name.startswith("delete_")]
@@ -94,7 +93,7 @@ async def test_abort_of_a_later_convergence_takes_nothing_back(stage: Stage) -> 
 async def test_retirement_ends_the_deployment_with_a_receipt(stage: Stage) -> None:
     """After a retirement the workflow completes, the facts are gone, and the receipt says what stays and why."""
     handle = await stage.deployment()
-    await _until_phase(handle, DeploymentPhase.ACTIVE)
+    await stage.until_phase(handle, DeploymentPhase.ACTIVE)
 
     await _request(handle, OperationRequest(request_id="bye", kind=OperationKind.RETIRE, actor=GRACE))
 
@@ -109,7 +108,7 @@ async def test_retirement_ends_the_deployment_with_a_receipt(stage: Stage) -> No
 async def test_while_retiring_nothing_else_is_accepted(stage: Stage) -> None:
     """A request behind a retirement is refused at the door."""
     handle = await stage.deployment()
-    await _until_phase(handle, DeploymentPhase.ACTIVE)
+    await stage.until_phase(handle, DeploymentPhase.ACTIVE)
     stage.cloud.refuse("delete_workloads", FailureClass.CONFIG)
     await _request(handle, OperationRequest(request_id="bye", kind=OperationKind.RETIRE, actor=ADA))
 
@@ -130,9 +129,9 @@ async def test_an_orphan_is_waited_for_and_named(stage: Stage) -> None:
     scripted_cloud.ANSWERS["find_leftovers"] = (Leftover(resource_id="vol-9", kind="ec2:volume"),)
     try:
         handle = await stage.deployment()
-        await _until_phase(handle, DeploymentPhase.ACTIVE)
+        await stage.until_phase(handle, DeploymentPhase.ACTIVE)
         await _request(handle, OperationRequest(request_id="bye", kind=OperationKind.RETIRE, actor=ADA))
-        state = await _until(handle, lambda state: state.report is not None and bool(state.report.waiting_for))
+        state = await stage.until(handle, lambda state: state.report is not None and bool(state.report.waiting_for))
         assert "vol-9" in state.report.waiting_for[0].missing  # type: ignore[union-attr]
     finally:
         scripted_cloud.ANSWERS["find_leftovers"] = clean
@@ -142,7 +141,7 @@ async def test_an_orphan_is_waited_for_and_named(stage: Stage) -> None:
 async def test_api_keys_are_created_rotated_and_revoked(stage: Stage) -> None:
     """A rotated key stays valid for the overlap, a revoked one does not, and each change is applied by an operation."""
     handle = await stage.deployment()
-    await _until_phase(handle, DeploymentPhase.ACTIVE)
+    await stage.until_phase(handle, DeploymentPhase.ACTIVE)
 
     await _change(handle, _create("k1"))
     await _change(
@@ -158,7 +157,7 @@ async def test_api_keys_are_created_rotated_and_revoked(stage: Stage) -> None:
     )
     await _change(handle, ApiKeyChange(request_id="x", kind=ApiKeyChangeKind.REVOKE, actor=ADA, key_id="k2"))
 
-    state = await _until_operations(handle, 4)
+    state = await _until_operations(stage, handle, 4)
     keys = {key.id: key for key in state.api_keys}
     assert keys["k1"].expires_at < datetime.now(UTC) + timedelta(hours=2)
     assert keys["k2"].revoked_at is not None
@@ -168,45 +167,45 @@ async def test_api_keys_are_created_rotated_and_revoked(stage: Stage) -> None:
 async def test_an_unknown_key_cannot_be_revoked(stage: Stage) -> None:
     """The refusal names the key, and no operation starts."""
     handle = await stage.deployment()
-    await _until_phase(handle, DeploymentPhase.ACTIVE)
+    await stage.until_phase(handle, DeploymentPhase.ACTIVE)
 
     with pytest.raises(WorkflowUpdateFailedError) as refused:
         await _change(handle, ApiKeyChange(request_id="x", kind=ApiKeyChangeKind.REVOKE, actor=ADA, key_id="nope"))
 
     assert "no valid key 'nope'" in str(refused.value.cause)
-    assert (await _state(handle)).operations == 1
+    assert (await handle.query(Deployment.current_state)).operations == 1
 
 
 async def test_a_terminated_operation_is_recorded_as_lost_and_can_be_asked_again(stage: Stage) -> None:
     """Somebody's "terminate" in the Temporal UI ends one operation, never the deployment."""
     stage.cloud.refuse("create_cluster", FailureClass.CONFIG)
     handle = await stage.deployment()
-    state = await _until(handle, lambda state: state.report is not None and bool(state.report.waiting_for))
+    state = await stage.until(handle, lambda state: state.report is not None and bool(state.report.waiting_for))
 
     await stage.client.get_workflow_handle(state.running.summary.workflow_id).terminate("by mistake")  # type: ignore[union-attr]
 
-    state = await _until_operations(handle, 1)
+    state = await _until_operations(stage, handle, 1)
     assert state.past[0].phase is OperationPhase.LOST
     stage.cloud.allow("create_cluster")
     await _request(handle, OperationRequest(request_id="again", kind=OperationKind.PROVISION, actor=ADA))
-    assert (await _until_phase(handle, DeploymentPhase.ACTIVE)).facts.cluster is not None
+    assert (await stage.until_phase(handle, DeploymentPhase.ACTIVE)).facts.cluster is not None
 
 
 async def test_continue_as_new_keeps_everything_and_the_running_operation(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: Stage,
 ) -> None:
     """The entity goes on in a fresh run with its whole state while its operation runs, and hears of its end."""
     stage.cloud.refuse("create_cluster", FailureClass.CONFIG)
     handle = await stage.deployment()
-    before = await _until(handle, lambda state: state.report is not None and bool(state.report.waiting_for))
+    before = await stage.until(handle, lambda state: state.report is not None and bool(state.report.waiting_for))
 
     await handle.execute_update("continue_as_new_now", ADA)
 
-    after = await _until(handle, lambda state: state.runs == 2)
+    after = await stage.until(handle, lambda state: state.runs == 2)
     assert after.running == before.running
     assert after.trail[: len(before.trail)] == before.trail
     stage.cloud.allow("create_cluster")
-    assert (await _until_phase(handle, DeploymentPhase.ACTIVE)).past[0].phase is OperationPhase.DONE
+    assert (await stage.until_phase(handle, DeploymentPhase.ACTIVE)).past[0].phase is OperationPhase.DONE
 
 
 def _record(key: str) -> ApiKeyRecord:
@@ -228,22 +227,5 @@ async def _change(handle: WorkflowHandle[Any, Any], change: ApiKeyChange) -> Ope
     return await handle.execute_update(Deployment.change_api_keys, change)
 
 
-async def _state(handle: WorkflowHandle[Any, Any]) -> DeploymentState:
-    return await handle.query(Deployment.current_state)
-
-
-async def _until(handle: WorkflowHandle[Any, Any], condition: Any) -> DeploymentState:
-    for _ in range(600):
-        state = await _state(handle)
-        if condition(state):
-            return state
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"the deployment stayed {state.phase}: {state.report}")
-
-
-async def _until_phase(handle: WorkflowHandle[Any, Any], phase: DeploymentPhase) -> DeploymentState:
-    return await _until(handle, lambda state: state.phase is phase)
-
-
-async def _until_operations(handle: WorkflowHandle[Any, Any], number: int) -> DeploymentState:
-    return await _until(handle, lambda state: len(state.past) == number)
+async def _until_operations(stage: Stage, handle: WorkflowHandle[Any, Any], number: int) -> DeploymentState:
+    return await stage.until(handle, lambda state: len(state.past) == number)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-from typing import Any
 
 import pytest
-from temporalio.client import WorkflowHandle
 
 from domain.failure import FailureClass, Party
-from domain.operation import Choice, OperationPhase, StepDecision, StepState, WaitingFor
-from tests.workflows.conftest import Stage, progress
+from domain.operation import Choice, OperationPhase, StepDecision, StepState
 from tests.workflows.orders import ADA
+from tests.workflows.scenes import PATIENCE, Stage, progress, until_waiting
 from workflows import steps
 from workflows.provision import Provision
 
@@ -57,7 +55,7 @@ async def test_missing_permission_is_waited_for_and_goes_on_by_itself(stage: Sta
     stage.cloud.refuse("create_egress", FailureClass.PERMISSION, action="ec2:CreateNatGateway")
     handle = await stage.provision()
 
-    wait = await _first_wait(handle)
+    wait = await until_waiting(handle)
     assert wait.party is Party.CUSTOMER
     assert wait.action == "ec2:CreateNatGateway"
     assert set(wait.choices) == {Choice.RETRY, Choice.ABORT}
@@ -86,7 +84,7 @@ async def test_no_failure_ends_the_operation(stage: Stage, failure: FailureClass
     stage.cloud.fail("create_cluster", failure)
     handle = await stage.provision()
 
-    assert (await _first_wait(handle)).failure is failure
+    assert (await until_waiting(handle)).failure is failure
 
     assert (await handle.result()).phase is OperationPhase.DONE
 
@@ -95,14 +93,14 @@ async def test_skip_is_offered_only_where_the_server_lives_without_the_step(stag
     """A smoke test may be skipped; a cluster may not."""
     stage.cloud.refuse("create_cluster", FailureClass.CONFIG)
     handle = await stage.provision()
-    assert Choice.SKIP not in (await _first_wait(handle)).choices
+    assert Choice.SKIP not in (await until_waiting(handle)).choices
     skip = StepDecision(choice=Choice.SKIP, actor=ADA)
     with pytest.raises(Exception, match="Workflow update failed"):
         await handle.execute_update("decide", skip)
     stage.cloud.refuse("smoke_test", FailureClass.CONFIG)
     stage.cloud.allow("create_cluster")
 
-    await _until_waiting_in(handle, "smoke_test")
+    await until_waiting(handle, "smoke_test")
     await handle.execute_update("decide", skip)
 
     outcome = await handle.result()
@@ -116,7 +114,7 @@ async def test_abort_takes_everything_back_newest_first(stage: Stage) -> None:
     """An abort undoes each thing that was begun, in the reverse order, and only once."""
     stage.cloud.refuse("install_component", FailureClass.CONFIG)
     handle = await stage.provision()
-    await _first_wait(handle)
+    await until_waiting(handle)
 
     await handle.execute_update("decide", StepDecision(choice=Choice.ABORT, actor=ADA))
 
@@ -164,24 +162,8 @@ async def test_abort_during_a_step_takes_that_step_back(stage: Stage, step: str,
     assert stage.cloud.calls.index(undo) >= max(ended)
 
 
-async def _first_wait(handle: WorkflowHandle[Any, Any]) -> WaitingFor:
-    for _ in range(400):
-        if waits := (await progress(handle)).waiting_for:
-            return waits[0]
-        await asyncio.sleep(0.02)
-    raise AssertionError("the operation never waited")
-
-
-async def _until_waiting_in(handle: WorkflowHandle[Any, Any], step: str) -> None:
-    for _ in range(400):
-        if any(wait.step == step for wait in (await progress(handle)).waiting_for):
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"the operation never waited in {step}")
-
-
 async def _until_called(stage: Stage, name: str, times: int) -> None:
-    for _ in range(400):
+    for _ in range(PATIENCE):
         if stage.cloud.calls.count(name) >= times:
             return
         await asyncio.sleep(0.02)

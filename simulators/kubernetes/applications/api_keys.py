@@ -7,17 +7,24 @@ import hashlib
 import hmac
 import json
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, Final
 
 from simulators.kubernetes.objects import Object
 
 SECRET: Final = "api-keys"  # noqa: S105 - the name of the Secret, nothing secret
 ENTRY: Final = "keys.json"
-EVERYTHING: Final = "*"
-"""The scope that includes all others."""
 
 
-def refusal(secret: Object | None, authorization: str, scope: str, now: datetime) -> tuple[int, str] | None:
+class Scope(StrEnum):
+    """What a key may be used for; each scope contains those before it."""
+
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+
+
+def refusal(secret: Object | None, authorization: str, scope: Scope, now: datetime) -> tuple[int, str] | None:
     """Return status and message by which a request is refused, or None if its key is good for `scope`.
 
     `authorization` is the header's value, `Bearer <key>`. The Secret's entry is a JSON list of objects with `id`,
@@ -32,8 +39,8 @@ def refusal(secret: Object | None, authorization: str, scope: str, now: datetime
         return 401, "the API key is unknown"
     if _has_expired(record.get("expires_at"), now):
         return 401, "the API key has expired"
-    scopes = record.get("scopes") or ()
-    if scope not in scopes and EVERYTHING not in scopes:
+    sufficient = tuple(Scope)[tuple(Scope).index(scope) :]
+    if not set(record.get("scopes") or ()) & set(sufficient):
         return 403, f"the API key lacks the scope {scope}"
     return None
 

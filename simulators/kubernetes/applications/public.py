@@ -14,6 +14,7 @@ from simulators.faults import FaultKind
 from simulators.journal import Call
 from simulators.kubernetes import kinds
 from simulators.kubernetes.applications import api_keys
+from simulators.kubernetes.applications.api_keys import Scope
 from simulators.kubernetes.applications.components import (
     Component,
     component_of,
@@ -30,9 +31,6 @@ from simulators.kubernetes.objects import Object, name_of
 
 if TYPE_CHECKING:
     from simulators.kubernetes.simulator import Cluster
-
-READ_SCOPE: Final = "documents:read"
-WRITE_SCOPE: Final = "documents:write"
 
 _NEEDED_BY_API: Final = (Component.STORE, Component.AUTHENTICATION)
 _COLLECTION: Final = re.compile(r"/v1/collections/(?P<collection>[\w.-]+)/documents")
@@ -147,9 +145,9 @@ class _Server:
         collection, document = _COLLECTION.fullmatch(request.path), _DOCUMENT.fullmatch(request.path)
         match request.method:
             case "POST" if collection:
-                return self._refused(request, WRITE_SCOPE) or self._put_document(request, collection["collection"])
+                return self._refused(request, Scope.WRITE) or self._put_document(request, collection["collection"])
             case "GET" if document:
-                return self._refused(request, READ_SCOPE) or self._get_document(document["collection"], document["id"])
+                return self._refused(request, Scope.READ) or self._get_document(document["collection"], document["id"])
         status = 405 if collection or document else 404
         return Response(status, {"error": f"there is no {request.method} {request.path}"})
 
@@ -169,7 +167,7 @@ class _Server:
                 images[component.value] = (container_of(pod, component) or {"image": ""})["image"]
         return Response(200, {"release": release_of(self.pod, self.component), "components": images})
 
-    def _refused(self, request: Request, scope: str) -> Response | None:
+    def _refused(self, request: Request, scope: Scope) -> Response | None:
         secret = self.cluster.store.get(kinds.SECRETS, self.namespace, api_keys.SECRET)
         now = self.cluster.world.clock.now()
         refusal = api_keys.refusal(secret, request.headers.get("authorization", ""), scope, now)

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from simulators.faults import Fault, FaultKind
 from simulators.kubernetes.controllers.conditions import merged, timestamp
 from simulators.kubernetes.controllers.events import EventRecorder
 from simulators.kubernetes.controllers.timing import Alarm, Durations
-from simulators.kubernetes.kinds import Kind
-from simulators.kubernetes.objects import Object, copied, is_owned_by, namespace_of
+from simulators.kubernetes.kinds import BY_KIND, Kind
+from simulators.kubernetes.objects import Object, copied, is_owned_by, name_of, namespace_of
 from simulators.kubernetes.provider import CloudProvider
 from simulators.kubernetes.store import Store
 from simulators.world import World
@@ -66,6 +67,17 @@ class Controller(ABC):
     @abstractmethod
     def reconcile(self) -> None:
         """Take every step that can be taken now."""
+
+    def affliction(self, obj: Object, *among: FaultKind) -> Fault | None:
+        """Return the fault, of one of these kinds, that was met by the call which made the object or an owner of it."""
+        kind = BY_KIND[obj["apiVersion"], obj["kind"]]
+        fault = self.cluster.affliction(kind, namespace_of(obj), name_of(obj))
+        if fault is not None and fault.kind in among:
+            return fault
+        references = obj["metadata"].get("ownerReferences") or ()
+        found = (self.store.find(reference["uid"]) for reference in references if reference.get("controller"))
+        inherited = (self.affliction(owner[1], *among) for owner in found if owner is not None)
+        return next((fault for fault in inherited if fault is not None), None)
 
     def timestamp(self) -> str:
         """Return the simulated time as the API writes it."""

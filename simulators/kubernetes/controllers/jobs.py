@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from simulators.kubernetes import kinds
 from simulators.kubernetes.controllers.conditions import finding
@@ -98,24 +100,22 @@ class JobController(Controller):
         for pod in pods:
             self.store.delete(kinds.PODS, pod)
 
-    def _report(
-        self, job: Object, counts: dict[str, int | None], active: list[Object], findings: list[Object]
-    ) -> Object:
+    def _report(self, job: Object, counts: Mapping[str, Any], active: list[Object], findings: list[Object]) -> None:
         status = {
             **counts,
             "active": len(active) or None,
             "ready": sum(is_serving(pod) for pod in active),
             "startTime": (job.get("status") or {}).get("startTime") or self.timestamp(),
         }
-        return self.update_status(kinds.JOBS, job, status, findings)
+        self.update_status(kinds.JOBS, job, status, findings)
 
-    def _end(self, job: Object, counts: dict[str, int | None], verdict: Object) -> None:
+    def _end(self, job: Object, counts: Mapping[str, Any], verdict: Object) -> None:
         """Put the verdict into the status, after the condition by which a real Job controller announces it."""
         complete = verdict["type"] == "Complete"
         announced = {**verdict, "type": "SuccessCriteriaMet" if complete else "FailureTarget"}
-        job = self._report(job, counts, [], [announced, verdict])
+        ended = {"completionTime": self.timestamp()} if complete else {}
+        self._report(job, {**counts, **ended}, [], [announced, verdict])
         if complete:
-            self.update_status(kinds.JOBS, job, {"completionTime": self.timestamp()})
             self.events.normal(job, self.name, "Completed", "Job completed")
         else:
             self.events.warning(job, self.name, verdict["reason"], verdict["message"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
+from simulators.faults import FaultKind
 from simulators.kubernetes import kinds
 from simulators.kubernetes.controllers.controller import Controller, Surroundings
 from simulators.kubernetes.controllers.pods import is_finished, is_serving
@@ -23,11 +24,13 @@ _Groups: TypeAlias = list[tuple[list[Object], list[Object]]]
 class ServiceController(Controller):
     """Gives each Service that asks for one a load balancer.
 
-    A Service with a load balancer does not vanish before the cloud says that the load balancer is gone.
+    A Service with a load balancer does not vanish before the cloud says that the load balancer is gone. One that was
+    made or changed by a call that met a `stuck` or `capacity` fault gets none while the rule is in force.
     """
 
     name = "service-controller"
     watches = (kinds.SERVICES, kinds.NODES)
+    heeds_faults = True
 
     def __init__(self, surroundings: Surroundings) -> None:
         super().__init__(surroundings)
@@ -44,6 +47,8 @@ class ServiceController(Controller):
 
     def _ensure(self, service: Object) -> None:
         """Ask the cloud for the load balancer until it is active, and again whenever its configuration changes."""
+        if self.affliction(service, FaultKind.STUCK, FaultKind.CAPACITY):
+            return
         uid = service["metadata"]["uid"]
         nodes = tuple(name_of(node) for node in self.store.list(kinds.NODES))
         configuration = (service["spec"], service["metadata"].get("annotations"), nodes)

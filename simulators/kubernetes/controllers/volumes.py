@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from simulators.faults import FaultKind
 from simulators.kubernetes import kinds
 from simulators.kubernetes.controllers.controller import Controller, Surroundings
 from simulators.kubernetes.controllers.pods import claim_names, is_finished
@@ -27,6 +28,7 @@ class VolumeController(Controller):
         kinds.PODS,
         kinds.NODES,
     )
+    heeds_faults = True
 
     def __init__(self, surroundings: Surroundings) -> None:
         super().__init__(surroundings)
@@ -94,7 +96,7 @@ class VolumeController(Controller):
 
     def _provision(self, claim: Object, storage_class: Object) -> None:
         zone = self._zone_for(claim, storage_class)
-        if zone is None:
+        if zone is None or self.affliction(claim, FaultKind.STUCK, FaultKind.CAPACITY):
             self.update_status(kinds.PERSISTENT_VOLUME_CLAIMS, claim, {"phase": "Pending"})
             return
         volume_id = self.provider.ensure_volume(self.cluster.id, claim, storage_class, zone)

@@ -1,11 +1,13 @@
-"""One deployment, its release and the three shapes, as the tests of this folder use them."""
+"""One deployment, with shapes and release from the catalogue, as the tests of this folder use it."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+import catalog
 from domain.deployment import AuthWebhook, DeploymentSpec, Endpoint, Site
-from domain.facts import Bucket, Certificate, Cluster, Domain, Key, Network
-from domain.release import Release
-from domain.shape import Component, ComponentSize, PoolName, PoolSize, Scale, Shape, ShapeName
+from domain.facts import Backup, Bucket, Certificate, Cluster, Domain, Key, Network
+from domain.shape import Shape
 
 SITE = Site(
     deployment="acme-prod",
@@ -28,69 +30,25 @@ DOMAIN = Domain(zone_id="Z0123", name="acme-prod.db.acme.example", name_servers=
 BUCKET = Bucket(name="byoc-acme-prod-backups-0123abcd")
 CLUSTER = Cluster(name="byoc-acme-prod", endpoint="", certificate_authority="", version="1.33")
 WEBHOOK = AuthWebhook(url="https://login.acme.example/byoc", timeout_seconds=3)
-RELEASE = Release(
-    version="5.2.0",
-    components={
-        component: f"registry.byoc.example/server/{component}@sha256:{number * 64}"
-        for component, number in zip(Component, "abcde", strict=True)
-    },
-    min_from="5.0.0",
-    kubernetes_minimum="1.31",
-    kubernetes_maximum="1.35",
-    schema_epoch=7,
+RELEASE = next(release for release in reversed(catalog.load().releases) if not release.withdrawn)
+"""The newest that can be ordered."""
+BACKUP = Backup(
+    bucket=BUCKET.name,
+    key="backups/first",
+    size_bytes=3 * 2**30,
+    sha256="0" * 64,
+    records=12,
+    taken_at=datetime(2026, 11, 23, 22, 0, tzinfo=UTC),
 )
 
-
-def _size(cpu_millis: int, memory_mib: int, minimum: int, maximum: int, volume_gib: int = 0) -> ComponentSize:
-    scale = Scale(minimum=minimum, maximum=maximum)
-    return ComponentSize(cpu_millis=cpu_millis, memory_mib=memory_mib, scale=scale, volume_gib=volume_gib)
-
-
-SMALL = Shape(
-    name=ShapeName.V1_SMALL,
-    description="Development, testing and small production deployments",
-    high_availability_offered=False,
-    components={
-        Component.STORE: _size(1500, 4096, 1, 1, 100),
-        Component.AUTHENTICATION: _size(250, 512, 1, 2),
-        Component.API: _size(250, 512, 1, 3),
-        Component.SUBSCRIPTION: _size(250, 512, 1, 3),
-        Component.CDC: _size(250, 512, 1, 1),
-    },
-    highly_available_replicas={},
-    pools={
-        PoolName.STORE: PoolSize(cpu=2, memory_gib=8, minimum=1, maximum=2),
-        PoolName.SERVICES: PoolSize(cpu=2, memory_gib=8, minimum=2, maximum=4),
-    },
+SMALL, MEDIUM, LARGE = catalog.load().shapes
+ORDERS = tuple(
+    (shape, highly_available)
+    for shape in (SMALL, MEDIUM, LARGE)
+    for highly_available in (False, True)
+    if shape.high_availability_offered or not highly_available
 )
-MEDIUM = Shape(
-    name=ShapeName.V1_MEDIUM,
-    description="Growing applications with moderate traffic",
-    high_availability_offered=True,
-    components={
-        Component.STORE: _size(3000, 12288, 1, 1, 500),
-        Component.AUTHENTICATION: _size(500, 1024, 1, 4),
-        Component.API: _size(500, 1024, 2, 6),
-        Component.SUBSCRIPTION: _size(500, 1024, 2, 6),
-        Component.CDC: _size(500, 1024, 1, 2),
-    },
-    highly_available_replicas={
-        Component.STORE: Scale(minimum=3, maximum=3),
-        Component.AUTHENTICATION: Scale(minimum=3, maximum=6),
-        Component.API: Scale(minimum=3, maximum=9),
-        Component.SUBSCRIPTION: Scale(minimum=3, maximum=9),
-        Component.CDC: Scale(minimum=2, maximum=3),
-    },
-    pools={
-        PoolName.STORE: PoolSize(cpu=4, memory_gib=16, minimum=1, maximum=2),
-        PoolName.SERVICES: PoolSize(cpu=4, memory_gib=16, minimum=2, maximum=6),
-    },
-    highly_available_pools={
-        PoolName.STORE: PoolSize(cpu=4, memory_gib=16, minimum=3, maximum=6),
-        PoolName.SERVICES: PoolSize(cpu=4, memory_gib=16, minimum=3, maximum=9),
-    },
-)
-SHAPES = (SMALL, MEDIUM)
+"""Every shape, without and (where it is offered) with high availability."""
 
 
 def spec_of(shape: Shape, *, high_availability: bool = False, webhook: bool = True) -> DeploymentSpec:
@@ -101,7 +59,7 @@ def spec_of(shape: Shape, *, high_availability: bool = False, webhook: bool = Tr
         shape=shape.name,
         high_availability=high_availability,
         release=RELEASE.version,
-        kubernetes="1.33",
+        kubernetes=RELEASE.kubernetes_maximum,
         endpoint=Endpoint(domain=DOMAIN.name),
         auth_webhook=WEBHOOK if webhook else None,
     )

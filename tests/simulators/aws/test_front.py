@@ -227,6 +227,45 @@ def test_iam_is_checked_on_paths_and_boundaries(aws: Aws) -> None:
     assert refusal(lambda: create(**elsewhere))[1] == "AccessDenied"
 
 
+def test_a_simulation_answers_as_the_call_would_be(aws: Aws) -> None:
+    """Policies, boundary, resources and the given context decide; what the conditions lack is named."""
+    document = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": ["ec2:*", "s3:*"], "Resource": "*"}],
+    }
+    boundary = aws.client("iam").create_policy(PolicyName="boundary", PolicyDocument=json.dumps(document))["Policy"][
+        "Arn"
+    ]
+    aws.client("iam").put_role_permissions_boundary(RoleName="operate", PermissionsBoundary=boundary)
+    aws.allow(
+        {"Effect": "Allow", "Action": ["kms:ListKeys", "ec2:DescribeVpcs"], "Resource": "*"},
+        {"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::byoc-*"},
+        {"Effect": "Deny", "Action": "s3:DeleteBucket", "Resource": "*"},
+        {"Effect": "Allow", "Action": "ec2:CreateVpc", "Resource": "*",
+         "Condition": {"StringEquals": {"aws:RequestTag/byoc": "d1"}}},
+    )  # fmt: skip
+    simulate = aws.client("iam").simulate_principal_policy
+    actions = ["kms:ListKeys", "ec2:DescribeVpcs", "ec2:CreateVpc"]
+    tag = {"ContextKeyName": "aws:RequestTag/byoc", "ContextKeyValues": ["d1"], "ContextKeyType": "string"}
+    bucket = {
+        "ActionNames": ["s3:GetObject", "s3:DeleteBucket"],
+        "ResourceArns": ["arn:aws:s3:::byoc-a", "arn:aws:s3:::b"],
+    }
+
+    plain = simulate(PolicySourceArn=ROLE, ActionNames=actions)["EvaluationResults"]
+    tagged = simulate(PolicySourceArn=ROLE, ActionNames=actions, ContextEntries=[tag])["EvaluationResults"]
+    on_buckets = simulate(PolicySourceArn=ROLE, **bucket)["EvaluationResults"]
+
+    assert [result["EvalDecision"] for result in plain] == ["implicitDeny", "allowed", "implicitDeny"]
+    assert plain[0]["PermissionsBoundaryDecisionDetail"] == {"AllowedByPermissionsBoundary": False}
+    assert plain[2]["MissingContextValues"] == ["aws:RequestTag/byoc"]
+    assert [result["EvalDecision"] for result in tagged] == ["implicitDeny", "allowed", "allowed"]
+    assert [(result["EvalActionName"], result["EvalDecision"]) for result in on_buckets] == [
+        ("s3:GetObject", "allowed"), ("s3:GetObject", "implicitDeny"),
+        ("s3:DeleteBucket", "explicitDeny"), ("s3:DeleteBucket", "explicitDeny"),
+    ]  # fmt: skip
+
+
 def test_every_needed_permission_is_remembered(aws: Aws) -> None:
     """Also those that no call is named after."""
     aws.allow({"Effect": "Allow", "Action": ["ec2:CreateVpc", "ec2:CreateTags"], "Resource": "*"})
@@ -397,3 +436,25 @@ def _await(condition: Callable[[], bool]) -> None:
             return
         waiting.wait(0.02)
     pytest.fail("the condition did not come true within four seconds")
+
+
+def test_a_held_call_does_not_keep_the_endpoint_from_stopping() -> None:
+    """The caller sees its connection closed."""
+    aws = Aws()
+    errors: list[Exception] = []
+    with serving(aws.endpoint):
+        aws.world.faults.add(Fault(kind=FaultKind.HOLD, operation="CreateVpc"))
+
+        def create() -> None:
+            try:
+                aws.client("ec2").create_vpc(CidrBlock="10.9.0.0/16")
+            except ConnectionClosedError as error:
+                errors.append(error)
+
+        caller = threading.Thread(target=create)
+        caller.start()
+        _await_held(aws.world)
+
+    caller.join(5)
+    aws.endpoint.reset()
+    assert len(errors) == 1

@@ -142,9 +142,9 @@ def test_immutable_fields_stay(playground: Playground) -> None:
     del stateful_set["kind"], stateful_set["apiVersion"]
     apps.create_namespaced_stateful_set("default", stateful_set)
 
+    labels = {"app": "other"}
+    change = {"spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}}}}
     with pytest.raises(ApiException) as reselected:
-        labels = {"app": "other"}
-        change = {"spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}}}}
         apps.patch_namespaced_deployment("web", "default", change)
     with pytest.raises(ApiException) as renamed:
         apps.patch_namespaced_stateful_set("store", "default", {"spec": {"serviceName": "other"}})
@@ -233,7 +233,13 @@ def test_strategic_merge_changes_one_container_and_merge_patch_replaces_the_list
     merged = apps.patch_namespaced_deployment(
         "web",
         "default",
-        {"spec": {"template": {"spec": {"containers": [{"name": "server", "image": "registry.example.com/server:2.0"}, added]}}}},
+        {
+            "spec": {
+                "template": {
+                    "spec": {"containers": [{"name": "server", "image": "registry.example.com/server:2.0"}, added]}
+                }
+            }
+        },
     )
     replaced = apps.patch_namespaced_deployment(
         "web", "default", {"spec": {"template": {"spec": {"containers": [added]}}}}, _content_type=MERGE
@@ -343,7 +349,7 @@ def test_deleted_cluster_does_not_answer(playground: Playground) -> None:
 
     playground.on_loop(lambda: playground.simulator.delete_cluster("demo"))
 
-    with pytest.raises(Exception, match="Connection aborted|Remote end closed|reset") as failure:
+    with pytest.raises(Exception, match=r"Connection aborted|Remote end closed|reset") as failure:
         core.list_node()
     assert not isinstance(failure.value, ApiException)
 

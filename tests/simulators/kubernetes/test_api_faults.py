@@ -36,7 +36,9 @@ def exists(playground: Playground, name: str) -> bool:
         (FaultKind.QUOTA, 403, "exceeded quota"),
     ],
 )
-def test_refusing_fault_prevents_the_deed_once(playground: Playground, kind: FaultKind, status: int, words: str) -> None:
+def test_refusing_fault_prevents_the_deed_once(
+    playground: Playground, kind: FaultKind, status: int, words: str
+) -> None:
     """The call fails in the shape of its kind, nothing is created, and the next call succeeds."""
     core = client.CoreV1Api(playground.client())
     fault = playground.world.faults.add(creation(kind, times=1))

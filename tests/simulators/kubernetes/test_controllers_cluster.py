@@ -277,7 +277,8 @@ def test_a_cordoned_node_gets_no_pods() -> None:
     playground.edit(kinds.NODES, "node-a", unschedulable=False)
     playground.settle()
 
-    assert found_condition(waiting, "PodScheduled")["message"] == "0/1 nodes are available: 1 node(s) were unschedulable."
+    message = found_condition(waiting, "PodScheduled")["message"]
+    assert message == "0/1 nodes are available: 1 node(s) were unschedulable."
     assert tainted == [{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]
     assert playground.ready("api") == 1
 

@@ -38,7 +38,8 @@ def test_a_rolling_update_stays_within_its_bounds(rolling: dict[str, int]) -> No
     while time.monotonic() < deadline:
         playground.pass_time(1)
         seen.add((len(playground.pods("api")), playground.ready("api")))
-        if found_condition(playground.get(kinds.DEPLOYMENTS, "api"), "Progressing")["reason"] == "NewReplicaSetAvailable":
+        progressing = found_condition(playground.get(kinds.DEPLOYMENTS, "api"), "Progressing")
+        if progressing["reason"] == "NewReplicaSetAvailable":
             break
 
     assert {pod["spec"]["containers"][0]["image"] for pod in playground.pods("api")} == {image("api", "bb")}
@@ -62,7 +63,8 @@ def test_a_broken_image_leaves_the_old_pods_serving_and_misses_the_deadline() ->
 
     assert progressing["status"] == "True"
     assert playground.ready("api") == 3
-    assert found_condition(playground.get(kinds.DEPLOYMENTS, "api"), "Progressing")["reason"] == "ProgressDeadlineExceeded"
+    missed = found_condition(playground.get(kinds.DEPLOYMENTS, "api"), "Progressing")
+    assert (missed["status"], missed["reason"]) == ("False", "ProgressDeadlineExceeded")
 
 
 def test_going_back_to_an_earlier_template_revives_its_replica_set() -> None:

@@ -1,0 +1,160 @@
+"""Record one history of each workflow type: `python -m tests.histories.record` (after a change that needs new ones).
+
+Recorded against a scripted cloud, because a history is about workflow logic. Existing files are kept, since workflows that
+run today must still replay them; `--replace` is for before a first release.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from domain.account import AccountSpec
+from domain.clouds import Cloud
+from domain.facts import Bucket, Cluster, DeploymentFacts
+from domain.failure import FailureClass
+from domain.operation import Choice, OperationKind, StepDecision
+from domain.state import AccountState, DeploymentPhase, OperationRequest
+from tests.conftest import dynamic_config_arguments, executable
+from tests.workflows.orders import ADA, BRISK
+from tests.workflows.scenes import Stage, until_waiting
+from tests.workflows.scripted_cloud import ScriptedCloud
+from workers.assembly import WORKFLOWS
+from workers.liveness import SignsOfLife
+from workflows.account import Account, AccountRequest
+from workflows.deployment import Deployment
+from workflows.temporal import ids, queues, search_attributes
+from workflows.temporal.plugin import plugin
+
+FOLDER = Path(__file__).parent
+FACTS = DeploymentFacts(
+    bucket=Bucket(name="bucket-1"),
+    cluster=Cluster(name="byoc-acme", endpoint="https://c", certificate_authority="", version="1.33"),
+)
+
+Scene = Callable[[Stage], Awaitable[WorkflowHandle[Any, Any]]]
+
+
+async def account(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """Invited, refused once, active, held, released, revoked."""
+    stage.cloud.fail("verify_access", FailureClass.AUTH)
+    spec = AccountSpec(
+        name=stage.name, customer="acme", cloud=Cloud.AWS, cloud_account_id="222222222222", regions=("eu-west-1",)
+    )
+    handle = await stage.client.start_workflow(
+        Account.run,
+        AccountState(spec=spec, external_id="ext-1", pace=BRISK, since=datetime(2026, 6, 1, tzinfo=UTC)),
+        id=ids.account_id(stage.name),
+        task_queue=queues.LIFECYCLES,
+    )
+    await handle.execute_update(Account.verify, AccountRequest(actor=ADA))
+    await handle.execute_update(Account.hold, AccountRequest(actor=ADA, reason="audit"))
+    await handle.execute_update(Account.release, AccountRequest(actor=ADA))
+    await handle.execute_update(Account.verify, AccountRequest(actor=ADA))
+    await handle.execute_update(Account.revoke, AccountRequest(actor=ADA))
+    return handle
+
+
+async def provision(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """No trouble at all."""
+    return await stage.provision()
+
+
+async def provision_waiting(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """Two waits: one ends by a probe, one by a decision to skip."""
+    stage.cloud.fail("create_egress", FailureClass.PERMISSION)
+    stage.cloud.refuse("smoke_test", FailureClass.CONFIG)
+    handle = await stage.provision()
+    await until_waiting(handle, "smoke_test")
+    await handle.execute_update("decide", StepDecision(choice=Choice.SKIP, actor=ADA))
+    return handle
+
+
+async def provision_aborted(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """Aborted late, and taken back."""
+    stage.cloud.refuse("open_endpoint", FailureClass.CONFIG)
+    handle = await stage.provision()
+    await until_waiting(handle, "open_endpoint")
+    await handle.execute_update("decide", StepDecision(choice=Choice.ABORT, actor=ADA))
+    return handle
+
+
+async def retire(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """With a final backup."""
+    return await stage.retire(facts=FACTS)
+
+
+async def reconfigure(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """One change of the API keys."""
+    return await stage.reconfigure(facts=FACTS)
+
+
+async def deployment(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """Ordered, converged again after a wait, retired."""
+    handle = await stage.deployment()
+    await stage.until_phase(handle, DeploymentPhase.ACTIVE)
+    stage.cloud.fail("create_roles", FailureClass.PERMISSION)
+    for kind in (OperationKind.PROVISION, OperationKind.RETIRE):
+        await handle.execute_update(
+            Deployment.request, OperationRequest(request_id=f"{kind}-again", kind=kind, actor=ADA)
+        )
+    return handle
+
+
+SCENES: tuple[Scene, ...] = (
+    account,
+    provision,
+    provision_waiting,
+    provision_aborted,
+    retire,
+    reconfigure,
+    deployment,
+)
+
+
+async def record(*, replace: bool) -> None:
+    """Play every scene on a real server and write its history."""
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=executable("temporal"),
+        dev_server_extra_args=dynamic_config_arguments(),
+        dev_server_log_level="error",
+        search_attributes=search_attributes.ALL,
+        plugins=[plugin()],
+        identity="byoc",
+    ) as environment:
+        cloud = ScriptedCloud()
+        lifecycles = Worker(environment.client, task_queue=queues.LIFECYCLES, workflows=WORKFLOWS)
+        acting = Worker(
+            environment.client,
+            task_queue=queues.cloud_queue("aws"),
+            activities=cloud.activities(),
+            activity_executor=ThreadPoolExecutor(20),
+            max_concurrent_activities=20,
+            interceptors=[SignsOfLife()],
+        )
+        async with lifecycles, acting:
+            for scene in SCENES:
+                cloud.reset()
+                name = scene.__name__.replace("_", "-")  # type: ignore[attr-defined] # scenes are functions
+                path = FOLDER / f"{name}.json"
+                if path.exists() and not replace:
+                    continue
+                handle = await scene(Stage(environment.client, cloud, name))
+                await handle.result()
+                history = json.loads((await handle.fetch_history()).to_json())
+                path.write_text(json.dumps(history, indent=1, sort_keys=True) + "\n")
+                sys.stdout.write(f"{path.name}: {len(history['events'])} events\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(record(replace="--replace" in sys.argv))

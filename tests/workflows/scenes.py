@@ -1,0 +1,90 @@
+"""One deployment's name, its scripted cloud, and how to start and await things."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio.client import Client, WorkflowHandle
+
+from domain.operation import OperationProgress, WaitingFor
+from domain.state import DeploymentPhase, DeploymentState, OperationOutcome
+from tests.workflows.orders import deployment_state, operation_order
+from tests.workflows.scripted_cloud import ScriptedCloud
+from workflows.deployment import Deployment
+from workflows.provision import Provision
+from workflows.reconfigure import Reconfigure
+from workflows.retire import Retire
+from workflows.temporal import ids, queues
+
+PATIENCE = 900
+"""Looks, 20 ms apart."""
+
+
+@dataclass
+class Stage:
+    """A fresh deployment's name on one server, and the cloud that is scripted for it."""
+
+    client: Client
+    cloud: ScriptedCloud
+    name: str
+
+    async def provision(self, **changes: Any) -> WorkflowHandle[Any, OperationOutcome]:
+        """Start a provisioning by itself, without its deployment."""
+        return await self._operation(Provision.run, "provision/1", **changes)
+
+    async def retire(self, **changes: Any) -> WorkflowHandle[Any, OperationOutcome]:
+        """Start a retirement by itself."""
+        return await self._operation(Retire.run, "retire/2", first=False, **changes)
+
+    async def reconfigure(self, **changes: Any) -> WorkflowHandle[Any, OperationOutcome]:
+        """Start a reconfiguration by itself."""
+        return await self._operation(Reconfigure.run, "reconfigure/2", first=False, **changes)
+
+    async def deployment(self) -> WorkflowHandle[Any, DeploymentState]:
+        """Start a deployment, which provisions itself."""
+        return await self.client.start_workflow(
+            Deployment.run, deployment_state(self.name), id=ids.deployment_id(self.name), task_queue=queues.LIFECYCLES
+        )
+
+    async def until(
+        self, handle: WorkflowHandle[Any, Any], condition: Callable[[DeploymentState], bool]
+    ) -> DeploymentState:
+        """Return the deployment's state as soon as `condition` holds of it."""
+        for _ in range(PATIENCE):
+            state = await handle.query(Deployment.current_state)
+            if condition(state):
+                return state
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"the deployment stayed {state.phase}: {state.report}")
+
+    async def until_phase(self, handle: WorkflowHandle[Any, Any], phase: DeploymentPhase) -> DeploymentState:
+        """Return the deployment's state as soon as it is in `phase`."""
+        return await self.until(handle, lambda state: state.phase is phase)
+
+    async def _operation(
+        self, run: Any, operation: str, **changes: Any
+    ) -> WorkflowHandle[Any, OperationOutcome]:
+        order = operation_order(self.name, operation, **changes)
+        handle: WorkflowHandle[Any, OperationOutcome] = await self.client.start_workflow(
+            run, order, id=ids.operation_workflow_id(self.name, operation), task_queue=queues.LIFECYCLES
+        )
+        return handle
+
+
+async def progress(handle: WorkflowHandle[Any, Any]) -> OperationProgress:
+    """Ask an operation how it is going."""
+    answer: OperationProgress = await handle.query("progress", result_type=OperationProgress)
+    return answer
+
+
+async def until_waiting(handle: WorkflowHandle[Any, Any], step: str = "") -> WaitingFor:
+    """Return the first wait (in `step`, if one is named) as soon as there is one."""
+    for _ in range(PATIENCE):
+        for wait in (await progress(handle)).waiting_for:
+            if step in ("", wait.step):
+                return wait
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"the operation never waited in {step or 'any step'}")
