@@ -239,15 +239,13 @@ def _kubernetes_is_supported(order: _Order) -> Iterator[Problem]:
 
 def _release_runs_on_kubernetes(order: _Order) -> Iterator[Problem]:
     release = order.catalogue.release(order.spec.release)
-    if release is None or order.offer is None or order.offer.kubernetes_version(order.spec.kubernetes) is None:
-        return
-    if not release.runs_on(order.spec.kubernetes):
+    offered = order.offer.orderable_kubernetes() if order.offer else ()
+    if release and order.spec.kubernetes in offered and not release.runs_on(order.spec.kubernetes):
         yield Problem(
             path="spec.kubernetes",
             value=order.spec.kubernetes,
             message=f'release {release.version} does not run on Kubernetes "{order.spec.kubernetes}"',
-            allowed=", ".join(offered for offered in order.offer.orderable_kubernetes() if release.runs_on(offered))
-            or "another release",
+            allowed=", ".join(version for version in offered if release.runs_on(version)) or "another release",
         )
 
 

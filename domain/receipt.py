@@ -61,8 +61,9 @@ class OffboardingReceipt(Model):
     skipped: tuple[str, ...] = ()
     """Steps that an operator skipped, in words: what they would have done is not known to be done."""
     kept: tuple[Kept, ...] = ()
+    searched: bool = True
+    """False if an operator skipped the search for leftovers: what is left is then not known."""
     proofs: tuple[Proof, ...] = ()
-    """Empty if an operator skipped the proof."""
 
     @classmethod
     def write(  # the parts of a receipt are many, and each has its own source
@@ -112,6 +113,7 @@ class OffboardingReceipt(Model):
                 Kept(resource_id=left.resource_id, kind=left.kind, reason=left.kept_because, until=until)
                 for left in kept or ()
             ),
+            searched=kept is not None,
             proofs=_proofs(site, final_backup, kept, ended_at),
         )
 
@@ -163,8 +165,7 @@ def render(receipt: OffboardingReceipt) -> str:
         "## Kept in your account",
         _kept(receipt),
         "## Proof",
-        "\n".join(f"- {proof.statement} ({instant(proof.seen_at)})." for proof in receipt.proofs)
-        or "An operator skipped the search for leftovers: nothing is proven.",
+        _proof(receipt),
     ]
     if receipt.skipped:
         parts += ["## Skipped by an operator", "\n".join(f"- {summary}" for summary in receipt.skipped)]
@@ -172,9 +173,18 @@ def render(receipt: OffboardingReceipt) -> str:
 
 
 def _kept(receipt: OffboardingReceipt) -> str:
+    if not receipt.searched:
+        return "Not known."
     if not receipt.kept:
-        return "Nothing." if receipt.proofs else "Not known."
+        return "Nothing."
     return table(
         ("Kind", "Resource", "Why", "Until"),
         [(kept.kind, kept.resource_id, kept.reason, instant(kept.until)) for kept in receipt.kept],
     )
+
+
+def _proof(receipt: OffboardingReceipt) -> str:
+    lines = [f"- {proof.statement} ({instant(proof.seen_at)})." for proof in receipt.proofs]
+    if not receipt.searched:
+        lines.append("- An operator skipped the search for leftovers: that nothing is left is not proven.")
+    return "\n".join(lines)

@@ -30,8 +30,8 @@ class Requests(NamedTuple):
     memory_mib: int
 
 
-AGENTS_OF_A_NODE = Requests(300, 512)
-"""What the network, proxy and storage agents take on every machine."""
+DAEMONS_OF_A_NODE = Requests(300, 512)
+"""What the network, proxy and storage daemons take on every machine."""
 
 CONTROLLERS = (Requests(100, 170),) * 6
 """The pods of DNS (2), metrics, storage (2) and load balancer controllers; they run in the services pool."""
@@ -125,11 +125,11 @@ def quota_needs(
 
 
 def room_on(machine: PoolSize) -> Requests:
-    """Return what pods may ask for on one machine: its size less kubelet, eviction threshold and agents."""
+    """Return what pods may ask for on one machine: its size less kubelet, eviction threshold and daemons."""
     cpu = machine.cpu * 1000 - ceil(1000 * _reserved(machine.cpu, _CPU_RESERVED))
     memory = machine.memory_gib * 1024
     memory -= ceil(_reserved(memory, _MEMORY_RESERVED)) + _EVICTION_MIB
-    return Requests(cpu - AGENTS_OF_A_NODE.cpu_millis, memory - AGENTS_OF_A_NODE.memory_mib)
+    return Requests(cpu - DAEMONS_OF_A_NODE.cpu_millis, memory - DAEMONS_OF_A_NODE.memory_mib)
 
 
 def machines_for(pods: Sequence[Requests], room: Requests) -> int:

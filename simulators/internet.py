@@ -85,7 +85,7 @@ class Internet:
         tunnels = dict(self._tunnels)
         for writer in tunnels:
             writer.transport.abort()
-        await asyncio.gather(*tunnels.values(), return_exceptions=True)
+        await asyncio.gather(*filter(None, tunnels.values()), return_exceptions=True)
         if self._server is not None:
             await self._server.wait_closed()
 
@@ -133,7 +133,9 @@ class Internet:
 
         site = web.Server(handle, access_log=None)
         protocol = _Tunnelled(site, loop=asyncio.get_running_loop())
-        context = self._contexts.setdefault(hostname, self._authority.server_context((hostname,)))
+        if hostname not in self._contexts:
+            self._contexts[hostname] = self._authority.server_context((hostname,))
+        context = self._contexts[hostname]
         transport = await asyncio.get_running_loop().start_tls(writer.transport, protocol, context, server_side=True)
         if transport is None:
             return

@@ -15,6 +15,10 @@ FREE_PRIVATE_ADDRESSES = 100
 FREE_PUBLIC_ADDRESSES = 8
 """At least so many in each public subnet (Elastic Load Balancing user guide, "Subnets")."""
 
+PRIVATE_ROLE = "kubernetes.io/role/internal-elb"
+PUBLIC_ROLE = "kubernetes.io/role/elb"
+"""Tags by which the load balancer controller finds the subnets for internal and for public load balancers."""
+
 _ANYWHERE = "0.0.0.0/0"
 
 
@@ -41,7 +45,7 @@ def verified_network(ec2: DeploymentEc2, existing: ExistingNetwork, zones: Seque
 
 def _in_order(ids: Sequence[str], subnets: dict[str, Description], zones: Sequence[str]) -> tuple[str, ...]:
     """Return one subnet for each zone."""
-    by_zone = {subnets[id]["AvailabilityZone"]: id for id in reversed(ids)}
+    by_zone = {subnets[subnet_id]["AvailabilityZone"]: subnet_id for subnet_id in reversed(ids)}
     return tuple(by_zone[zone] for zone in zones if zone in by_zone)
 
 
@@ -59,24 +63,25 @@ def _about_subnets(
     existing: ExistingNetwork, subnets: dict[str, Description], tables: Sequence[Description], zones: Sequence[str]
 ) -> Iterator[str]:
     for ids, role, free, tag in (
-        (existing.private_subnet_ids, "private", FREE_PRIVATE_ADDRESSES, "kubernetes.io/role/internal-elb"),
-        (existing.public_subnet_ids, "public", FREE_PUBLIC_ADDRESSES, "kubernetes.io/role/elb"),
+        (existing.private_subnet_ids, "private", FREE_PRIVATE_ADDRESSES, PRIVATE_ROLE),
+        (existing.public_subnet_ids, "public", FREE_PUBLIC_ADDRESSES, PUBLIC_ROLE),
     ):
-        for id in ids:
-            if id not in subnets:
-                yield f"the {role} subnet {id} is not in it"
+        for subnet_id in ids:
+            if subnet_id not in subnets:
+                yield f"the {role} subnet {subnet_id} is not in it"
                 continue
-            subnet = subnets[id]
-            if subnet["AvailableIpAddressCount"] < free:
-                yield f"the {role} subnet {id} has {subnet['AvailableIpAddressCount']} free addresses, needs {free}"
+            subnet = subnets[subnet_id]
+            available = subnet["AvailableIpAddressCount"]
+            if available < free:
+                yield f"the {role} subnet {subnet_id} has {available} free addresses, needs {free}"
             if tags_of(subnet).get(tag) != "1":
-                yield f"the {role} subnet {id} lacks the tag {tag}=1, by which load balancers find it"
-            target = _way_out(id, tables)
+                yield f"the {role} subnet {subnet_id} lacks the tag {tag}=1, by which load balancers find it"
+            target = _way_out(subnet_id, tables)
             if role == "public" and not target.startswith("igw-"):
-                yield f"the public subnet {id} has no route to an internet gateway"
+                yield f"the public subnet {subnet_id} has no route to an internet gateway"
             if role == "private" and (not target or target.startswith("igw-")):
-                yield f"the private subnet {id} has no route to the internet through a NAT or transit gateway"
-        covered = {subnets[id]["AvailabilityZone"] for id in ids if id in subnets}
+                yield f"the private subnet {subnet_id} has no route to the internet through a NAT or transit gateway"
+        covered = {subnets[subnet_id]["AvailabilityZone"] for subnet_id in ids if subnet_id in subnets}
         if ids and (missing := [zone for zone in zones if zone not in covered]):
             yield f"it has no {role} subnet in {', '.join(missing)}"
     if not existing.private_subnet_ids:

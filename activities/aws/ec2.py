@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from activities.aws.connection import AwsClient
-from activities.aws.errors import is_not_found
+from activities.aws.errors import code_of, is_not_found
 from activities.aws.ownership import as_tag_list, from_tag_list, is_ours, lacking
+from activities.aws.part import AwsPart
 from activities.failures import not_ready
+from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.naming import OWNER_VALUE, TAG_DEPLOYMENT, TAG_OWNER, TAG_RESOURCE, owner_tags, resource_name
 
@@ -138,7 +142,11 @@ class DeploymentEc2:
                 if not is_not_found(error):
                     raise
             time.sleep(pause)
-        raise not_ready("EC2 does not find yet what was just made", look_again_in=self._poll_interval)
+        raise self.look_again("EC2 does not find yet what was just made")
+
+    def look_again(self, message: str) -> ApplicationError:
+        """Return the error that means "not yet", to be looked at again at the poll interval."""
+        return not_ready(message, look_again_in=self._poll_interval)
 
     def is_ours(self, description: Description) -> bool:
         """Return whether a resource carries this deployment's tags."""
@@ -151,6 +159,24 @@ class DeploymentEc2:
         while left > 0:
             yield min(pause, left)
             left -= pause
+
+
+class Ec2Part(AwsPart):
+    """A part of the AWS implementation that lives in EC2."""
+
+    def _ec2(self, site: Site, purpose: Purpose) -> DeploymentEc2:
+        client = self._connections.client("ec2", site, purpose)
+        return DeploymentEc2(client, site, self._settings.consistency_wait, self._settings.poll_interval)
+
+
+@contextmanager
+def already_done(*codes: str) -> Iterator[None]:
+    """Let a call in the block succeed that EC2 answers with one of `codes`: an attempt before has done the deed."""
+    try:
+        yield
+    except ClientError as error:
+        if code_of(error) not in codes:
+            raise
 
 
 def tags_of(description: Description) -> dict[str, str]:

@@ -282,8 +282,8 @@ class Scopes:
             case "SimulatePrincipalPolicy":
                 return (Scope(tuple(control_role_arn(self._access, purpose) for purpose in Purpose)),)
             case "GetRole":
-                # IAM cannot know the path of a role that does not exist, so it authorizes the look at one without it; and
-                # EKS looks, as the caller, whether its service-linked roles exist.
+                # IAM cannot know the path of a role that does not exist, so it authorizes the look at one without it;
+                # and EKS looks, as the caller, whether its service-linked roles exist.
                 arn = f"arn:aws:iam::{self._account}:role"
                 return (roles, Scope((f"{arn}/{PREFIX}-*", f"{arn}/aws-service-role/eks*")))
             case "ListRoles" | "ListOpenIDConnectProviders" | "ListInstanceProfiles":

@@ -12,10 +12,9 @@ from temporalio import activity
 
 import catalog
 from activities.aws.connection import AwsClient, AwsConnections
-from activities.aws.ec2 import SUBNET, VPC, DeploymentEc2, Description
+from activities.aws.ec2 import SUBNET, VPC, DeploymentEc2, Description, Ec2Part
 from activities.aws.errors import failures_named
 from activities.aws.identity import access_to
-from activities.aws.part import AwsPart
 from activities.aws.policy import with_dependents
 from activities.aws.quotas import UsedByOthers, limit_of
 from activities.aws.settings import AwsSettings
@@ -62,7 +61,7 @@ _ONLY_WITH_OUR_NETWORK = frozenset({"L-0263D0A3", "L-F678F1CE", "L-A4707A72", "L
 """Quotas of addresses, VPCs, internet and NAT gateways: a deployment in the customer's own network uses none."""
 
 
-class AwsPreflight(AwsPart, PreflightContract):
+class AwsPreflight(Ec2Part, PreflightContract):
     """Looks, and changes nothing."""
 
     def __init__(
@@ -116,7 +115,9 @@ class AwsPreflight(AwsPart, PreflightContract):
         site = question.site
         with failures_named():
             quotas = self._connections.client("service-quotas", site, Purpose.OBSERVE)
-            used = UsedByOthers(self._ec2(site), self._connections.client("eks", site, Purpose.OBSERVE))
+            used = UsedByOthers(
+                self._ec2(site, Purpose.OBSERVE), self._connections.client("eks", site, Purpose.OBSERVE)
+            )
             offer = catalog.load().clouds[Cloud.AWS]
             exceeded = []
             for need in quota_needs(offer.quotas, question.shape, high_availability=question.high_availability):
@@ -148,7 +149,7 @@ class AwsPreflight(AwsPart, PreflightContract):
         """
         site = question.site
         with failures_named():
-            ec2 = self._ec2(site)
+            ec2 = self._ec2(site, Purpose.OBSERVE)
             zones = _usable_zones(ec2.client)
             settled = _zones_of(_existing_subnets(ec2, question.network.existing))
             offers = _offers_by_type(ec2.client)
@@ -168,7 +169,7 @@ class AwsPreflight(AwsPart, PreflightContract):
         """
         site, existing = question.site, question.network.existing
         with failures_named():
-            ec2 = self._ec2(site)
+            ec2 = self._ec2(site, Purpose.OBSERVE)
             if existing is not None:
                 return _plan_of_existing(ec2, existing)
             others = [each for each in ec2.matching(VPC, {}) if not ec2.is_ours(each)]
@@ -184,10 +185,6 @@ class AwsPreflight(AwsPart, PreflightContract):
                 )
                 raise refused(FailureClass.CONFIG, message, resource=other["VpcId"])
         return plan
-
-    def _ec2(self, site: Site) -> DeploymentEc2:
-        client = self._connections.client("ec2", site, Purpose.OBSERVE)
-        return DeploymentEc2(client, site, self._settings.consistency_wait, self._settings.poll_interval)
 
 
 def place(

@@ -81,7 +81,7 @@ def template(access: AccountAccess, regions: Sequence[str], principal: str, need
 
 def as_json(document: Document) -> str:
     """Return the template as JSON text."""
-    return json.dumps(document, indent=2) + "\n"
+    return json.dumps(document, indent=1) + "\n"
 
 
 def as_yaml(document: Document) -> str:

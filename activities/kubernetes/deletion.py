@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from activities.failures import not_ready
 from activities.kubernetes.access import ClusterApi
-from activities.kubernetes.manifests.identity import RESTORE_NAMESPACE, SERVER_NAMESPACE, ours
+from activities.kubernetes.manifests.identity import ours
 from activities.kubernetes.objects import (
     AUTOSCALER,
     DEPLOYMENT,
+    EVENT,
     JOB,
     NAMESPACE,
     POD,
@@ -22,11 +22,14 @@ from activities.kubernetes.objects import (
     Kind,
     Object,
     is_terminating,
+    name_of,
     reference_to,
 )
+from activities.kubernetes.patience import still_waiting
+from activities.kubernetes.rollout import class_of_cloud_message, endpoint_problem
 from activities.kubernetes.settings import KubernetesSettings
+from domain.failure import FailureClass, FailureDetail
 
-_NAMESPACES = (SERVER_NAMESPACE, RESTORE_NAMESPACE)
 _WORKLOADS = (AUTOSCALER, DEPLOYMENT, STATEFUL_SET, JOB)
 
 
@@ -39,16 +42,16 @@ def delete_workloads(api: ClusterApi, settings: KubernetesSettings) -> None:
     4. Namespaces, with the rest that is in them, then what belongs to no namespace.
 
     Raises:
-        ApplicationError: NOT_READY while something is on its way out.
+        ApplicationError: NOT_READY while something is on its way out; after the grace, what keeps it from going.
     """
-    public = (service for service in _ours(api, SERVICE) if service["spec"].get("type") == "LoadBalancer")
-    _wait(settings, "load balancers", _delete(api, public))
+    public = [service for service in _ours(api, SERVICE) if service["spec"].get("type") == "LoadBalancer"]
+    _wait(settings, "load balancers", _delete(api, public), _problem_of_services(api, public))
 
     workloads = [obj for kind in _WORKLOADS for obj in _ours(api, kind)]
     _wait(settings, "workloads", [*_delete(api, workloads), *_ours(api, POD)])
 
-    claims = _delete(api, _ours(api, VOLUME_CLAIM))
-    _wait(settings, "volumes", [*claims, *_volumes(api)])
+    claims, volumes = _delete(api, _ours(api, VOLUME_CLAIM)), _volumes(api)
+    _wait(settings, "volumes", [*claims, *volumes], _problem_of_volumes(volumes))
 
     _wait(settings, "namespaces", _delete(api, _ours(api, NAMESPACE)))
     _delete(api, _ours(api, STORAGE_CLASS))
@@ -61,12 +64,39 @@ def _ours(api: ClusterApi, kind: Kind) -> tuple[Object, ...]:
 
 
 def _volumes(api: ClusterApi) -> list[Object]:
-    """Return the volumes that were made for claims in our namespaces; the driver labels them in its own way."""
+    """Return the volumes that were made for claims in namespaces of ours; their driver gives them no label of ours."""
+    homes = {name_of(namespace) for namespace in _ours(api, NAMESPACE)}
     return [
-        volume
-        for volume in api.list(VOLUME)
-        if (volume["spec"].get("claimRef") or {}).get("namespace") in _NAMESPACES
+        volume for volume in api.list(VOLUME) if (volume["spec"].get("claimRef") or {}).get("namespace") in homes
     ]
+
+
+def _problem_of_services(api: ClusterApi, services: list[Object]) -> FailureDetail | None:
+    """Return what the cloud's controller says keeps it from taking a load balancer away, if it says anything."""
+    for service in services:
+        about_it = f"involvedObject.kind=Service,involvedObject.name={name_of(service)}"
+        events = api.list(EVENT, namespace=service["metadata"]["namespace"], fields=about_it)
+        if problem := endpoint_problem(events):
+            return problem
+    return None
+
+
+def _problem_of_volumes(volumes: list[Object]) -> FailureDetail | None:
+    """Return what keeps a volume from being deleted: the driver's error, or somebody's order to retain it."""
+    for volume in volumes:
+        status = volume.get("status") or {}
+        if status.get("phase") == "Failed":
+            said = str(status.get("message", "no reason given"))
+            message = f"volume {name_of(volume)} cannot be deleted: {said}"
+            return FailureDetail(
+                failure=class_of_cloud_message(said), message=message, code="VolumeFailed", resource=name_of(volume)
+            )
+        if status.get("phase") == "Released" and volume["spec"].get("persistentVolumeReclaimPolicy") == "Retain":
+            message = f"volume {name_of(volume)} is to be retained; whoever ordered that has to decide what becomes of it"
+            return FailureDetail(
+                failure=FailureClass.CONFIG, message=message, code="VolumeRetained", resource=name_of(volume)
+            )
+    return None
 
 
 def _delete(api: ClusterApi, objects: Iterable[Object]) -> list[Object]:
@@ -78,10 +108,12 @@ def _delete(api: ClusterApi, objects: Iterable[Object]) -> list[Object]:
     return found
 
 
-def _wait(settings: KubernetesSettings, what: str, remaining: list[Object]) -> None:
-    """Raise NOT_READY unless nothing remains."""
+def _wait(
+    settings: KubernetesSettings, what: str, remaining: list[Object], problem: FailureDetail | None = None
+) -> None:
+    """Raise unless nothing remains: NOT_READY, or after the grace the problem that keeps it, if there is one."""
     if not remaining:
         return
     first = reference_to(remaining[0])
     more = f" and {len(remaining) - 1} more" if len(remaining) > 1 else ""
-    raise not_ready(f"{what} are going: {first}{more}", look_again_in=settings.poll_interval)
+    raise still_waiting(settings, f"{what} are going: {first}{more}", problem)

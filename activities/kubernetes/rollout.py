@@ -166,15 +166,15 @@ def _last_end(container: Object) -> str:
 
 
 def endpoint_problem(events: Iterable[Object]) -> FailureDetail | None:
-    """Return what the newest warning about a public service says keeps its load balancer from being made."""
+    """Return what the newest warning about a public service says is wrong with its load balancer."""
     warnings = [event for event in events if event.get("type") == "Warning"]
     if not warnings:
         return None
     newest = max(warnings, key=_time_of)
     message = str(newest.get("message", ""))
     return FailureDetail(
-        failure=_class_of_cloud_message(message),
-        message=f"the load balancer cannot be made: {message}",
+        failure=class_of_cloud_message(message),
+        message=f"the load balancer: {message}",
         code=str(newest.get("reason", "")),
     )
 
@@ -184,7 +184,7 @@ def _time_of(event: Object) -> str:
     return str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or "")
 
 
-def _class_of_cloud_message(message: str) -> FailureClass:
+def class_of_cloud_message(message: str) -> FailureClass:
     """Class what a cloud's controller repeats of the cloud's own error: its code stands in the text."""
     for codes, found in _CLOUD_CODES:
         if any(code in message for code in codes):

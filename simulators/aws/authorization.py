@@ -178,11 +178,21 @@ def required_checks(request: ApiRequest, action: str, resource: str) -> Iterator
             yield from _iam_checks(request)
         case "eks" if action == f"eks:{request.operation}":
             yield from _eks_checks(request)
+        case "kms" if "AliasName" in request.parameters:
+            yield from _kms_alias_checks(request, action)
         case "kms" | "elasticloadbalancing" | "logs" | "acm":
             yield Check(action, resource)
             tagging = _TAGGING_ON_CREATION.get(f"{request.service}:{request.operation}")
             if tagging and _gives_tags(request):
                 yield Check(tagging, resource, _request_tags(request))
+
+
+def _kms_alias_checks(request: ApiRequest, action: str) -> Iterator[Check]:
+    """Yield the alias, and the key to which the call points it: KMS checks both."""
+    arn = f"arn:aws:kms:{request.region}:{request.account}"
+    yield Check(action, f"{arn}:{request.parameters['AliasName']}")
+    if key := str(request.parameters.get("TargetKeyId", "")):
+        yield Check(action, key if key.startswith("arn:") else f"{arn}:key/{key}")
 
 
 _TAGGING_ON_CREATION = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from typing import Any
@@ -34,7 +35,9 @@ class Certificates:
         self._being_issued: set[str] = set()
         self._ministack = acm.handle_request
 
-    async def handle(self, method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Any:
+    async def handle(
+        self, method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]
+    ) -> object:
         """Answer one authorized request."""
         self._work.settle()
         self.validate_all()
@@ -50,7 +53,7 @@ class Certificates:
                 return error_response_json("ResourceInUseException", message, 400)
         return await self._ministack(method, path, headers, body, query)
 
-    def _request(self, parameters: dict[str, Any]) -> Any:
+    def _request(self, parameters: dict[str, Any]) -> object:
         here, token = scope.current(), parameters.get("IdempotencyToken")
         asked = json.dumps(parameters, sort_keys=True)
         if token and (here, token) in self._tokens:
@@ -67,12 +70,14 @@ class Certificates:
         for member in ("IssuedAt", "NotBefore", "NotAfter"):
             certificate.pop(member, None)
         certificate["CreatedAt"] = self._clock.time()
-        certificate["DomainValidationOptions"] = [_validation(here, name) for name in certificate["SubjectAlternativeNames"]]
+        certificate["DomainValidationOptions"] = [
+            _validation(here, name) for name in certificate["SubjectAlternativeNames"]
+        ]
         if token:
             self._tokens[here, token] = (asked, arn)
         return reply
 
-    def _describe(self, parameters: dict[str, Any]) -> Any:
+    def _describe(self, parameters: dict[str, Any]) -> object:
         certificate = acm._get_local_certificate(parameters.get("CertificateArn", ""))
         if certificate is None:
             return acm._certificate_not_found(parameters.get("CertificateArn", ""))
@@ -91,7 +96,7 @@ class Certificates:
             if all(_is_published(option["ResourceRecord"]) for option in certificate["DomainValidationOptions"]):
                 self._being_issued.add(arn)
                 with scope.inside(Scope(account, region)):
-                    self._work.start(self._durations.certificate, lambda certificate=certificate: self._issue(certificate))
+                    self._work.start(self._durations.certificate, functools.partial(self._issue, certificate))
 
     def _issue(self, certificate: dict[str, Any]) -> None:
         self._being_issued.discard(certificate["CertificateArn"])
@@ -132,6 +137,7 @@ def _validation(here: Scope, name: str) -> dict[str, Any]:
 
 def _is_published(record: dict[str, str]) -> bool:
     return any(
-        entry["Type"] == "CNAME" and record["Value"].rstrip(".") in [value.rstrip(".") for value in entry["ResourceRecords"]]
+        entry["Type"] == "CNAME"
+        and record["Value"].rstrip(".") in [value.rstrip(".") for value in entry["ResourceRecords"]]
         for entry in public_records(record["Name"])
     )

@@ -1,6 +1,6 @@
 """What managed services put into a customer's network: interfaces, security groups, machines.
 
-The records are ministack's, so that every EC2 call sees them; what is in use through them is not deleted by the customer.
+The records are ministack's, so that every EC2 call sees them; what is in use through them cannot be deleted.
 All functions act in the account and region of the current scope.
 """
 
@@ -77,7 +77,12 @@ def add_interface(
     """Put a network interface in use into the subnet; `owner` is the service or `instance` that it belongs to."""
     interface_id = new_id("eni")
     home = ec2._subnets[subnet_id]
-    attachment = {"AttachmentId": new_id("eni-attach"), "Status": "attached", "DeviceIndex": 0, "DeleteOnTermination": True}
+    attachment = {
+        "AttachmentId": new_id("eni-attach"),
+        "Status": "attached",
+        "DeviceIndex": 0,
+        "DeleteOnTermination": True,
+    }
     record: Record = {
         "NetworkInterfaceId": interface_id,
         "SubnetId": subnet_id,
@@ -145,7 +150,9 @@ def add_instance(
 ) -> Record:
     """Start a machine with a root volume (`Encrypted`, `KmsKeyId`, `VolumeSize`, `VolumeType`) and one interface."""
     instance_id = new_id("i")
-    interface = add_interface(subnet_id, "", groups=groups, instance=instance_id, owner=scope.current().account, tags=tags)
+    interface = add_interface(
+        subnet_id, "", groups=groups, instance=instance_id, owner=scope.current().account, tags=tags
+    )
     zone, address = interface["AvailabilityZone"], interface["PrivateIpAddress"]
     disk = _add_root_volume(instance_id, zone, volume, volume_tags, launched)
     record: Record = {
@@ -225,7 +232,11 @@ def terminate_instance(instance_id: str) -> None:
     record["State"] = {"Code": 48, "Name": "terminated"}
     record["_terminated_at"] = float("inf")
     remove_interfaces(
-        [entry["NetworkInterfaceId"] for entry in interfaces() if (entry["Attachment"] or {}).get("InstanceId") == instance_id]
+        [
+            entry["NetworkInterfaceId"]
+            for entry in interfaces()
+            if (entry["Attachment"] or {}).get("InstanceId") == instance_id
+        ]
     )
     for mapping in record["BlockDeviceMappings"]:
         ec2._volumes.pop(mapping["Ebs"]["VolumeId"], None)

@@ -65,7 +65,9 @@ def role_allows(
     """
     here = scope.current()
     name, account = role["RoleName"], role["Arn"].split(":")[4]
-    keys: dict[str, Any] = {f"aws:resourcetag/{key}".lower(): tag for key, tag in (resource_tags(resource) or {}).items()}
+    keys: dict[str, Any] = {
+        f"aws:resourcetag/{key}".lower(): tag for key, tag in (resource_tags(resource) or {}).items()
+    }
     keys |= {key.lower(): value for key, value in (context or {}).items()}
     evaluation = iam_evaluator.EvalContext(
         principal_arn=f"arn:aws:sts::{account}:assumed-role/{name}/{session}", principal_type="AssumedRole",

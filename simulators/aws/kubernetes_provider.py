@@ -1,7 +1,7 @@
 """What AWS does for its Kubernetes clusters: identities, load balancers, volumes, and the pods' way to S3.
 
-The controllers that ask (the AWS Load Balancer Controller, the EBS CSI driver) act with the role that their service account
-has by EKS Pod Identity, so that a role which lacks a permission keeps them from their work here too.
+The controllers that ask (the AWS Load Balancer Controller, the EBS CSI driver) act with the role that their service
+account has by EKS Pod Identity, so that a role which lacks a permission keeps them from their work here too.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SUBNET_ROLE = {"internet-facing": "kubernetes.io/role/elb", "internal": "kubern
 _CLUSTER_TAG = "elbv2.k8s.aws/cluster"
 
 
-class NotPermitted(Exception):
+class NotPermitted(Exception):  # noqa: N818 - named by what is the matter
     """A controller or a pod may not do what it has to; the text says what."""
 
 
@@ -201,9 +201,7 @@ class AwsProvider:
             record["Size"] = max(record["Size"], int(size))
             return volume_id if record["State"] == "available" else None
 
-    def _provision(
-        self, cluster: ClusterRecord, claim: Object, storage_class: Object, zone: str, size: int
-    ) -> str:
+    def _provision(self, cluster: ClusterRecord, claim: Object, storage_class: Object, zone: str, size: int) -> str:
         parameters = storage_class.get("parameters") or {}
         role = self._storage_role(cluster)
         name = f"pvc-{claim['metadata']['uid']}"
@@ -279,7 +277,7 @@ class AwsProvider:
         return True
 
     def put_object(self, cluster_id: str, service_account: str, bucket: str, key: str, body: bytes) -> str | None:
-        """Write as the pod's role; `service_account` is a token's subject, `system:serviceaccount:<namespace>:<name>`."""
+        """Write as the pod's role; `service_account` is as in tokens, `system:serviceaccount:<namespace>:<name>`."""
         cluster = self._eks.clusters.by_id(cluster_id)
         if cluster is None:
             return "the cluster is gone"

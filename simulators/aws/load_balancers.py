@@ -1,4 +1,4 @@
-"""Network load balancers over ministack's records: they take their time, and hold addresses in the customer's network."""
+"""Network load balancers over ministack's records: they take their time, and hold addresses in the network."""
 
 from __future__ import annotations
 
@@ -107,14 +107,15 @@ class LoadBalancers:
         occupied = [entry["NetworkInterfaceId"] for entry in interfaces_of(arn)]
         self._work.start(self._durations.load_balancer_deletion, lambda: fabric.remove_interfaces(occupied))
 
-    def _delete_by_api(self, parameters: Mapping[str, Any]) -> Any:
+    def _delete_by_api(self, parameters: Mapping[str, Any]) -> object:
         arn = alb._p(parameters, "LoadBalancerArn")
         if arn not in alb._lbs:
             report_no_effect()
             return alb._empty("DeleteLoadBalancer")
         if {"Key": "deletion_protection.enabled", "Value": "true"} in alb._lb_attrs.get(arn, ()):
             return alb._error(
-                "OperationNotPermitted", f"Load balancer '{arn}' cannot be deleted because deletion protection is enabled"
+                "OperationNotPermitted",
+                f"Load balancer '{arn}' cannot be deleted because deletion protection is enabled",
             )
         self.delete(arn)
         return alb._empty("DeleteLoadBalancer")
@@ -138,7 +139,7 @@ def remove_target_groups(arns: Sequence[str]) -> None:
             store.pop(arn, None)
 
 
-def _delete_target_group(parameters: Mapping[str, Any]) -> Any:
+def _delete_target_group(parameters: Mapping[str, Any]) -> object:
     """Delete a target group; it may not be in use, and one that is gone is no error."""
     arn = alb._p(parameters, "TargetGroupArn")
     group = alb._tgs.get(arn)

@@ -81,4 +81,6 @@ def _certificate(arn: str) -> dict[str, Any] | None:
 
 def _covers(certificate: dict[str, Any], hostname: str) -> bool:
     wildcard = f"*.{hostname.partition('.')[2]}"
-    return certificate["Status"] == "ISSUED" and bool({hostname, wildcard} & set(certificate["SubjectAlternativeNames"]))
+    return certificate["Status"] == "ISSUED" and bool(
+        {hostname, wildcard} & set(certificate["SubjectAlternativeNames"])
+    )

@@ -82,9 +82,7 @@ class Quotas:
         """Return whether there may be `wanted` in all."""
         return wanted <= self.limit(here, service, code)
 
-    def require(
-        self, here: Scope, service: str, code: str, wanted: float, refuse: Callable[[float], Refusal]
-    ) -> None:
+    def require(self, here: Scope, service: str, code: str, wanted: float, refuse: Callable[[float], Refusal]) -> None:
         """Raise what `refuse` makes of the limit if there may not be `wanted` in all."""
         if not self.allows(here, service, code, wanted):
             raise refuse(self.limit(here, service, code))
@@ -152,7 +150,9 @@ class ServiceQuotas:
     def _request_increase(self, here: Scope, parameters: dict[str, Any]) -> dict[str, Any]:
         quota, desired = _quota(parameters), float(parameters["DesiredValue"])
         if desired <= self._quotas.limit(here, quota.service, quota.code):
-            message = f"You must provide a quota value greater than or equal to the current quota value of {quota.name}."
+            message = (
+                f"You must provide a quota value greater than or equal to the current quota value of {quota.name}."
+            )
             raise Refusal("IllegalArgumentException", message)
         pending = ("PENDING", "CASE_OPENED")
         if any(
@@ -160,7 +160,9 @@ class ServiceQuotas:
             for (home, _), asked in self._requests.items()
             if home == here
         ):
-            raise Refusal("ResourceAlreadyExistsException", "Only one open service quota increase request is allowed per quota.")
+            raise Refusal(
+                "ResourceAlreadyExistsException", "Only one open service quota increase request is allowed per quota."
+            )
         now = self._clock.time()
         request: dict[str, Any] = {
             "Id": short_hash(),

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from simulators.aws.errors import ApiError, error_reply
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818 - named by what it is
     """The service refuses the call."""
 
-    def __init__(self, code: str, message: str, status: int = 400, **details: Any) -> None:
+    def __init__(self, code: str, message: str, status: int = 400, **details: object) -> None:
         """`details` are further members of the error's shape, for JSON services."""
         super().__init__(f"{code}: {message}")
         self.error = ApiError(status, code, message, details)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ministack.services import acm, alb, cloudwatch_logs, ec2, iam, kms, route53, s3, tagging
@@ -88,7 +88,9 @@ class TaggingApi:
         self._work = work
         self._ministack = tagging.handle_request
 
-    async def handle(self, method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Any:
+    async def handle(
+        self, method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]
+    ) -> object:
         """Answer one authorized request."""
         self._work.settle()
         if headers.get("x-amz-target", "").rpartition(".")[2] != "GetResources":
@@ -134,7 +136,7 @@ def _passes(tags: Mapping[str, str], tag_filter: Mapping[str, Any]) -> bool:
     return key in tags and (not values or tags[key] in values)
 
 
-def _listed(tags: Any, key: str = "Key", value: str = "Value") -> dict[str, str]:
+def _listed(tags: Iterable[Mapping[str, str]] | None, key: str = "Key", value: str = "Value") -> dict[str, str]:
     return {tag[key]: tag[value] for tag in tags or ()}
 
 

@@ -22,7 +22,7 @@ from simulators.kubernetes.fields import (
     record_owners,
 )
 from simulators.kubernetes.kinds import Kind, Subresource
-from simulators.kubernetes.objects import Json, Object, copied, labels_of, name_of
+from simulators.kubernetes.objects import Json, Object, copied, labels_of, name_of, without_nulls
 from simulators.kubernetes.patch import json_patched, merge_patched, strategically_patched
 from simulators.kubernetes.request import Request, Verb
 from simulators.kubernetes.schema import shape_of
@@ -151,8 +151,9 @@ class Api:
         obj = request.object()
         self._check_identity(request, obj)
         warnings = _check_body(request, obj)
-        new = self._new(request, obj)
         kind = target.kind
+        obj = _normalized(kind, obj)
+        new = self._new(request, obj)
         has_status = Subresource.STATUS in kind.subresources
         owned = fields_of(managed_part(obj, "", has_status=has_status), shape_of(kind))
         record_owners(new, self._owners_after(request, {}, owned, []))
@@ -163,7 +164,7 @@ class Api:
         kind = request.target.kind
         if Subresource.STATUS in kind.subresources:
             obj = {name: value for name, value in obj.items() if name != "status"}
-        new = self._store.prepared(kind, _normalized(kind, obj), request.target.namespace)
+        new = self._store.prepared(kind, obj, request.target.namespace)
         check_new(kind, new)
         return new
 
@@ -241,9 +242,9 @@ class Api:
             new = copied(old)
             new["spec"]["replicas"] = (body.get("spec") or {}).get("replicas", 0)
         elif subresource == Subresource.STATUS:
-            new = {**copied(old), "status": copied(body.get("status") or {})}
+            new = {**copied(old), "status": without_nulls(body.get("status") or {})}
         else:
-            new = _normalized(kind, copied(body))
+            new = _normalized(kind, body)
             if Subresource.STATUS in kind.subresources:
                 new.pop("status", None)
                 if "status" in old:
@@ -443,11 +444,8 @@ def _port_key(port: Object) -> tuple[Json, str]:
 
 
 def _normalized(kind: Kind, obj: Object) -> Object:
-    """Return the object without nulls at the top of metadata and spec, and a Secret's stringData as data."""
-    obj = {name: value for name, value in obj.items() if value is not None}
-    for part in ("metadata", "spec"):
-        if isinstance(obj.get(part), dict):
-            obj[part] = {name: value for name, value in obj[part].items() if value is not None}
+    """Return a copy of the object without nulls, and with a Secret's stringData as data."""
+    obj = without_nulls(obj)
     if kind is kinds.SECRETS and (plain := obj.pop("stringData", None)):
         encoded = {name: base64.b64encode(value.encode()).decode() for name, value in plain.items()}
         obj["data"] = {**(obj.get("data") or {}), **encoded}

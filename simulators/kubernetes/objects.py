@@ -20,6 +20,15 @@ def copied(value: Json) -> Json:
     return value
 
 
+def without_nulls(value: Json) -> Json:
+    """Return a copy of decoded JSON without nulls: to the API, a null field is one that is not there."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value if item is not None]
+    return value
+
+
 def name_of(obj: Object) -> str:
     """Return the object's name."""
     name: str = obj["metadata"]["name"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulators.kubernetes.errors import ApiError
+from simulators.kubernetes.errors import ApiError, bad_request
 from simulators.kubernetes.objects import Json, Object, copied
 from simulators.kubernetes.schema import Shape
 
@@ -133,6 +133,8 @@ def _directed(change: Object, directive: str) -> list[tuple[str, Json]]:
 def _list_patched(items: list[Json], changes: list[Json], shape: Shape) -> list[Json]:
     if not shape.merge_key:
         return [*items, *(copied(change) for change in changes if change not in items)]
+    if not all(isinstance(change, dict) for change in changes):
+        raise bad_request("a strategic merge patch of a list that merges by key must have objects in it")
     if any(change.get("$patch") == "replace" for change in changes):
         return [copied(change) for change in changes if change.get("$patch") != "replace"]
     merged = list(items)

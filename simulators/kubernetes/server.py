@@ -29,6 +29,7 @@ LARGEST_BODY = 3 * 2**20
 """Bytes, as the real server's limit."""
 _THROTTLED = "the server has received too many requests and has asked us to try again later"
 _AFFLICTIONS = (FaultKind.STUCK, FaultKind.CRASH, FaultKind.CAPACITY)
+"""Faults that strike what the call starts, not the call: the controllers let them happen."""
 
 
 def application(simulator: KubernetesSimulator) -> web.Application:
@@ -51,10 +52,8 @@ class _Exchange:
     user: User | None = None
     target: Target | None = None
     verb: Verb | None = None
-
-    @property
-    def agent(self) -> str:
-        return self.http.headers.get("User-Agent", "")
+    fault: Fault | None = None
+    """The rule that took hold of the call."""
 
 
 class Endpoint:
@@ -90,12 +89,10 @@ class Endpoint:
 
     async def _answer(self, exchange: _Exchange) -> web.StreamResponse:
         body = await exchange.http.read()
-        fault: Fault | None = None
         try:
             self._identify(exchange, body)
-            fault = self._meet(exchange)
-            if fault is not None:
-                await self._before(exchange, fault)
+            self._meet(exchange)
+            await self._strike_before(exchange)
             if exchange.verb is Verb.WATCH:
                 return await self._watch(exchange)
             reply = self._do(exchange, body)
@@ -105,12 +102,11 @@ class Endpoint:
             if failure.retry_after is not None:
                 return _json(failure.body(), failure.status, {"Retry-After": str(failure.retry_after)})
             return _json(failure.body(), failure.status, {})
-        if fault is not None:
-            if fault.kind is FaultKind.LOST_REPLY:
-                _note(exchange, status=0)
-                return _hung_up(exchange.http)
-            if fault.kind is FaultKind.HOLD:
-                await self._hold(exchange, fault, deed_done=True)
+        if exchange.fault is not None and exchange.fault.kind is FaultKind.LOST_REPLY:
+            _note(exchange, status=0)
+            return _hung_up(exchange.http)
+        if exchange.fault is not None and exchange.fault.kind is FaultKind.HOLD:
+            await self._hold(exchange, exchange.fault, deed_done=True)
         return _response(exchange, reply)
 
     def _identify(self, exchange: _Exchange, body: bytes) -> None:
@@ -142,14 +138,16 @@ class Endpoint:
             resource="/".join(filter(None, (target.namespace, name))),
         )
 
-    def _meet(self, exchange: _Exchange) -> Fault | None:
-        fault = self._world.faults.meet(exchange.call)
-        if fault is not None:
-            _note(exchange, fault=fault.id)
-        return fault
+    def _meet(self, exchange: _Exchange) -> None:
+        exchange.fault = self._world.faults.meet(exchange.call)
+        if exchange.fault is not None:
+            _note(exchange, fault=exchange.fault.id)
 
-    async def _before(self, exchange: _Exchange, fault: Fault) -> None:
+    async def _strike_before(self, exchange: _Exchange) -> None:
         """Let a fault strike that comes before the deed; raises the ApiError that it answers with."""
+        fault = exchange.fault
+        if fault is None:
+            return
         match fault.kind:
             case FaultKind.SLOW:
                 await asyncio.sleep(fault.seconds)
@@ -183,18 +181,10 @@ class Endpoint:
         request = _request(exchange, user, exchange.target, exchange.verb, body)
         authorize(request)
         reply = Api(cluster).answer(request)
-        fault = self._struck_by(exchange)
-        if fault is not None and reply.changed and isinstance(reply.body, dict):
-            metadata = reply.body.get("metadata") or {}
-            name = exchange.target.name or metadata.get("name", "")
-            cluster.afflict(exchange.target.kind, metadata.get("namespace") or exchange.target.namespace, name, fault)
+        if exchange.fault is not None and exchange.fault.kind in _AFFLICTIONS and reply.changed:
+            name = exchange.call.resource.rpartition("/")[2]
+            cluster.afflict(exchange.target.kind, exchange.target.namespace, name, exchange.fault)
         return reply
-
-    def _struck_by(self, exchange: _Exchange) -> Fault | None:
-        """Return the fault, if the call met one that strikes what the call starts and not the call."""
-        rules = (rule for rule, _ in self._world.faults.listed() if rule.id == exchange.call.fault)
-        rule = next(rules, None) if exchange.call.fault else None
-        return rule if rule is not None and rule.kind in _AFFLICTIONS else None
 
     def _say(self, exchange: _Exchange, user: User, body: bytes) -> Reply:
         """Answer what is not about stored objects: a review, or what the server says about itself."""

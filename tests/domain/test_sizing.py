@@ -141,7 +141,7 @@ def test_a_replica_larger_than_a_machine_is_refused() -> None:
         machines_for([Requests(4000, 100)], Requests(3620, 13000))
 
 
-def test_kubelet_and_agents_keep_their_share_of_a_machine() -> None:
+def test_kubelet_and_daemons_keep_their_share_of_a_machine() -> None:
     """A machine of 2 vCPU and 8 GiB has room for 1630m and 5736 MiB: 70m and 1844 MiB reserved, 300m and 612 more."""
     assert room_on(PoolSize(cpu=2, memory_gib=8, minimum=1, maximum=1)) == Requests(1630, 5736)
 

@@ -13,6 +13,7 @@ import requests
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError
 
+from simulators.aws import overlay
 from simulators.aws.front import AwsEndpoint
 from simulators.clock import Clock
 from simulators.control import Control
@@ -32,8 +33,10 @@ class Stage:
 
     def __init__(self) -> None:
         self.world = World(Clock(math.inf))
+        kubernetes = KubernetesSimulator(self.world)
+        overlay.install(self.world, kubernetes)
         self.aws = AwsEndpoint(self.world)
-        self.server = Control(self.world, self.aws, KubernetesSimulator(self.world))
+        self.server = Control(self.world, self.aws, kubernetes)
         self.control: ControlClient
 
     def client(self, service: str, **credentials: str) -> Any:
@@ -221,9 +224,18 @@ def test_the_inventory_lists_what_an_account_holds_and_nothing_else(stage: Stage
     for resource in resources:
         counts[resource.type] = counts.get(resource.type, 0) + 1
     assert counts == {
-        "vpc": 1, "subnet": 6, "route-table": 4, "internet-gateway": 1, "nat-gateway": 3, "elastic-ip": 3,
-        "bucket": 1, "key": 1, "role": 1, "policy": 2,
-    }  # fmt: skip
+        "vpc": 1,
+        "subnet": 6,
+        "route-table": 4,
+        "internet-gateway": 1,
+        "nat-gateway": 3,
+        "elastic-ip": 3,
+        "network-interface": 3,
+        "bucket": 1,
+        "key": 1,
+        "role": 1,
+        "policy": 2,
+    }
     bucket = next(resource for resource in resources if resource.type == "bucket")
     key = next(resource for resource in resources if resource.type == "key")
     assert (bucket.region, bucket.details) == (REGION, {"object_versions": 1})

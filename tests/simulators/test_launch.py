@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import boto3
-import pytest
 
 from simulators.control_client import ControlClient
 from simulators.endpoints import Endpoints
@@ -40,7 +40,7 @@ def ends_within(pid: int, seconds: float) -> bool:
 
 
 def test_every_endpoint_serves_while_the_context_lasts() -> None:
-    """AWS, Kubernetes and the control API answer; afterwards process and certificates are gone."""
+    """AWS and the control API answer, and the clusters' certificate is trusted; then process and files are gone."""
     with running_simulators() as endpoints:
         sts = boto3.client(
             "sts",
@@ -53,9 +53,12 @@ def test_every_endpoint_serves_while_the_context_lasts() -> None:
         control = ControlClient(endpoints.control_url)
         assert [call.operation for call in control.journal()] == ["GetCallerIdentity"]
         trust = ssl.create_default_context(cafile=endpoints.kubernetes_ca_file)
-        with pytest.raises(urllib.error.HTTPError) as unknown_cluster:
-            urllib.request.urlopen(f"{endpoints.kubernetes_url}/clusters/none/version", context=trust)
-        assert unknown_cluster.value.code in {401, 404}
+        kubernetes = urlsplit(endpoints.kubernetes_url)
+        with (
+            socket.create_connection((kubernetes.hostname, kubernetes.port), timeout=5) as plain,
+            trust.wrap_socket(plain, server_hostname=kubernetes.hostname) as trusted,
+        ):
+            assert trusted.getpeercert()
         assert "BEGIN CERTIFICATE" in endpoints.internet_ca_file.read_text()
 
     assert ends_within(endpoints.pid, 1)

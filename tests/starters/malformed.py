@@ -121,6 +121,13 @@ MALFORMED = (
         "unknown release", deployment("  release: 4.12.9\n"), "spec.release", ('"4.12.9" is not a release', "4.12.1"), 9
     ),
     Malformed(
+        "withdrawn release",
+        deployment("  release: 4.12.0\n"),
+        "spec.release",
+        ("is withdrawn: Change data", "4.12.1"),
+        9,
+    ),
+    Malformed(
         "version that YAML reads as a number",
         deployment("  kubernetes: 1.30\n"),
         "spec.kubernetes",
@@ -136,9 +143,9 @@ MALFORMED = (
     ),
     Malformed(
         "Kubernetes version that the release does not run on",
-        deployment('  release: 4.12.1\n  kubernetes: "1.33"\n'),
+        deployment('  release: 4.10.2\n  kubernetes: "1.35"\n'),
         "spec.kubernetes",
-        ("release 4.12.1 does not run on", "1.34, 1.35"),
+        ("release 4.10.2 does not run on", "Allowed: 1.34"),
         10,
     ),
     Malformed(
@@ -161,6 +168,17 @@ MALFORMED = (
         "spec.network.cidr",
         ('"10.64.0.1/16"', "10.64.0.0/16"),
         9,
+    ),
+    Malformed(
+        "range beside an existing network",
+        deployment(
+            "  network:\n"
+            "    cidr: 10.64.0.0/16\n"
+            "    existing: {networkId: vpc-0a1b2c3d, privateSubnetIds: [subnet-0a1b2c3d, subnet-1a1b2c3d]}\n"
+        ),
+        "spec.network.cidr",
+        ("beside an existing network", "either cidr or existing"),
+        10,
     ),
     Malformed(
         "one private subnet",

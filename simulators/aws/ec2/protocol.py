@@ -36,7 +36,7 @@ def read_input(operation: OperationModel, parameters: Mapping[str, str]) -> dict
     return value if isinstance(value, dict) else {}
 
 
-def _read(shape: Shape, prefix: str, parameters: Mapping[str, str]) -> Any:
+def _read(shape: Shape, prefix: str, parameters: Mapping[str, str]) -> object:
     """Return the value of `shape` whose parameters begin with `prefix`, or None if there are none."""
     if isinstance(shape, StructureShape):
         members = {}
@@ -47,7 +47,7 @@ def _read(shape: Shape, prefix: str, parameters: Mapping[str, str]) -> Any:
                 members[name] = value
         return members or None
     if isinstance(shape, ListShape):
-        items: list[Any] = []
+        items: list[object] = []
         while (item := _read(shape.member, f"{prefix}.{len(items) + 1}", parameters)) is not None:
             items.append(item)
         return items or None
@@ -75,7 +75,8 @@ def write_output(operation: OperationModel, result: Mapping[str, Any]) -> bytes:
         _write_members(root, operation.output_shape, result)
     else:
         SubElement(root, "return").text = "true"
-    return tostring(root, encoding="utf-8", xml_declaration=True)
+    document: bytes = tostring(root, encoding="utf-8", xml_declaration=True)
+    return document
 
 
 def _write_members(parent: Element, shape: StructureShape, value: Mapping[str, Any]) -> None:
@@ -84,11 +85,11 @@ def _write_members(parent: Element, shape: StructureShape, value: Mapping[str, A
             _write(parent, member.serialization.get("name", name), member, value[name])
 
 
-def _write(parent: Element, name: str, shape: Shape, value: Any) -> None:
+def _write(parent: Element, name: str, shape: Shape, value: object) -> None:
     element = SubElement(parent, name)
-    if isinstance(shape, StructureShape):
+    if isinstance(shape, StructureShape) and isinstance(value, Mapping):
         _write_members(element, shape, value)
-    elif isinstance(shape, ListShape):
+    elif isinstance(shape, ListShape) and isinstance(value, list | tuple):
         for item in value:
             _write(element, "item", shape.member, item)
     elif isinstance(value, bool):

@@ -61,7 +61,7 @@ class Ec2Service:
             groups,
             Endpoints(work, clock, quotas, durations),
             Instances(lose_instance),
-            LaunchTemplates(),
+            LaunchTemplates(clock),
             Listings(),
             Offerings(),
             Storage(work, clock, durations),
@@ -94,7 +94,9 @@ class Ec2Service:
             reply: Reply = await perform()
             return reply
         key = (scope.current(), name, token)
-        asked = json.dumps({field: value for field, value in flat.items() if field not in _NOT_COMPARED}, sort_keys=True)
+        asked = json.dumps(
+            {field: value for field, value in flat.items() if field not in _NOT_COMPARED}, sort_keys=True
+        )
         if key in self._tokens:
             first_asked, reply = self._tokens[key]
             if first_asked != asked:

@@ -10,9 +10,9 @@ from ministack.services import eks as ministack_eks
 
 from simulators.aws import authorization
 from simulators.aws.context import report_no_effect
-from simulators.aws.eks.records import ClusterRecord, Clusters, Document, forbidden_now, in_use, invalid, not_found
+from simulators.aws.eks.records import ClusterRecord, Document, forbidden_now, in_use, invalid, not_found
+from simulators.aws.eks.surroundings import Surroundings
 from simulators.aws.scope import Scope
-from simulators.clock import Clock
 from simulators.kubernetes.provider import ADMINISTRATORS, User
 
 _POLICY_PREFIX = "arn:aws:eks::aws:cluster-access-policy/"
@@ -30,9 +30,8 @@ _AUTHENTICATED = "system:authenticated"
 class Access:
     """The operations on access entries and policies, and the authenticator of every cluster."""
 
-    def __init__(self, clusters: Clusters, clock: Clock) -> None:
-        self._clusters = clusters
-        self._clock = clock
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._has = surroundings
 
     def create_access_entry(self, here: Scope, parameters: Document) -> Document:
         """CreateAccessEntry."""
@@ -72,13 +71,14 @@ class Access:
         tags: Mapping[str, str] | None,
     ) -> Document:
         _, _, _, _, account, resource = principal.split(":", 5)
-        now = self._clock.time()
+        now = self._has.clock.time()
         entry: Document = {
             "clusterName": cluster.name,
             "principalArn": principal,
             "kubernetesGroups": list(groups),
             "accessEntryArn": cluster.scope.arn(
-                "eks", f"access-entry/{cluster.name}/{resource.split('/')[0]}/{account}/{resource.rpartition('/')[2]}/{uuid4()}"
+                "eks",
+                f"access-entry/{cluster.name}/{resource.split('/')[0]}/{account}/{resource.rpartition('/')[2]}/{uuid4()}",
             ),
             "createdAt": now,
             "modifiedAt": now,
@@ -108,10 +108,10 @@ class Access:
     def update_access_entry(self, here: Scope, parameters: Document) -> Document:
         """UpdateAccessEntry."""
         entry = _entry_of(self._with_entries(here, parameters), parameters["principalArn"])
-        changes = {key: parameters[key] for key in ("kubernetesGroups", "username") if key in parameters}
+        changes: Document = {key: parameters[key] for key in ("kubernetesGroups", "username") if key in parameters}
         if all(entry[key] == value for key, value in changes.items()):
             report_no_effect()
-        entry.update(changes, modifiedAt=self._clock.time())
+        entry.update(changes, modifiedAt=self._has.clock.time())
         return {"accessEntry": entry}
 
     def delete_access_entry(self, here: Scope, parameters: Document) -> Document:
@@ -140,7 +140,10 @@ class Access:
             message = "Access policies can only be associated with entries of type STANDARD"
             raise forbidden_now(message, clusterName=cluster.name)
         known = cluster.access_policies.get((entry["principalArn"], policy))
-        if known is not None and known["accessScope"] == {"type": reach["type"], "namespaces": reach.get("namespaces") or []}:
+        if known is not None and known["accessScope"] == {
+            "type": reach["type"],
+            "namespaces": reach.get("namespaces") or [],
+        }:
             report_no_effect()
         association = self._associate(cluster, entry["principalArn"], policy, reach)
         return {
@@ -148,7 +151,7 @@ class Access:
         }  # fmt: skip
 
     def _associate(self, cluster: ClusterRecord, principal: str, policy: str, reach: Document) -> Document:
-        now = self._clock.time()
+        now = self._has.clock.time()
         association = {
             "policyArn": policy,
             "accessScope": {"type": reach["type"], "namespaces": reach.get("namespaces") or []},
@@ -174,7 +177,7 @@ class Access:
         return {"clusterName": cluster.name, "principalArn": principal, "associatedAccessPolicies": associated}
 
     def _with_entries(self, here: Scope, parameters: Document) -> ClusterRecord:
-        cluster = self._clusters.get(here, parameters["name"])
+        cluster = self._has.clusters.get(here, parameters["name"])
         if not _uses_entries(cluster):
             message = (
                 "The cluster's authentication mode must be set to one of [API, API_AND_CONFIG_MAP]"
@@ -189,7 +192,7 @@ class Access:
         The signature must be that of a key which AWS has issued and which still works, for this cluster's name, at most
         15 minutes ago; and the principal needs an access entry.
         """
-        cluster = self._clusters.by_id(cluster_id)
+        cluster = self._has.clusters.by_id(cluster_id)
         if cluster is None:
             return None
         with request_scope(*cluster.scope):
@@ -211,7 +214,9 @@ def _uses_entries(cluster: ClusterRecord) -> bool:
 
 def _entry_of(cluster: ClusterRecord, principal: str) -> Document:
     if principal not in cluster.access_entries:
-        message = f"The specified principalArn {principal} could not be found. You can view your access entries with list."
+        message = (
+            f"The specified principalArn {principal} could not be found. You can view your access entries with list."
+        )
         raise not_found(message, clusterName=cluster.name)
     return cluster.access_entries[principal]
 

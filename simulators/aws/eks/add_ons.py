@@ -7,16 +7,13 @@ from typing import Any
 from uuid import uuid4
 
 from simulators.aws.context import current_fault
-from simulators.aws.durations import Durations
 from simulators.aws.eks import versions
 from simulators.aws.eks.pod_identity import PodIdentities
-from simulators.aws.eks.records import ClusterRecord, Clusters, Document, forbidden_now, in_use, invalid, not_found
-from simulators.aws.eks.tokens import RequestTokens
+from simulators.aws.eks.records import ClusterRecord, Document, forbidden_now, in_use, invalid, not_found
+from simulators.aws.eks.surroundings import Surroundings
 from simulators.aws.eks.updates import Updates
 from simulators.aws.eks.versions import ADD_ONS, AddOnRelease
 from simulators.aws.scope import Scope
-from simulators.aws.work import Work
-from simulators.clock import Clock
 from simulators.faults import Fault
 
 _SCHEMA = {
@@ -30,27 +27,14 @@ _SCHEMA = {
 class AddOns:
     """The operations on add-ons."""
 
-    def __init__(
-        self,
-        clusters: Clusters,
-        updates: Updates,
-        identities: PodIdentities,
-        tokens: RequestTokens,
-        work: Work,
-        clock: Clock,
-        durations: Durations,
-    ) -> None:
-        self._clusters = clusters
+    def __init__(self, surroundings: Surroundings, updates: Updates, identities: PodIdentities) -> None:
+        self._has = surroundings
         self._updates = updates
         self._identities = identities
-        self._tokens = tokens
-        self._work = work
-        self._clock = clock
-        self._durations = durations
 
     def create_addon(self, here: Scope, parameters: Document) -> Document:
         """CreateAddon. One whose pods need machines ends DEGRADED as long as there are none."""
-        cluster = self._clusters.get(here, parameters["name"])
+        cluster = self._has.clusters.get(here, parameters["name"])
         name = parameters["addonName"]
         where = {"clusterName": cluster.name, "addonName": name}
         if cluster.status not in ("ACTIVE", "UPDATING"):
@@ -62,7 +46,7 @@ class AddOns:
             raise invalid("Addon specified is not supported in this cluster's Kubernetes version", **where)
         version = self._validated_version(cluster, release, parameters.get("addonVersion"))
         _validate_configuration(parameters.get("configurationValues"), where)
-        now = self._clock.time()
+        now = self._has.clock.time()
         add_on: Document = {
             "addonName": name,
             "clusterName": cluster.name,
@@ -84,7 +68,7 @@ class AddOns:
             issue = {"code": fault.code or "InternalFailure", "message": message, "resourceIds": []}
             add_on.update(status="CREATE_FAILED", health={"issues": [issue]})
 
-        self._work.start(self._durations.add_on, lambda: self._become_healthy(cluster, add_on), fail)
+        self._has.work.start(self._has.durations.add_on, lambda: self._become_healthy(cluster, add_on), fail)
         return {"addon": add_on}
 
     def _become_healthy(self, cluster: ClusterRecord, add_on: Document) -> None:
@@ -97,9 +81,7 @@ class AddOns:
         else:
             add_on.update(status="ACTIVE", health={"issues": []})
 
-    def _associate(
-        self, here: Scope, cluster: ClusterRecord, release: AddOnRelease, parameters: Document
-    ) -> list[str]:
+    def _associate(self, here: Scope, cluster: ClusterRecord, release: AddOnRelease, parameters: Document) -> list[str]:
         """Make the pod identity associations that belong to the add-on, and return their ARNs."""
         return [
             self._identities.associate(
@@ -130,7 +112,7 @@ class AddOns:
 
     def list_addons(self, here: Scope, parameters: Document) -> Document:
         """ListAddons."""
-        return {"addons": sorted(self._clusters.get(here, parameters["name"]).add_ons)}
+        return {"addons": sorted(self._has.clusters.get(here, parameters["name"]).add_ons)}
 
     def delete_addon(self, here: Scope, parameters: Document) -> Document:
         """DeleteAddon, with the pod identity associations that belong to it."""
@@ -143,12 +125,12 @@ class AddOns:
             for id_, association in list(cluster.pod_identities.items()):
                 if association["associationArn"] in add_on["podIdentityAssociations"]:
                     del cluster.pod_identities[id_]
-            self._tokens.forget(add_on)
+            self._has.tokens.forget(add_on)
 
         def fail(_fault: Fault) -> None:
             add_on["status"] = "DELETE_FAILED"
 
-        self._work.start(self._durations.add_on_deletion, finish, fail)
+        self._has.work.start(self._has.durations.add_on_deletion, finish, fail)
         return {"addon": add_on}
 
     def update_addon(self, here: Scope, parameters: Document) -> Document:
@@ -171,7 +153,7 @@ class AddOns:
         add_on["status"] = "UPDATING"
 
         def apply() -> None:
-            add_on.update(changes, modifiedAt=self._clock.time())
+            add_on.update(changes, modifiedAt=self._has.clock.time())
             self._become_healthy(cluster, add_on)
 
         details = [(key[0].upper() + key[1:], value) for key, value in changes.items()]
@@ -179,7 +161,7 @@ class AddOns:
             cluster,
             "AddonUpdate",
             details,
-            self._durations.add_on,
+            self._has.durations.add_on,
             apply,
             lambda: add_on.update(status="UPDATE_FAILED" if current_fault.get() else "ACTIVE"),
             add_on=name,
@@ -192,14 +174,19 @@ class AddOns:
             raise not_found(f"Addon {wanted} not found", addonName=wanted)
         asked = parameters.get("kubernetesVersion")
         kubernetes = [asked] if asked else list(versions.KUBERNETES_VERSIONS)
-        return {"addons": [_offer(release, kubernetes) for release in ADD_ONS.values() if wanted in (None, release.name)]}
+        return {
+            "addons": [_offer(release, kubernetes) for release in ADD_ONS.values() if wanted in (None, release.name)]
+        }
 
     def describe_addon_configuration(self, _here: Scope, parameters: Document) -> Document:
         """DescribeAddonConfiguration."""
         release = ADD_ONS.get(parameters["addonName"])
         if release is None:
             raise not_found(f"Addon {parameters['addonName']} not found", addonName=parameters["addonName"])
-        recommended = {"serviceAccount": release.service_account, "recommendedManagedPolicies": release.managed_policies}
+        recommended = {
+            "serviceAccount": release.service_account,
+            "recommendedManagedPolicies": release.managed_policies,
+        }
         return {
             "addonName": release.name,
             "addonVersion": parameters["addonVersion"],
@@ -208,10 +195,12 @@ class AddOns:
         }
 
     def _add_on(self, here: Scope, parameters: Document) -> tuple[ClusterRecord, Document]:
-        cluster = self._clusters.get(here, parameters["name"])
+        cluster = self._has.clusters.get(here, parameters["name"])
         name = parameters["addonName"]
         if name not in cluster.add_ons:
-            raise not_found(f"No addon: {name} found in cluster: {cluster.name}", clusterName=cluster.name, addonName=name)
+            raise not_found(
+                f"No addon: {name} found in cluster: {cluster.name}", clusterName=cluster.name, addonName=name
+            )
         return cluster, cluster.add_ons[name]
 
     def _require_idle(self, cluster: ClusterRecord, add_on: Document) -> None:

@@ -5,27 +5,21 @@ from __future__ import annotations
 import base64
 import re
 import secrets
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from ministack.services import kms
 
 from simulators.aws import fabric, identities, scope
 from simulators.aws.context import report_no_effect
-from simulators.aws.durations import Durations
 from simulators.aws.eks import versions
 from simulators.aws.eks.access import Access
-from simulators.aws.eks.records import ClusterRecord, Clusters, Document, forbidden_now, in_use, invalid
-from simulators.aws.eks.tokens import RequestTokens
+from simulators.aws.eks.records import ClusterRecord, Document, forbidden_now, in_use, invalid
+from simulators.aws.eks.surroundings import Surroundings
 from simulators.aws.eks.updates import Updates
-from simulators.aws.quotas import Quotas
 from simulators.aws.refusals import Refusal
 from simulators.aws.scope import Scope
-from simulators.aws.work import Work
-from simulators.clock import Clock
 from simulators.faults import Fault
 from simulators.kubernetes.provider import CloudProvider
-from simulators.kubernetes.simulator import KubernetesSimulator
 
 _NAME = re.compile(r"[0-9A-Za-z][A-Za-z0-9_-]{0,99}")
 _LOG_TYPES = ("api", "audit", "authenticator", "controllerManager", "scheduler")
@@ -42,27 +36,10 @@ _CONFIGURATION_UPDATES: Mapping[str, tuple[str, str]] = {
 class ControlPlanes:
     """The operations on clusters themselves."""
 
-    def __init__(
-        self,
-        clusters: Clusters,
-        updates: Updates,
-        access: Access,
-        tokens: RequestTokens,
-        quotas: Quotas,
-        work: Work,
-        clock: Clock,
-        kubernetes: KubernetesSimulator,
-        durations: Durations,
-    ) -> None:
-        self._clusters = clusters
+    def __init__(self, surroundings: Surroundings, updates: Updates, access: Access) -> None:
+        self._has = surroundings
         self._updates = updates
         self._access = access
-        self._tokens = tokens
-        self._quotas = quotas
-        self._work = work
-        self._clock = clock
-        self._kubernetes = kubernetes
-        self._durations = durations
         self.provider: CloudProvider | None = None
         """What the clusters ask of the cloud; set once it exists, before the first call."""
 
@@ -71,13 +48,13 @@ class ControlPlanes:
         name = parameters["name"]
         if not _NAME.fullmatch(name):
             raise invalid(f"The cluster name '{name}' does not match {_NAME.pattern}", clusterName=name)
-        if self._clusters.find(here, name) is not None:
+        if self._has.clusters.find(here, name) is not None:
             raise in_use(f"Cluster already exists with name: {name}", clusterName=name)
-        self._quotas.require(
+        self._has.quotas.require(
             here,
             "eks",
             "L-1194D53C",
-            len(self._clusters.of(here)) + 1,
+            len(self._has.clusters.of(here)) + 1,
             lambda limit: Refusal(
                 "ResourceLimitExceededException",
                 f"You have reached your account's limit of {limit:.0f} clusters in {here.region}.",
@@ -93,14 +70,18 @@ class ControlPlanes:
             bootstraps_network=parameters.get("bootstrapSelfManagedAddons", True),
         )
         cluster.interfaces = [
-            fabric.add_interface(subnet, f"Amazon EKS {name}", groups=_control_plane_groups(network))["NetworkInterfaceId"]
+            fabric.add_interface(subnet, f"Amazon EKS {name}", groups=_control_plane_groups(network))[
+                "NetworkInterfaceId"
+            ]
             for subnet in network["subnetIds"]
         ]
-        self._clusters.add(cluster)
+        self._has.clusters.add(cluster)
         if cluster.description["accessConfig"]["bootstrapClusterCreatorAdminPermissions"]:
             self._access.admit_creator(cluster)
-        self._work.start(
-            self._durations.cluster, lambda: self._become_active(cluster), lambda fault: _become_failed(cluster, fault)
+        self._has.work.start(
+            self._has.durations.cluster,
+            lambda: self._become_active(cluster),
+            lambda fault: _become_failed(cluster, fault),
         )
         return {"cluster": cluster.description}
 
@@ -163,7 +144,7 @@ class ControlPlanes:
         return {
             "name": name,
             "arn": here.arn("eks", f"cluster/{name}"),
-            "createdAt": self._clock.time(),
+            "createdAt": self._has.clock.time(),
             "version": parameters.get("version", versions.DEFAULT_VERSION),
             "roleArn": parameters["roleArn"],
             "resourcesVpcConfig": network,
@@ -188,27 +169,27 @@ class ControlPlanes:
 
     def _become_active(self, cluster: ClusterRecord) -> None:
         assert self.provider is not None
-        made = self._kubernetes.create_cluster(
+        made = self._has.kubernetes.create_cluster(
             cluster.id,
             version=cluster.version,
             provider=self.provider,
             account=cluster.scope.account,
             region=cluster.scope.region,
         )
-        authority = base64.b64encode(self._kubernetes.ca_pem).decode()
+        authority = base64.b64encode(self._has.kubernetes.ca_pem).decode()
         cluster.description.update(status="ACTIVE", endpoint=made.url, certificateAuthority={"data": authority})
 
     def describe_cluster(self, here: Scope, parameters: Document) -> Document:
         """DescribeCluster."""
-        return {"cluster": self._clusters.get(here, parameters["name"]).description}
+        return {"cluster": self._has.clusters.get(here, parameters["name"]).description}
 
     def list_clusters(self, here: Scope, _parameters: Document) -> Document:
         """ListClusters."""
-        return {"clusters": sorted(cluster.name for cluster in self._clusters.of(here))}
+        return {"clusters": sorted(cluster.name for cluster in self._has.clusters.of(here))}
 
     def delete_cluster(self, here: Scope, parameters: Document) -> Document:
         """DeleteCluster: refused while it is protected, changing, or has node groups."""
-        cluster = self._clusters.get(here, parameters["name"])
+        cluster = self._has.clusters.get(here, parameters["name"])
         name = cluster.name
         if cluster.status in ("CREATING", "UPDATING", "DELETING"):
             raise in_use(f"Cluster has an operation in progress (status {cluster.status})", clusterName=name)
@@ -219,8 +200,8 @@ class ControlPlanes:
             raise in_use("Cluster has nodegroups attached", clusterName=name)
         before = cluster.status
         cluster.description["status"] = "DELETING"
-        self._work.start(
-            self._durations.cluster_deletion,
+        self._has.work.start(
+            self._has.durations.cluster_deletion,
             lambda: self.remove(cluster),
             lambda _fault: cluster.description.update(status=before),
         )
@@ -228,15 +209,15 @@ class ControlPlanes:
 
     def remove(self, cluster: ClusterRecord) -> None:
         """Let a cluster be gone, with what EKS put into the network."""
-        self._kubernetes.delete_cluster(cluster.id)
+        self._has.kubernetes.delete_cluster(cluster.id)
         fabric.remove_interfaces(cluster.interfaces)
         fabric.remove_security_group(cluster.description["resourcesVpcConfig"]["clusterSecurityGroupId"])
-        self._clusters.remove(cluster)
-        self._tokens.forget(cluster.description)
+        self._has.clusters.remove(cluster)
+        self._has.tokens.forget(cluster.description)
 
     def update_cluster_version(self, here: Scope, parameters: Document) -> Document:
         """UpdateClusterVersion: one minor forward, with nodes that will still be supported."""
-        cluster = self._clusters.get(here, parameters["name"])
+        cluster = self._has.clusters.get(here, parameters["name"])
         cluster.require_active()
         target = parameters["version"]
         if target not in versions.KUBERNETES_VERSIONS or versions.distance(cluster.version, target) != 1:
@@ -252,15 +233,15 @@ class ControlPlanes:
 
         def apply() -> None:
             cluster.description.update(version=target, status="ACTIVE")
-            if (running := self._kubernetes.cluster(cluster.id)) is not None:
+            if (running := self._has.kubernetes.cluster(cluster.id)) is not None:
                 running.version = target
 
         details = [("Version", target), ("PlatformVersion", versions.PLATFORM_VERSION)]
-        return self._begin(cluster, "VersionUpdate", details, self._durations.cluster_version_update, apply)
+        return self._begin(cluster, "VersionUpdate", details, self._has.durations.cluster_version_update, apply)
 
     def update_cluster_config(self, here: Scope, parameters: Document) -> Document:
         """UpdateClusterConfig: one kind of setting at a time, and only a change is accepted."""
-        cluster = self._clusters.get(here, parameters["name"])
+        cluster = self._has.clusters.get(here, parameters["name"])
         cluster.require_active()
         asked = [key for key in ("resourcesVpcConfig", *_CONFIGURATION_UPDATES) if parameters.get(key) is not None]
         if len(asked) != 1:
@@ -281,7 +262,7 @@ class ControlPlanes:
         def apply() -> None:
             cluster.description.update({setting: wanted, "status": "ACTIVE"})
 
-        seconds = self._durations.cluster_configuration_update
+        seconds = self._has.durations.cluster_configuration_update
         return self._begin(cluster, kind, [(parameter, wanted)], seconds, apply)
 
     def _update_network(self, cluster: ClusterRecord, wanted: Document) -> Document:
@@ -298,10 +279,15 @@ class ControlPlanes:
         def apply() -> None:
             cluster.description.update(resourcesVpcConfig=changed, status="ACTIVE")
 
-        return self._begin(cluster, kind, details, self._durations.cluster_configuration_update, apply)
+        return self._begin(cluster, kind, details, self._has.durations.cluster_configuration_update, apply)
 
     def _begin(
-        self, cluster: ClusterRecord, kind: str, details: Sequence[tuple[str, object]], seconds: float, apply: Any
+        self,
+        cluster: ClusterRecord,
+        kind: str,
+        details: Sequence[tuple[str, object]],
+        seconds: float,
+        apply: Callable[[], None],
     ) -> Document:
         cluster.description["status"] = "UPDATING"
         return self._updates.begin(
@@ -326,13 +312,13 @@ class ControlPlanes:
 
     def list_insights(self, here: Scope, parameters: Document) -> Document:
         """ListInsights: what would stand in the way of the next Kubernetes version."""
-        cluster = self._clusters.get(here, parameters["name"])
+        cluster = self._has.clusters.get(here, parameters["name"])
         categories = (parameters.get("filter") or {}).get("categories") or ["UPGRADE_READINESS"]
         return {"insights": [entry for entry in self._insights(cluster) if entry["category"] in categories]}
 
     def describe_insight(self, here: Scope, parameters: Document) -> Document:
         """DescribeInsight."""
-        cluster = self._clusters.get(here, parameters["name"])
+        cluster = self._has.clusters.get(here, parameters["name"])
         for entry in self._insights(cluster):
             if entry["id"] == parameters["id"]:
                 return {"insight": {**entry, "recommendation": "", "additionalInfo": {}, "resources": []}}
@@ -347,7 +333,7 @@ class ControlPlanes:
             for name, group in cluster.node_groups.items()
             if versions.distance(group.description["version"], cluster.version) > 0
         ]
-        now = self._clock.time()
+        now = self._has.clock.time()
 
         def insight(number: int, name: str, problem: str = "") -> Document:
             return {
@@ -398,10 +384,10 @@ class ControlPlanes:
     def tagged(self, here: Scope) -> list[tuple[str, dict[str, str]]]:
         """Return ARN and (live) tags of every resource of EKS in one account and region."""
         found: list[tuple[str, dict[str, str]]] = []
-        for cluster in self._clusters.of(here):
+        for cluster in self._has.clusters.of(here):
             found.append((cluster.description["arn"], cluster.description["tags"]))
-            for group in cluster.node_groups.values():
-                found.append((group.description["nodegroupArn"], group.description["tags"]))
+            groups = (group.description for group in cluster.node_groups.values())
+            found += [(group["nodegroupArn"], group["tags"]) for group in groups]
             found += [(add_on["addonArn"], add_on["tags"]) for add_on in cluster.add_ons.values()]
             found += [(entry["accessEntryArn"], entry["tags"]) for entry in cluster.access_entries.values()]
             found += [(identity["associationArn"], identity["tags"]) for identity in cluster.pod_identities.values()]
@@ -409,10 +395,10 @@ class ControlPlanes:
 
     def forget(self) -> None:
         """Take every cluster away at once, in every account."""
-        for cluster in self._clusters.all():
-            self._kubernetes.delete_cluster(cluster.id)
-        self._clusters.clear()
-        self._tokens.clear()
+        for cluster in self._has.clusters.all():
+            self._has.kubernetes.delete_cluster(cluster.id)
+        self._has.clusters.clear()
+        self._has.tokens.clear()
 
 
 def _become_failed(cluster: ClusterRecord, fault: Fault) -> None:

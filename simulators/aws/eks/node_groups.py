@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -12,12 +13,10 @@ from ministack.services import ec2
 
 from simulators.aws import fabric, identities
 from simulators.aws.context import current_fault
-from simulators.aws.durations import Durations
 from simulators.aws.eks import versions
 from simulators.aws.eks.access import Access
 from simulators.aws.eks.records import (
     ClusterRecord,
-    Clusters,
     Document,
     NodeGroupRecord,
     forbidden_now,
@@ -25,19 +24,16 @@ from simulators.aws.eks.records import (
     invalid,
     not_found,
 )
-from simulators.aws.eks.tokens import RequestTokens
+from simulators.aws.eks.surroundings import Surroundings
 from simulators.aws.eks.updates import Updates
 from simulators.aws.instance_types import INSTANCE_TYPES, offered_in
-from simulators.aws.quotas import Quotas
 from simulators.aws.refusals import Refusal
 from simulators.aws.scope import Scope
-from simulators.aws.work import Work
-from simulators.clock import Clock
 from simulators.faults import Fault, FaultKind
 from simulators.kubernetes import kinds
 from simulators.kubernetes.objects import labels_of, namespace_of
 from simulators.kubernetes.selectors import matches_label_selector
-from simulators.kubernetes.simulator import Cluster, KubernetesSimulator, NodeShape
+from simulators.kubernetes.simulator import Cluster, NodeShape
 
 _NAME = re.compile(r"[0-9A-Za-z][A-Za-z0-9_-]{0,62}")
 _TAINT_EFFECTS = {"NO_SCHEDULE": "NoSchedule", "NO_EXECUTE": "NoExecute", "PREFER_NO_SCHEDULE": "PreferNoSchedule"}
@@ -49,31 +45,14 @@ _MANAGED_IMAGE = "ami-0ec5eb0ec5eb0ec5e"
 class NodeGroups:
     """The operations on node groups."""
 
-    def __init__(
-        self,
-        clusters: Clusters,
-        updates: Updates,
-        access: Access,
-        tokens: RequestTokens,
-        quotas: Quotas,
-        work: Work,
-        clock: Clock,
-        kubernetes: KubernetesSimulator,
-        durations: Durations,
-    ) -> None:
-        self._clusters = clusters
+    def __init__(self, surroundings: Surroundings, updates: Updates, access: Access) -> None:
+        self._has = surroundings
         self._updates = updates
         self._access = access
-        self._tokens = tokens
-        self._quotas = quotas
-        self._work = work
-        self._clock = clock
-        self._kubernetes = kubernetes
-        self._durations = durations
 
     def create_nodegroup(self, here: Scope, parameters: Document) -> Document:
         """CreateNodegroup."""
-        cluster = self._clusters.get(here, parameters["name"])
+        cluster = self._has.clusters.get(here, parameters["name"])
         name = parameters["nodegroupName"]
         if name in cluster.node_groups:
             message = f"NodeGroup already exists with name {name} and cluster name {cluster.name}"
@@ -81,7 +60,7 @@ class NodeGroups:
         if cluster.status not in ("ACTIVE", "UPDATING"):
             message = f"Cluster '{cluster.name}' is not in ACTIVE status"
             raise forbidden_now(message, clusterName=cluster.name, nodegroupName=name)
-        self._quotas.require(
+        self._has.quotas.require(
             here,
             "eks",
             "L-6D54EA21",
@@ -105,7 +84,9 @@ class NodeGroups:
             else:
                 _fail_creation(group, problem)
 
-        self._work.start(self._durations.node_group, finish, lambda fault: _fail_creation(group, _issue(group, fault)))
+        self._has.work.start(
+            self._has.durations.node_group, finish, lambda fault: _fail_creation(group, _issue(group, fault))
+        )
         return {"nodegroup": group.description}
 
     def _description(self, cluster: ClusterRecord, parameters: Document) -> Document:
@@ -140,7 +121,7 @@ class NodeGroups:
                 raise invalid(f"[{type_}] is not a valid instance type or is not offered in the zones", **where)
         if template and parameters.get("diskSize"):
             raise invalid("Disk size must be specified within the launch template.", **where)
-        now = self._clock.time()
+        now = self._has.clock.time()
         identifier = str(uuid4())
         return {
             "nodegroupName": name,
@@ -182,7 +163,7 @@ class NodeGroups:
         if not (allowed and networked):
             return _problem("NodeCreationFailure", "Instances failed to join the kubernetes cluster", description)
         wanted = INSTANCE_TYPES[description["instanceTypes"][0]].cpu * description["scalingConfig"]["desiredSize"]
-        if not self._quotas.allows(cluster.scope, "ec2", "L-1216C47A", vcpus_in_use() + wanted):
+        if not self._has.quotas.allows(cluster.scope, "ec2", "L-1216C47A", vcpus_in_use() + wanted):
             message = (
                 "Could not launch On-Demand Instances. VcpuLimitExceeded - You have requested more vCPU capacity than"
                 " your current vCPU limit allows for the instance bucket that the specified instance type belongs to."
@@ -221,12 +202,12 @@ class NodeGroups:
             },
             volume_tags=_template_tags(template, "volume"),
             profile_arn=description["nodeRole"].replace(":role/", ":instance-profile/"),
-            launched=datetime.fromtimestamp(self._clock.time(), UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+            launched=datetime.fromtimestamp(self._has.clock.time(), UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
         )
         node = str(instance["PrivateDnsName"])
         group.instances[instance["InstanceId"]] = node
         zone = instance["Placement"]["AvailabilityZone"]
-        if (running := self._kubernetes.cluster(cluster.id)) is not None:
+        if (running := self._has.kubernetes.cluster(cluster.id)) is not None:
             shape = NodeShape(
                 name=node,
                 zone=zone,
@@ -248,7 +229,7 @@ class NodeGroups:
 
     def _end(self, cluster: ClusterRecord, group: NodeGroupRecord, instance_id: str) -> None:
         node = group.instances.pop(instance_id)
-        if (running := self._kubernetes.cluster(cluster.id)) is not None:
+        if (running := self._has.kubernetes.cluster(cluster.id)) is not None:
             running.remove_node(node)
         fabric.terminate_instance(instance_id)
 
@@ -258,7 +239,7 @@ class NodeGroups:
 
     def list_nodegroups(self, here: Scope, parameters: Document) -> Document:
         """ListNodegroups."""
-        return {"nodegroups": sorted(self._clusters.get(here, parameters["name"]).node_groups)}
+        return {"nodegroups": sorted(self._has.clusters.get(here, parameters["name"]).node_groups)}
 
     def delete_nodegroup(self, here: Scope, parameters: Document) -> Document:
         """DeleteNodegroup: its machines go with it."""
@@ -271,14 +252,14 @@ class NodeGroups:
             for instance_id in list(group.instances):
                 self._end(cluster, group, instance_id)
             cluster.node_groups.pop(description["nodegroupName"], None)
-            self._tokens.forget(description)
+            self._has.tokens.forget(description)
 
         def fail(_fault: Fault) -> None:
             message = "Failed to delete the security groups of the node group"
             issue = _problem("Ec2SecurityGroupDeletionFailure", message, description)
             description.update(status="DELETE_FAILED", health={"issues": [issue]})
 
-        self._work.start(self._durations.node_group_deletion, finish, fail)
+        self._has.work.start(self._has.durations.node_group_deletion, finish, fail)
         return {"nodegroup": description}
 
     def update_nodegroup_config(self, here: Scope, parameters: Document) -> Document:
@@ -306,12 +287,12 @@ class NodeGroups:
             if grows and (out_of_capacity or self._problem(cluster, group)):
                 message = _NO_CAPACITY.format(type=description["instanceTypes"][0])
                 return [{"errorCode": "NodeCreationFailure", "errorMessage": message, "resourceIds": []}]
-            description.update(changes, status="ACTIVE", modifiedAt=self._clock.time())
+            description.update(changes, status="ACTIVE", modifiedAt=self._has.clock.time())
             self._scale(cluster, group)
             return None
 
         description["status"] = "UPDATING"
-        seconds = self._durations.node_group_configuration_update
+        seconds = self._has.durations.node_group_configuration_update
         return self._updates.begin(
             cluster,
             "ConfigUpdate",
@@ -339,11 +320,13 @@ class NodeGroups:
         force = bool(parameters.get("force"))
 
         def apply() -> list[Document] | None:
-            running = self._kubernetes.cluster(cluster.id)
+            running = self._has.kubernetes.cluster(cluster.id)
             if running is not None and not force and (stuck := _unevictable(running, group.instances.values())):
                 message = "Reached max retries while trying to evict pods from nodes in node group"
                 return [{"errorCode": "PodEvictionFailure", "errorMessage": message, "resourceIds": stuck}]
-            description.update(version=target, releaseVersion=release, status="ACTIVE", modifiedAt=self._clock.time())
+            description.update(
+                version=target, releaseVersion=release, status="ACTIVE", modifiedAt=self._has.clock.time()
+            )
             if template:
                 description["launchTemplate"] = template
             for instance_id in list(group.instances):
@@ -356,7 +339,7 @@ class NodeGroups:
             cluster,
             "VersionUpdate",
             [("Version", target), ("ReleaseVersion", release)],
-            self._durations.node_group_version_update,
+            self._has.durations.node_group_version_update,
             apply,
             lambda: description.update(status="ACTIVE"),
             node_group=description["nodegroupName"],
@@ -364,16 +347,18 @@ class NodeGroups:
 
     def lose_instance(self, here: Scope, instance_id: str) -> None:
         """React to a machine that somebody has ended: its node goes, and the group starts another."""
-        for cluster in self._clusters.of(here):
+        for cluster in self._has.clusters.of(here):
             for group in cluster.node_groups.values():
                 if instance_id in group.instances:
                     self._end(cluster, group, instance_id)
                     if group.description["status"] in ("ACTIVE", "UPDATING"):
-                        self._work.start(self._durations.node_group, lambda: self._scale(cluster, group))
+                        self._has.work.start(
+                            self._has.durations.node_group, functools.partial(self._scale, cluster, group)
+                        )
                     return
 
     def _group(self, here: Scope, parameters: Document) -> tuple[ClusterRecord, NodeGroupRecord]:
-        cluster = self._clusters.get(here, parameters["name"])
+        cluster = self._has.clusters.get(here, parameters["name"])
         name = parameters["nodegroupName"]
         if name not in cluster.node_groups:
             raise not_found(f"No node group found for name: {name}.", clusterName=cluster.name, nodegroupName=name)
@@ -479,7 +464,9 @@ def _taint(taint: Document) -> dict[str, Any]:
 
 def _changed_labels(labels: Mapping[str, str], change: Document) -> dict[str, str]:
     removed = change.get("removeLabels") or ()
-    return {key: value for key, value in {**labels, **(change.get("addOrUpdateLabels") or {})}.items() if key not in removed}
+    return {
+        key: value for key, value in {**labels, **(change.get("addOrUpdateLabels") or {})}.items() if key not in removed
+    }
 
 
 def _changed_taints(taints: list[Document], change: Document) -> list[Document]:

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 
 from simulators.aws import identities
 from simulators.aws.context import report_no_effect
-from simulators.aws.eks.records import ClusterRecord, Clusters, Document, in_use, invalid, not_found
-from simulators.aws.eks.tokens import RequestTokens
+from simulators.aws.eks.records import ClusterRecord, Document, in_use, invalid, not_found
+from simulators.aws.eks.surroundings import Surroundings
 from simulators.aws.scope import Scope
-from simulators.clock import Clock
 
 SERVICE = "pods.eks.amazonaws.com"
 ACTIONS = ("sts:AssumeRole", "sts:TagSession")
@@ -19,16 +18,14 @@ ACTIONS = ("sts:AssumeRole", "sts:TagSession")
 class PodIdentities:
     """The operations on associations."""
 
-    def __init__(self, clusters: Clusters, tokens: RequestTokens, clock: Clock) -> None:
-        self._clusters = clusters
-        self._tokens = tokens
-        self._clock = clock
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._has = surroundings
 
     def create_pod_identity_association(self, here: Scope, parameters: Document) -> Document:
         """CreatePodIdentityAssociation."""
         association = self.associate(
             here,
-            self._clusters.get(here, parameters["name"]),
+            self._has.clusters.get(here, parameters["name"]),
             namespace=parameters["namespace"],
             service_account=parameters["serviceAccount"],
             role_arn=parameters["roleArn"],
@@ -52,7 +49,7 @@ class PodIdentities:
             message = f"Association already exists: the service account {service_account} in {namespace} has a role"
             raise in_use(message, clusterName=cluster.name)
         _validate_role(role_arn, cluster)
-        now = self._clock.time()
+        now = self._has.clock.time()
         id_ = f"a-{secrets.token_hex(8)}0"
         association: Document = {
             "clusterName": cluster.name,
@@ -65,7 +62,11 @@ class PodIdentities:
             "createdAt": now,
             "modifiedAt": now,
             "disableSessionTags": False,
-            **({"ownerArn": here.arn("eks", f"{owner.partition('/')[0]}/{cluster.name}/{owner.partition('/')[2]}")} if owner else {}),
+            **(
+                {"ownerArn": here.arn("eks", f"{owner.partition('/')[0]}/{cluster.name}/{owner.partition('/')[2]}")}
+                if owner
+                else {}
+            ),
         }
         cluster.pod_identities[id_] = association
         return association
@@ -83,7 +84,7 @@ class PodIdentities:
 
     def list_pod_identity_associations(self, here: Scope, parameters: Document) -> Document:
         """ListPodIdentityAssociations: summaries, without the role."""
-        cluster = self._clusters.get(here, parameters["name"])
+        cluster = self._has.clusters.get(here, parameters["name"])
         members = ("clusterName", "namespace", "serviceAccount", "associationArn", "associationId", "ownerArn")
         return {
             "associations": [
@@ -98,21 +99,21 @@ class PodIdentities:
         """UpdatePodIdentityAssociation."""
         association = self._association(here, parameters)
         role_arn = parameters.get("roleArn") or association["roleArn"]
-        _validate_role(role_arn, self._clusters.get(here, parameters["name"]))
+        _validate_role(role_arn, self._has.clusters.get(here, parameters["name"]))
         if role_arn == association["roleArn"]:
             report_no_effect()
-        association.update(roleArn=role_arn, modifiedAt=self._clock.time())
+        association.update(roleArn=role_arn, modifiedAt=self._has.clock.time())
         return {"association": association}
 
     def delete_pod_identity_association(self, here: Scope, parameters: Document) -> Document:
         """DeletePodIdentityAssociation."""
         association = self._association(here, parameters)
-        del self._clusters.get(here, parameters["name"]).pod_identities[association["associationId"]]
-        self._tokens.forget(association)
+        del self._has.clusters.get(here, parameters["name"]).pod_identities[association["associationId"]]
+        self._has.tokens.forget(association)
         return {"association": association}
 
     def _association(self, here: Scope, parameters: Document) -> Document:
-        cluster = self._clusters.get(here, parameters["name"])
+        cluster = self._has.clusters.get(here, parameters["name"])
         id_ = parameters["associationId"]
         if id_ not in cluster.pod_identities:
             raise not_found(f"No association found for id: {id_}", clusterName=cluster.name)

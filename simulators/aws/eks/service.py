@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from botocore import xform_name
+from botocore.loaders import create_loader
 
 from simulators.aws import authorization, scope
 from simulators.aws.durations import Durations
@@ -15,8 +16,8 @@ from simulators.aws.eks.add_ons import AddOns
 from simulators.aws.eks.clusters import ControlPlanes
 from simulators.aws.eks.node_groups import NodeGroups
 from simulators.aws.eks.pod_identity import PodIdentities
-from simulators.aws.eks.records import Clusters, Document
-from simulators.aws.eks.tokens import RequestTokens
+from simulators.aws.eks.records import Document
+from simulators.aws.eks.surroundings import Surroundings
 from simulators.aws.eks.updates import Updates
 from simulators.aws.quotas import Quotas
 from simulators.aws.refusals import Refusal
@@ -51,20 +52,15 @@ class EksService:
     def __init__(
         self, world: World, work: Work, quotas: Quotas, kubernetes: KubernetesSimulator, durations: Durations
     ) -> None:
-        clock = world.clock
-        self.clusters = Clusters()
-        self.tokens = RequestTokens()
-        self._work = work
-        updates = Updates(self.clusters, work, clock, durations)
-        self.access = Access(self.clusters, clock)
-        self.pod_identities = PodIdentities(self.clusters, self.tokens, clock)
-        self.control_planes = ControlPlanes(
-            self.clusters, updates, self.access, self.tokens, quotas, work, clock, kubernetes, durations
-        )
-        self.node_groups = NodeGroups(
-            self.clusters, updates, self.access, self.tokens, quotas, work, clock, kubernetes, durations
-        )
-        add_ons = AddOns(self.clusters, updates, self.pod_identities, self.tokens, work, clock, durations)
+        has = Surroundings(work, world.clock, quotas, durations, kubernetes)
+        self._has = has
+        self.clusters = has.clusters
+        updates = Updates(has)
+        self.access = Access(has)
+        self.pod_identities = PodIdentities(has)
+        self.control_planes = ControlPlanes(has, updates, self.access)
+        self.node_groups = NodeGroups(has, updates, self.access)
+        add_ons = AddOns(has, updates, self.pod_identities)
         self._operations = _operations_of(
             self.control_planes, updates, self.access, self.pod_identities, self.node_groups, add_ons
         )
@@ -73,7 +69,7 @@ class EksService:
         self, _method: str, _path: str, _headers: Mapping[str, str], _body: bytes, query: Mapping[str, Any]
     ) -> tuple[int, dict[str, str], bytes]:
         """Answer one request that has been authorized; the front has understood it."""
-        self._work.settle()
+        self._has.work.settle()
         request = authorization.current_request.get()
         try:
             operation = self._operations.get(xform_name(request.operation)) if request is not None else None
@@ -87,7 +83,7 @@ class EksService:
 
     def _perform(self, name: str, operation: Operation, parameters: Document) -> Document:
         here = scope.current()
-        answer = self.tokens.once(here, name, parameters, lambda: operation(here, parameters))
+        answer = self._has.tokens.once(here, name, parameters, lambda: operation(here, parameters))
         return _page(answer, _PAGED[name], parameters) if name in _PAGED else answer
 
     def forget(self) -> None:
@@ -97,16 +93,9 @@ class EksService:
 
 def _operations_of(*groups: object) -> dict[str, Operation]:
     """Return the methods of `groups` that are operations of EKS, keyed by the SDK's method name."""
-    model_operations = {xform_name(name) for name in _operation_names()}
-    return {
-        name: getattr(group, name) for group in groups for name in dir(group) if name in model_operations
-    }
-
-
-def _operation_names() -> list[str]:
-    from botocore.loaders import create_loader
-
-    return list(create_loader().load_service_model("eks", "service-2")["operations"])
+    model = create_loader().load_service_model("eks", "service-2")
+    offered = {xform_name(name) for name in model["operations"]}
+    return {name: getattr(group, name) for group in groups for name in dir(group) if name in offered}
 
 
 def _page(answer: Document, member: str, parameters: Document) -> Document:
@@ -119,7 +108,7 @@ def _page(answer: Document, member: str, parameters: Document) -> Document:
     return page
 
 
-def _without_nones(value: Any) -> Any:
+def _without_nones(value: object) -> object:
     if isinstance(value, dict):
         return {key: _without_nones(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):

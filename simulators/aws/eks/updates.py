@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 from uuid import uuid4
 
-from simulators.aws.durations import Durations
-from simulators.aws.eks.records import ClusterRecord, Clusters, Document, UpdateRecord, not_found
+from simulators.aws.eks.records import ClusterRecord, Document, UpdateRecord, not_found
+from simulators.aws.eks.surroundings import Surroundings
 from simulators.aws.scope import Scope
-from simulators.aws.work import Work
-from simulators.clock import Clock
+from simulators.faults import Fault
 
 Errors = Sequence[Document]
 
@@ -18,11 +16,8 @@ Errors = Sequence[Document]
 class Updates:
     """Starts, describes and lists updates."""
 
-    def __init__(self, clusters: Clusters, work: Work, clock: Clock, durations: Durations) -> None:
-        self._clusters = clusters
-        self._work = work
-        self._clock = clock
-        self.durations = durations
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._has = surroundings
 
     def begin(
         self,
@@ -46,7 +41,7 @@ class Updates:
             "status": "InProgress",
             "type": kind,
             "params": [{"type": name, "value": str(value)} for name, value in parameters],
-            "createdAt": self._clock.time(),
+            "createdAt": self._has.clock.time(),
             "errors": [],
         }
         cluster.updates[update["id"]] = UpdateRecord(update, node_group, add_on)
@@ -57,17 +52,19 @@ class Updates:
             if errors:
                 revert()
 
-        def fail(_fault: Any) -> None:
+        def fail(_fault: Fault) -> None:
             message = "An internal failure occurred while the update was in progress."
-            update.update(status="Failed", errors=[{"errorCode": "Unknown", "errorMessage": message, "resourceIds": []}])
+            update.update(
+                status="Failed", errors=[{"errorCode": "Unknown", "errorMessage": message, "resourceIds": []}]
+            )
             revert()
 
-        self._work.start(seconds, finish, fail)
+        self._has.work.start(seconds, finish, fail)
         return {"update": update}
 
     def describe_update(self, scope: Scope, parameters: Document) -> Document:
         """DescribeUpdate."""
-        cluster = self._clusters.get(scope, parameters["name"])
+        cluster = self._has.clusters.get(scope, parameters["name"])
         record = cluster.updates.get(parameters["updateId"])
         if record is None or record.node_group != parameters.get("nodegroupName", record.node_group):
             raise not_found(f"No update found for ID: {parameters['updateId']}.", clusterName=cluster.name)
@@ -75,7 +72,7 @@ class Updates:
 
     def list_updates(self, scope: Scope, parameters: Document) -> Document:
         """ListUpdates: those of the cluster itself, of one node group or of one add-on."""
-        cluster = self._clusters.get(scope, parameters["name"])
+        cluster = self._has.clusters.get(scope, parameters["name"])
         wanted = (parameters.get("nodegroupName", ""), parameters.get("addonName", ""))
         found = [id_ for id_, record in cluster.updates.items() if (record.node_group, record.add_on) == wanted]
         return {"updateIds": found}

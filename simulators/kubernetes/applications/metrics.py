@@ -39,6 +39,11 @@ def observe(cluster: Cluster, namespace: str, component: Component, *, seconds: 
         series.buckets[index] += seconds <= bound
 
 
+def requests_to(cluster: Cluster, namespace: str, component: Component) -> int:
+    """Return how many requests a component has answered."""
+    return _OF_CLUSTERS.get(cluster, {}).get((namespace, component), Series()).requests
+
+
 def metrics(cluster: Cluster, component: Component, namespace: str | None = None) -> str:
     """Return what a component's `/metrics` answers: its series in one namespace, or in each of the cluster's."""
     found = {

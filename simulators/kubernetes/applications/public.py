@@ -24,7 +24,7 @@ from simulators.kubernetes.applications.components import (
     serving,
 )
 from simulators.kubernetes.applications.documents import documents
-from simulators.kubernetes.applications.metrics import observe
+from simulators.kubernetes.applications.metrics import observe, requests_to
 from simulators.kubernetes.controllers.pods import is_serving
 from simulators.kubernetes.controllers.services import backends_at
 from simulators.kubernetes.objects import Object, name_of
@@ -60,7 +60,7 @@ def answer(cluster: Cluster, namespace: str, service_name: str, request: Request
     """Return what a client gets that reaches this port of the load balancer of this Service.
 
     A port without ready endpoints answers 503. The API server passes `/auth/…` and `/subscribe/…` on to the
-    authentication and the subscription server; these may be behind ports of their own too.
+    authentication and the subscription server; these may be behind ports of their own too. Ready pods take turns.
     """
     service = cluster.store.get(kinds.SERVICES, namespace, service_name)
     pods = [pod for pod in backends_at(cluster.store, service, port) if is_serving(pod)] if service else []
@@ -71,7 +71,8 @@ def answer(cluster: Cluster, namespace: str, service_name: str, request: Request
     targets = pods if component is entrance else serving(cluster, namespace, component)
     if not targets:
         return _unavailable(f"{component} is unavailable")
-    server = _Server(cluster, namespace, component, targets[0])
+    turn = requests_to(cluster, namespace, component) % len(targets)
+    server = _Server(cluster, namespace, component, targets[turn])
     begun = time.perf_counter()
     response = server.answer(request)
     observe(cluster, namespace, component, seconds=time.perf_counter() - begun, failed=response.status >= 500)

@@ -71,6 +71,8 @@ class ControllerLoop:
         for controller in self._controllers:
             for kind in controller.watches:
                 self._watchers.setdefault(kind, []).append(controller)
+        self._clock = world.clock
+        self._speed = world.clock.speed
         self._rules: tuple[str, ...] = ()
         self._unsubscribe = cluster.store.subscribe(self._notice)
 
@@ -110,6 +112,10 @@ class ControllerLoop:
         if rules != self._rules:
             self._rules = rules
             self._due.update(controller for controller in self._controllers if controller.heeds_faults)
+        if self._clock.speed != self._speed:
+            # What a controller waits for was reckoned at the old speed.
+            self._speed = self._clock.speed
+            self._due.update(self._controllers)
         acted = False
         for controller in self._controllers:
             if controller in self._due or controller.alarm.is_due():

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import boto3
 import pytest
@@ -22,9 +22,13 @@ from activities.aws.connection import AwsClient
 from activities.aws.identity import access_to
 from activities.aws.settings import AwsSettings
 from activities.aws.template import template
+from activities.contracts import ClusterRequest, NodePoolRequest
 from domain.deployment import Site
+from domain.facts import Cluster, Firewall, Key, Machine, Network, Placement, Roles
 from domain.failure import FailureClass, FailureDetail
+from domain.shape import PoolName
 from simulators.control_client import ControlClient
+from simulators.customer import OwnNetwork
 from simulators.endpoints import Endpoints
 from simulators.faults import Fault, FaultKind
 from simulators.inventory import Resource
@@ -34,8 +38,6 @@ from simulators.launch import running_simulators
 REGION = "eu-west-1"
 EGRESS = ("198.51.100.7/32",)
 """From where the control plane of these tests would call."""
-
-Result = TypeVar("Result")
 
 _numbers = itertools.count(1)
 
@@ -170,12 +172,82 @@ def account(endpoints: Endpoints, control: ControlClient, cloud: AwsCloud) -> It
     control.clear_faults()
 
 
+@dataclass
+class Ground:
+    """What a cluster stands on: a network of the customer's, and the roles and the key that we made."""
+
+    network: Network
+    firewall: Firewall
+    roles: Roles
+    key: Key
+    placement: Placement
+
+
 @pytest.fixture
-def each_reply_lost(account: Account) -> Callable[[], None]:
-    """Lose the reply to the first mutating call of every operation, once for each operation."""
+def ground(account: Account) -> Ground:
+    """Everything that has to exist before a cluster."""
+    own = account.control.customer(account.site.cloud_account_id).make_network(
+        OwnNetwork(region=REGION, nat_gateways=False)
+    )
+    ec2 = account.customer("ec2")
+    groups = [
+        ec2.create_security_group(GroupName=name, Description=name, VpcId=own.vpc)["GroupId"]
+        for name in ("control-plane", "nodes")
+    ]
+    return Ground(
+        network=Network(
+            network_id=own.vpc,
+            private_subnet_ids=own.private_subnets,
+            public_subnet_ids=own.public_subnets,
+            ours=False,
+        ),
+        firewall=Firewall(control_plane_group_id=groups[0], node_group_id=groups[1]),
+        roles=account.run("create_roles", account.site),
+        key=account.run("create_encryption_key", account.site),
+        placement=Placement(
+            zones=tuple(f"{REGION}{letter}" for letter in "abc"),
+            machines=(
+                Machine(pool=PoolName.STORE, instance_type="m6i.xlarge", minimum=3, maximum=6),
+                Machine(pool=PoolName.SERVICES, instance_type="m6i.large", minimum=2, maximum=8),
+            ),
+        ),
+    )
 
-    def lose() -> None:
-        for operation in sorted({call.operation for call in account.changes()}):
-            account.inject(FaultKind.LOST_REPLY, operation, times=1)
 
-    return lose
+@pytest.fixture
+def cluster_request(account: Account, ground: Ground) -> ClusterRequest:
+    """The order for the deployment's control plane."""
+    return ClusterRequest(
+        site=account.site,
+        kubernetes="1.33",
+        network=ground.network,
+        firewall=ground.firewall,
+        roles=ground.roles,
+        key=ground.key,
+    )
+
+
+@pytest.fixture
+def cluster(account: Account, cluster_request: ClusterRequest) -> Cluster:
+    """The deployment's control plane."""
+    cluster: Cluster = account.run("create_cluster", cluster_request)
+    return cluster
+
+
+@pytest.fixture
+def pool_request(account: Account, ground: Ground, cluster: Cluster) -> Callable[[PoolName], NodePoolRequest]:
+    """The order for one of the deployment's pools."""
+
+    def order(pool: PoolName) -> NodePoolRequest:
+        return NodePoolRequest(
+            site=account.site,
+            cluster=cluster,
+            network=ground.network,
+            firewall=ground.firewall,
+            roles=ground.roles,
+            key=ground.key,
+            placement=ground.placement,
+            pool=pool,
+        )
+
+    return order

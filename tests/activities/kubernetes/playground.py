@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -275,7 +276,7 @@ class Playground:
                 labels={"byoc.dev/pool": str(pool)},
                 taints=(taint,) if pool is PoolName.STORE else (),
             )
-            self.on_loop(lambda node=node: self.simulated.add_node(node))
+            self.on_loop(partial(self.simulated.add_node, node))
 
 
 def names(objects: list[Object]) -> set[str]:

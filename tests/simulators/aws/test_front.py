@@ -15,10 +15,11 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
-from simulators.aws import context, emulator
+from simulators.aws import context, emulator, overlay
 from simulators.aws.front import AwsEndpoint
 from simulators.clock import Clock
 from simulators.faults import Fault, FaultKind
+from simulators.kubernetes.simulator import KubernetesSimulator
 from simulators.world import World
 from tests.simulators.serving import serving
 
@@ -32,6 +33,7 @@ class Aws:
 
     def __init__(self) -> None:
         self.world = World(Clock(math.inf))
+        overlay.install(self.world, KubernetesSimulator(self.world))
         self.endpoint = AwsEndpoint(self.world)
         self.operator: dict[str, str] = {}
 

@@ -14,8 +14,10 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from simulators.aws import overlay
 from simulators.aws.front import AwsEndpoint
 from simulators.clock import Clock
+from simulators.kubernetes.simulator import KubernetesSimulator
 from simulators.world import World
 from tests.simulators.serving import serving
 
@@ -50,6 +52,7 @@ class Aws:
 def aws() -> Iterator[Aws]:
     """Serve an AWS whose time all but stands still."""
     world = World(Clock(SLOW))
+    overlay.install(world, KubernetesSimulator(world))
     aws = Aws(world, AwsEndpoint(world))
     with serving(aws.endpoint):
         yield aws

@@ -10,6 +10,7 @@ from simulators.clock import Clock
 from simulators.faults import Fault, FaultKind
 from simulators.kubernetes import kinds
 from simulators.kubernetes.controllers.loop import ControllerLoop
+from simulators.kubernetes.controllers.timing import Durations
 from simulators.kubernetes.defaults import set_defaults
 from simulators.kubernetes.kinds import Kind
 from simulators.kubernetes.objects import Object, copied, is_ready, is_terminating, name_of
@@ -48,12 +49,19 @@ def claim_template(size: str = "10Gi") -> Object:
 class Playground:
     """One cluster whose controllers act when the test says so."""
 
-    def __init__(self, *, speed: float = math.inf, provider: CloudProvider | None = None, zones: str = "abc") -> None:
+    def __init__(
+        self,
+        *,
+        speed: float = math.inf,
+        provider: CloudProvider | None = None,
+        zones: str = "abc",
+        durations: Durations | None = None,
+    ) -> None:
         self.world = World(clock=Clock(speed))
         self.provider = provider or StandaloneProvider()
         self.cluster = Cluster("c1", "https://c1", version="1.34", provider=self.provider, world=self.world)
         self.store = self.cluster.store
-        self.loop = ControllerLoop(self.cluster)
+        self.loop = ControllerLoop(self.cluster, durations)
         for zone in zones:
             self.add_node(f"node-{zone}", zone)
         self.store.create(kinds.NAMESPACES, {"metadata": {"name": NAMESPACE}})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import random
 from typing import Any
 
 import pytest
@@ -12,8 +15,15 @@ from kubernetes import client
 from kubernetes.client import ApiException
 
 from simulators.kubernetes import kinds
+from simulators.kubernetes.api import Api
 from simulators.kubernetes.apply import applied
+from simulators.kubernetes.errors import ApiError
 from simulators.kubernetes.fields import owners_of, record_owners
+from simulators.kubernetes.objects import copied
+from simulators.kubernetes.provider import OPERATORS, StandaloneProvider, User
+from simulators.kubernetes.request import Request, Target, Verb
+from simulators.kubernetes.simulator import Cluster
+from simulators.world import World
 from tests.simulators.kubernetes.conftest import Playground
 from tests.simulators.kubernetes.manifests import config_map, deployment
 
@@ -185,6 +195,44 @@ def test_dry_run_of_an_apply_shows_the_result_only(playground: Playground) -> No
 
     assert answer.body["spec"]["replicas"] == 8
     assert client.AppsV1Api(playground.client()).read_namespaced_deployment("web", "default").spec.replicas == 2
+
+
+def _mutilated(manifest: dict[str, Any], chance: random.Random) -> dict[str, Any]:
+    """Return a copy of a manifest in which one value, wherever it is, is replaced by another of any type."""
+    damaged: dict[str, Any] = copied(manifest)
+    place: Any = damaged
+    while True:
+        steps = list(place) if isinstance(place, dict) else list(range(len(place)))
+        step = chance.choice(steps)
+        inner = place[step]
+        if isinstance(inner, dict | list) and inner and chance.random() < 0.9:
+            place = inner
+            continue
+        place[step] = chance.choice([None, {}, [], "text", 1, True, {"a": None}, ["a"], [{}], [None]])
+        return damaged
+
+
+@pytest.mark.parametrize("manifest", list(yaml.safe_load_all(MANIFESTS)), ids=lambda manifest: str(manifest["kind"]))
+def test_mutilated_manifest_is_refused_or_applied_but_never_crashes_the_server(manifest: dict[str, Any]) -> None:
+    """Whatever is wrong with it, the answer is one of the API; and if it is accepted, a repetition is a no-op."""
+    cluster = Cluster("demo", "", version="1.34", provider=StandaloneProvider(), world=World())
+    kind = kinds.BY_KIND[manifest["apiVersion"], manifest["kind"]]
+    target = Target(kind, "default" if kind.namespaced else "", manifest["metadata"]["name"], "")
+    chance = random.Random(0)
+
+    for _ in range(200):
+        request = Request(
+            verb=Verb.PATCH,
+            target=target,
+            user=User("operator", (OPERATORS,)),
+            query={"fieldManager": "byoc", "force": "true"},
+            content_type=APPLY,
+            agent="",
+            body=json.dumps(_mutilated(manifest, chance)).encode(),
+        )
+        with contextlib.suppress(ApiError):
+            Api(cluster).answer(request)
+            assert not Api(cluster).answer(request).changed
 
 
 texts = st.dictionaries(st.sampled_from("abcdef"), st.sampled_from("xyz"))

@@ -169,6 +169,15 @@ def test_metrics_count_requests_and_errors(server: Playground) -> None:
     assert 'request_duration_seconds_bucket{component="api",namespace="server",le="+Inf"} 2' in text
 
 
+def test_a_bad_pod_fails_its_share_of_the_requests(server: Playground) -> None:
+    """Ready pods take turns, so that half of the requests meet one of two."""
+    server.fault(FaultKind.ERROR, "GET /version", name_of(server.pods("api")[0]), service="server")
+
+    statuses = [ask(server, "GET", "/version").status for _ in range(10)]
+
+    assert sorted(statuses) == [200] * 5 + [500] * 5
+
+
 def test_documents_survive_their_pods_but_not_their_volumes(server: Playground) -> None:
     """Deleting every pod loses nothing; deleting the claims of a deleted store loses all."""
     ask(server, "POST", DOCUMENTS, body={"id": "d1"})

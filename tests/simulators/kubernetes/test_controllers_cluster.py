@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 import pytest
 
 from simulators.faults import FaultKind
@@ -244,7 +247,7 @@ def test_pods_of_a_removed_node_come_back_elsewhere() -> None:
 
 def test_a_silent_node_is_tainted_and_loses_its_pods_after_a_while() -> None:
     """Its pods are unready at once and move after five minutes; with its heartbeat back the node takes pods again."""
-    playground = Playground(speed=2000)
+    playground = Playground(speed=1000)
     playground.deploy("api")
     playground.pass_time(15)
 
@@ -360,3 +363,55 @@ def test_controllers_rest_when_nothing_changes() -> None:
     playground.pass_time(1.2)
 
     assert playground.store.resource_version == version
+
+
+@pytest.mark.parametrize(
+    ("kind", "phase", "reason"),
+    [(FaultKind.CAPACITY, "Pending", "Unschedulable"), (FaultKind.STUCK, "Running", "ContainersNotReady")],
+)
+def test_a_fault_met_by_the_owners_creation_reaches_its_pods(kind: FaultKind, phase: str, reason: str) -> None:
+    """Pods of an afflicted Deployment find no room or never get ready, until the rule is removed."""
+    playground = Playground()
+    fault = playground.fault(kind, "create deployments")
+    playground.cluster.afflict(kinds.DEPLOYMENTS, NAMESPACE, "api", fault)
+    playground.deploy("api", replicas=1)
+    (afflicted,) = playground.pods("api")
+
+    playground.world.faults.remove(fault.id)
+    playground.settle()
+
+    assert afflicted["status"]["phase"] == phase
+    assert reason in {entry.get("reason") for entry in afflicted["status"]["conditions"]}
+    assert playground.ready("api") == 1
+
+
+def test_a_stuck_load_balancer_appears_when_the_fault_is_gone() -> None:
+    """A Service that was made by a call which met the fault has no hostname before."""
+    playground = Playground()
+    fault = playground.fault(FaultKind.STUCK, "create services")
+    playground.cluster.afflict(kinds.SERVICES, NAMESPACE, "endpoint", fault)
+    before = playground.expose("endpoint", "api")["status"]["loadBalancer"]
+
+    playground.world.faults.remove(fault.id)
+    playground.settle()
+
+    assert before == {}
+    assert playground.get(kinds.SERVICES, "endpoint")["status"]["loadBalancer"]["ingress"]
+
+
+async def test_idle_clusters_cost_next_to_nothing() -> None:
+    """Twenty clusters at rest use less than a twentieth of a processor together."""
+    playgrounds = [Playground() for _ in range(20)]
+    for playground in playgrounds:
+        playground.deploy("api")
+    tasks = [asyncio.create_task(playground.loop.run()) for playground in playgrounds]
+    await asyncio.sleep(0.2)
+
+    begun = time.process_time()
+    await asyncio.sleep(1.5)
+    used = time.process_time() - begun
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert used < 1.5 / 20

@@ -79,7 +79,7 @@ def workload(kind: str, component: str, digest: str, **spec: object) -> Object:
     ids=["deployment", "statefulset"],
 )
 def test_a_rollout_can_be_followed_and_undone(kubectl: Kubectl, manifest: Object, update: Object) -> None:
-    """`rollout status` ends when the pods are replaced, `history` lists both revisions, `undo` brings the first back."""
+    """`rollout status` ends once pods are replaced, `history` lists both revisions, `undo` goes back to the first."""
     name = f"{manifest['kind'].lower()}/{manifest['metadata']['name']}"
     component = manifest["metadata"]["name"]
     images = ("get", "pods", f"--selector=app={component}", "--output=jsonpath={.items[*].spec.containers[0].image}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import pytest
@@ -14,7 +15,7 @@ from tests.simulators.kubernetes.clusters import NAMESPACE, Playground, template
 
 def test_a_pod_is_ready_after_its_start_time() -> None:
     """Before that its containers are being created."""
-    playground = Playground(speed=200)
+    playground = Playground(speed=50)
     begun = playground.world.clock.time()
     playground.deploy("api", replicas=1)
     creating = waiting_reasons(playground.pods("api"))
@@ -26,6 +27,18 @@ def test_a_pod_is_ready_after_its_start_time() -> None:
     assert creating == {"ContainerCreating"}
     assert playground.ready("api") == 1
     assert playground.world.clock.time() - begun >= 10
+
+
+def test_what_waits_is_due_at_once_when_the_clock_becomes_infinitely_fast() -> None:
+    """A pod that would have needed ten seconds is ready after the change of speed."""
+    playground = Playground(speed=0.001)
+    playground.deploy("api", replicas=1)
+    before = playground.ready("api")
+
+    playground.world.clock.set_speed(math.inf)
+    playground.settle()
+
+    assert (before, playground.ready("api")) == (0, 1)
 
 
 def test_a_broken_image_is_backed_off() -> None:
@@ -142,7 +155,7 @@ def test_rules_for_the_api_server_do_not_meet_the_kubelet() -> None:
 
 def test_a_deleted_pod_ends_within_its_grace_period() -> None:
     """It terminates for a moment, no longer counts as ready, and is gone then."""
-    playground = Playground(speed=100)
+    playground = Playground(speed=20)
     playground.deploy("api", replicas=1)
     playground.pass_time(15)
     (pod,) = playground.pods("api")

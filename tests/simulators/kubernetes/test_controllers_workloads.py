@@ -49,17 +49,17 @@ def test_a_rolling_update_stays_within_its_bounds(rolling: dict[str, int]) -> No
 
 def test_a_broken_image_leaves_the_old_pods_serving_and_misses_the_deadline() -> None:
     """The rollout stops at its first pod and says ProgressDeadlineExceeded."""
-    playground = Playground(speed=1e6)
+    durations = Durations(least_deadline=0.3)
+    playground = Playground(speed=1e6, durations=durations)
     playground.deploy("api", progressDeadlineSeconds=60, strategy={"rollingUpdate": {"maxUnavailable": 0}})
     playground.pass_time(100)
-    least_real = Durations().least_deadline
 
     broken = template("api")
     broken["spec"]["containers"][0]["image"] = "registry.byoc.example/server/api-broken@sha256:cc"
     playground.edit(kinds.DEPLOYMENTS, "api", template=broken)
     playground.settle()
     progressing = found_condition(playground.get(kinds.DEPLOYMENTS, "api"), "Progressing")
-    playground.pass_time(1e6 * (least_real + 0.1))
+    playground.pass_time(1e6 * (durations.least_deadline + 0.1))
 
     assert progressing["status"] == "True"
     assert playground.ready("api") == 3
@@ -116,7 +116,7 @@ def test_recreate_removes_every_old_pod_first() -> None:
 
 def test_ordered_replicas_start_one_after_another() -> None:
     """The second replica of a StatefulSet is made when the first is ready."""
-    playground = Playground(speed=500)
+    playground = Playground(speed=100)
 
     playground.keep()
     first = [name_of(pod) for pod in playground.pods("store")]

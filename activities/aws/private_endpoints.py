@@ -1,0 +1,105 @@
+"""Private endpoints: how the cluster reaches the services of AWS without leaving its network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from temporalio import activity
+
+from activities.aws.ec2 import (
+    ENDPOINT,
+    ROUTE_TABLE,
+    SECURITY_GROUP,
+    VPC,
+    DeploymentEc2,
+    Description,
+    Ec2Part,
+    state_of,
+)
+from activities.aws.errors import failures_named
+from activities.aws.existence import gone_is_success
+from activities.aws.security_groups import ensure_group, ensure_ingress, tcp
+from activities.contracts import InNetwork, NetworkContract
+from activities.needs import needs
+from domain.clouds import Purpose
+from domain.deployment import Site
+from domain.facts import Network
+from domain.naming import token
+
+INTERFACE_ENDPOINTS = ("ec2", "ecr.api", "ecr.dkr", "eks", "eks-auth", "logs", "sts")
+"""Services that nodes and pods call all the time; S3 is reached by a gateway endpoint, which costs nothing."""
+
+
+class AwsPrivateEndpoints(Ec2Part, NetworkContract):
+    """Makes the endpoints of a network of ours, and takes them away."""
+
+    @activity.defn
+    @needs(
+        "ec2:AuthorizeSecurityGroupIngress", "ec2:CreateSecurityGroup", "ec2:CreateVpcEndpoint",
+        "ec2:DescribeRouteTables", "ec2:DescribeSecurityGroups", "ec2:DescribeVpcEndpoints", "ec2:DescribeVpcs",
+        purpose=Purpose.OPERATE, why="Make endpoints of AWS services in the VPC",
+    )  # fmt: skip
+    def create_private_endpoints(self, request: InNetwork) -> None:
+        """S3 and the services that a cluster calls are reached by endpoints inside the VPC, and all are available."""
+        if not request.network.ours:
+            return
+        site, network = request.site, request.network
+        with failures_named():
+            ec2 = self._ec2(site, Purpose.OPERATE)
+            tables = [table["RouteTableId"] for table in ec2.ours(ROUTE_TABLE)]
+            cidr = next(vpc["CidrBlock"] for vpc in ec2.ours(VPC) if vpc["VpcId"] == network.network_id)
+            group = ensure_group(ec2, network.network_id, "endpoints", "Endpoints of AWS services")
+            ensure_ingress(ec2, group, [tcp(443, 443, IpRanges=[{"CidrIp": cidr}])])
+            known = ec2.by_resource(ENDPOINT)
+            endpoints = [
+                self._ensure_endpoint(ec2, network, "s3", known, VpcEndpointType="Gateway", RouteTableIds=tables)
+            ]
+            endpoints += [
+                self._ensure_endpoint(
+                    ec2, network, service, known, VpcEndpointType="Interface", PrivateDnsEnabled=True,
+                    SubnetIds=list(network.private_subnet_ids), SecurityGroupIds=[group["GroupId"]],
+                )
+                for service in INTERFACE_ENDPOINTS
+            ]  # fmt: skip
+            pending = [each["ServiceName"] for each in endpoints if state_of(each) != "available"]
+            if pending:
+                raise self._look_again(f"endpoints are not available yet: {', '.join(pending)}")
+
+    @activity.defn
+    @needs(
+        "ec2:DeleteSecurityGroup", "ec2:DeleteVpcEndpoints", "ec2:DescribeSecurityGroups", "ec2:DescribeVpcEndpoints",
+        purpose=Purpose.DELETE, why="Delete endpoints of AWS services in the VPC",
+    )  # fmt: skip
+    def delete_private_endpoints(self, site: Site) -> None:
+        """No endpoint carries our tags any more, nor does their security group."""
+        with failures_named():
+            ec2 = self._ec2(site, Purpose.DELETE)
+            alive = [endpoint["VpcEndpointId"] for endpoint in ec2.ours(ENDPOINT)]
+            if alive:
+                ec2.client.delete_vpc_endpoints(VpcEndpointIds=alive)
+            left = [each for each in ec2.matching(ENDPOINT, {}) if ec2.is_ours(each) and state_of(each) != "deleted"]
+            if left:
+                raise self._look_again(f"{len(left)} endpoints are still being deleted")
+            group = ec2.by_resource(SECURITY_GROUP).get("endpoints")
+            if group is not None:
+                with gone_is_success():
+                    ec2.client.delete_security_group(GroupId=group["GroupId"])
+
+    def _ensure_endpoint(
+        self, ec2: DeploymentEc2, network: Network, service: str, known: Mapping[str, Description],
+        **parameters: object,
+    ) -> Description:  # fmt: skip
+        """Return the endpoint of one service, which may still be pending."""
+        resource = f"endpoint-{service}"
+        return ec2.found_or_made(
+            ENDPOINT,
+            resource,
+            lambda **tags: ec2.client.create_vpc_endpoint(
+                VpcId=network.network_id,
+                ServiceName=f"com.amazonaws.{ec2.site.region}.{service}",
+                ClientToken=token(ec2.site, f"{resource}-in-{network.network_id}"),
+                **parameters,
+                **tags,
+            )["VpcEndpoint"],
+            known,
+        )

@@ -1,0 +1,238 @@
+"""`byoc accounts`: customers' cloud accounts, from the invitation until the permissions are gone."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from catalog import load
+from domain.account import AccountAccess, AccountPhase, AccountSpec
+from domain.clouds import Cloud
+from domain.order import check_account
+from domain.state import AccountState
+from starters.cli import app as shared
+from starters.cli.errors import BadInput, Exit, fail
+from starters.cli.output import Format, FormatOption, ago, print_data, print_facts, print_rows, stdout
+from starters.client import ControlPlane
+from starters.manifest import AccountManifest, read_manifests
+
+app = typer.Typer(help="Customers' cloud accounts: connect, verify, hold, revoke.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="name of the account", metavar="NAME")]
+Reason = Annotated[str, typer.Option(help="why; it goes into the audit trail")]
+POLL_SECONDS = 0.5
+
+
+@app.command()
+def connect(
+    name: Annotated[str | None, typer.Argument(help="what we call the account", metavar="NAME")] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="a file of kind Account, instead of options")] = None,
+    customer: Annotated[str, typer.Option(help="whose account it is")] = "",
+    cloud: Annotated[Cloud, typer.Option(help="which cloud")] = Cloud.AWS,
+    cloud_account_id: Annotated[
+        str, typer.Option("--account-id", help="AWS: 12 digits; GCP: project; Azure: subscription")
+    ] = "",
+    region: Annotated[list[str] | None, typer.Option(help="a region that may be used; repeat for several")] = None,
+    contact: Annotated[str, typer.Option(help="e-mail address of who acts for the customer")] = "",
+    wait: Annotated[bool, typer.Option(help="wait until the account is active")] = False,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Invite an account: from now on it is verified until everything is granted, then every day.
+
+    Example: byoc accounts connect acme-aws --customer acme --account-id 111122223333 --region eu-west-1
+    """
+    spec = _spec_of_file(file) if file else _spec_of_options(name, customer, cloud, cloud_account_id, region, contact)
+    if problems := check_account(spec, load()):
+        raise BadInput(problems)
+    state = shared.ask(lambda plane: plane.connect_account(spec))
+    if wait:
+        state = _wait_until_active(spec.name)
+    if output is not Format.TABLE:
+        print_data(state, output)
+        return
+    _print_account(state)
+    if state.phase is not AccountPhase.ACTIVE:
+        stdout.print(
+            f"\nNext: `byoc accounts template {spec.name} > template.json`; the customer applies it. "
+            f"`byoc accounts show {spec.name}` says what is still missing."
+        )
+
+
+@app.command()
+def template(
+    name: Name,
+    form: Annotated[str, typer.Option("--format", help="json, yaml (what is applied), or table (what a reviewer reads)")]
+    = "json",
+) -> None:
+    """Print what the customer applies: roles with exactly the permissions that our steps need.
+
+    Example: byoc accounts template acme-aws --format yaml > byoc.yaml
+    """
+    if form not in ("json", "yaml", "table"):
+        raise BadInput([f"--format: {form!r} is not a form. Allowed: json, yaml, table"])
+    state = shared.ask(lambda plane: plane.account(name))
+    text, code = render_template(state, form)
+    if code:
+        fail(text.strip() or "the template cannot be made", Exit.FAILED)
+    sys.stdout.write(text)
+
+
+def render_template(state: AccountState, form: str) -> tuple[str, int]:
+    """Return the template's text and 0, or what went wrong and another number.
+
+    It is made from the permissions that the activities of the account's cloud declare, so that cloud's SDK does it, in
+    a process of its own.
+    """
+    spec = state.spec
+    access = AccountAccess(
+        account=spec.name,
+        customer=spec.customer,
+        cloud=spec.cloud,
+        cloud_account_id=spec.cloud_account_id,
+        external_id=state.external_id,
+    )
+    arguments = [sys.executable, "-m", "workers", "template", "--format", form, *(f"--region={r}" for r in spec.regions)]
+    made = subprocess.run(arguments, input=access.model_dump_json(), capture_output=True, text=True, check=False)  # noqa: S603
+    return (made.stdout, 0) if made.returncode == 0 else (made.stderr, made.returncode)
+
+
+@app.command()
+def verify(name: Name, output: FormatOption = Format.TABLE) -> None:
+    """Verify now what the customer granted; exit code 1 if anything is missing.
+
+    Example: byoc accounts verify acme-aws
+    """
+    state = shared.ask(lambda plane: plane.verify_account(name))
+    if output is Format.TABLE:
+        _print_account(state)
+    else:
+        print_data(state, output)
+    if state.refusal or (state.report and state.report.missing):
+        sys.exit(Exit.FAILED)
+
+
+@app.command("list")
+def list_accounts(output: FormatOption = Format.TABLE) -> None:
+    """List the accounts that are connected."""
+    rows = shared.ask(lambda plane: plane.accounts())
+    if output is not Format.TABLE:
+        print_data(rows, output)
+        return
+    print_rows(
+        ("NAME", "CUSTOMER", "CLOUD", "PHASE", "WAITING FOR", "AGE"),
+        [(row.name, row.customer, row.cloud, row.phase, row.waiting_for, ago(row.started_at)) for row in rows],
+        empty="No account is connected. `byoc accounts connect --help` says how.",
+    )
+
+
+@app.command()
+def show(name: Name, output: FormatOption = Format.TABLE) -> None:
+    """Show one account: phase, what is missing, and the audit trail."""
+    state = shared.ask(lambda plane: plane.account(name))
+    if output is Format.TABLE:
+        _print_account(state)
+    else:
+        print_data(state, output)
+
+
+@app.command()
+def hold(name: Name, reason: Reason = "") -> None:
+    """Hands off: no new operation starts in this account until it is released."""
+    _print_account(shared.ask(lambda plane: plane.hold_account(name, reason)))
+
+
+@app.command()
+def release(name: Name, reason: Reason = "") -> None:
+    """End a hold; the account is verified before it is active again."""
+    _print_account(shared.ask(lambda plane: plane.release_account(name, reason)))
+
+
+@app.command()
+def revoke(
+    name: Name,
+    reason: Reason = "",
+    wait: Annotated[bool, typer.Option(help="wait for the proof")] = False,
+) -> None:
+    """Leave an account: once the customer has deleted our roles, prove that we cannot enter any more.
+
+    Deployments in it must be retired first.
+    """
+    state = shared.ask(lambda plane: plane.revoke_account(name, reason))
+    while wait and state.phase is not AccountPhase.REVOKED:
+        state = shared.ask(lambda plane: _later(plane, name))
+    _print_account(state)
+
+
+def _spec_of_file(file: Path) -> AccountSpec:
+    try:
+        text = file.read_text("utf-8")
+    except OSError as error:
+        raise BadInput([f"--file: {file} cannot be read: {error.strerror}"]) from error
+    manifests = read_manifests(text, catalogue=load())
+    accounts = [manifest.spec for manifest in manifests if isinstance(manifest, AccountManifest)]
+    if len(accounts) != 1 or len(manifests) != 1:
+        raise BadInput([f"--file: {file} holds {len(manifests)} documents. Allowed: one of kind Account"])
+    return accounts[0]
+
+
+def _spec_of_options(
+    name: str | None, customer: str, cloud: Cloud, account_id: str, regions: list[str] | None, contact: str
+) -> AccountSpec:
+    given = {"NAME": name, "--customer": customer, "--account-id": account_id, "--region": regions}
+    if missing := [option for option, value in given.items() if not value]:
+        raise BadInput([f"{option}: is missing. Give it, or describe the account in a file (-f)" for option in missing])
+    lines = [
+        "apiVersion: byoc.dev/v1",
+        "kind: Account",
+        f"metadata: {{name: {name!r}}}",
+        f"spec: {{customer: {customer!r}, cloud: {cloud}, cloudAccountId: {account_id!r}, "
+        f"regions: {[*(regions or ())]!r}{f', contact: {contact!r}' if contact else ''}}}",
+    ]
+    manifest = read_manifests("\n".join(lines), catalogue=load())[0]
+    assert isinstance(manifest, AccountManifest)
+    return manifest.spec
+
+
+def _wait_until_active(name: str) -> AccountState:
+    state = shared.ask(lambda plane: plane.account(name))
+    while state.phase is not AccountPhase.ACTIVE:
+        state = shared.ask(lambda plane: _later(plane, name))
+    return state
+
+
+async def _later(plane: ControlPlane, name: str) -> AccountState:
+    await asyncio.sleep(POLL_SECONDS)
+    return await plane.account(name)
+
+
+def _print_account(state: AccountState) -> None:
+    spec, report = state.spec, state.report
+    print_facts(
+        [
+            ("Account", spec.name),
+            ("Customer", spec.customer),
+            ("Cloud", f"{spec.cloud} {spec.cloud_account_id}"),
+            ("Regions", ", ".join(spec.regions)),
+            ("Phase", f"{state.phase}, for {ago(state.since)}"),
+            ("Held because", state.hold_reason),
+            ("Refused", state.refusal),
+            ("Verified", f"{ago(report.verified_at)} ago, {report.checked_actions} actions" if report else ""),
+            ("Acting as", report.principal if report else ""),
+        ]
+    )
+    if report and report.missing:
+        stdout.print("\nMissing; the customer has to grant:")
+        for missing in report.missing:
+            stdout.print(f"  {escape(missing.action)} on {escape(missing.resource)} ({missing.purpose})")
+    if state.proof:
+        stdout.print(f"\nProven gone at {state.proof.proven_at:%Y-%m-%d %H:%M:%SZ}:")
+        for refusal in state.proof.refusals:
+            stdout.print(f"  {escape(refusal)}")
+
+

@@ -1,0 +1,61 @@
+"""From a file to an order: validated against the catalogue and the account before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from catalog import load
+from domain.account import AccountSpec
+from domain.deployment import Site
+from domain.operation import Pace
+from domain.state import DeploymentOrder
+from starters.client import ControlPlane, NotFound
+from starters.manifest import DeploymentManifest, read_manifests
+
+
+async def read_orders(plane: ControlPlane, text: str) -> tuple[DeploymentManifest, ...]:
+    """Return the deployments of a file, valid in the accounts that they name.
+
+    Raises:
+        ManifestInvalid: With everything that is wrong. No workflow was started.
+    """
+    manifests = read_manifests(text, catalogue=load())
+    accounts: dict[str, AccountSpec] = {}
+    for manifest in manifests:
+        if isinstance(manifest, DeploymentManifest) and manifest.spec.account not in accounts:
+            try:
+                accounts[manifest.spec.account] = (await plane.account(manifest.spec.account)).spec
+            except NotFound:
+                continue
+    return _deployments(text, accounts)
+
+
+async def place_order(plane: ControlPlane, manifest: DeploymentManifest, *, pace: Pace | None = None) -> DeploymentOrder:
+    """Return the complete order for a manifest: where it goes, its shape, its release, and who asks."""
+    account = await plane.account(manifest.spec.account)
+    catalogue = load()
+    spec = account.spec
+    return DeploymentOrder(
+        site=Site(
+            deployment=manifest.metadata.name,
+            customer=spec.customer,
+            account=spec.name,
+            cloud=spec.cloud,
+            cloud_account_id=spec.cloud_account_id,
+            external_id=account.external_id,
+            region=manifest.spec.region,
+            generation=await plane.generation(manifest.metadata.name),
+        ),
+        spec=manifest.spec,
+        shape=catalogue.shapes[manifest.spec.shape],
+        release=catalogue.releases[manifest.spec.release],
+        actor=plane.actor,
+        pace=pace or account.pace,
+    )
+
+
+def _deployments(text: str, accounts: Mapping[str, AccountSpec]) -> tuple[DeploymentManifest, ...]:
+    manifests = read_manifests(text, catalogue=load(), accounts=accounts)
+    return tuple(manifest for manifest in manifests if isinstance(manifest, DeploymentManifest))
+
+

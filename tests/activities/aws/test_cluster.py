@@ -1,0 +1,270 @@
+"""The EKS control plane: made, converged, entered and deleted."""
+
+from __future__ import annotations
+
+import base64
+
+from activities.aws.cluster import LOG_TYPES
+from activities.aws.cluster_access import OPERATOR_POLICY
+from activities.aws.cluster_logs import RETENTION_DAYS, log_group_name
+from activities.aws.encryption import log_group_arn
+from activities.aws.identity import control_role_arn
+from activities.contracts import ClusterRequest, InCluster, WorkloadIdentityRequest
+from domain.clouds import Purpose
+from domain.facts import Cluster
+from domain.failure import FailureClass
+from domain.naming import base_name, owner_tags
+from simulators.faults import FaultKind
+from tests.activities.aws.conftest import EGRESS, REGION, Account, Ground
+
+
+def test_the_control_plane_is_closed_and_encrypted(account: Account, ground: Ground, cluster: Cluster) -> None:
+    """Only the network and our own addresses reach the API; secrets are encrypted; every log is on; nobody is let in."""
+    described = account.customer("eks").describe_cluster(name=cluster.name)["cluster"]
+
+    endpoints = described["resourcesVpcConfig"]
+    assert (endpoints["endpointPrivateAccess"], endpoints["endpointPublicAccess"]) == (True, True)
+    assert endpoints["publicAccessCidrs"] == list(EGRESS)
+    assert endpoints["securityGroupIds"] == [ground.firewall.control_plane_group_id]
+    assert described["encryptionConfig"] == [{"resources": ["secrets"], "provider": {"keyArn": ground.key.key_id}}]
+    assert described["accessConfig"]["authenticationMode"] == "API"
+    assert described["upgradePolicy"] == {"supportType": "STANDARD"}
+    assert described["deletionProtection"]
+    assert described["tags"] == owner_tags(account.site, "cluster")
+    logs = {kind for group in described["logging"]["clusterLogging"] if group["enabled"] for kind in group["types"]}
+    assert logs == set(LOG_TYPES)
+    assert account.customer("eks").list_access_entries(clusterName=cluster.name)["accessEntries"] == []
+    assert (cluster.endpoint, cluster.version) == (described["endpoint"], "1.33")
+
+
+def test_the_logs_are_encrypted_and_limited(account: Account, ground: Ground, cluster: Cluster) -> None:
+    """The log group is there before EKS could make it, with key, retention and our tags."""
+    logs = account.customer("logs")
+    group = logs.describe_log_groups(logGroupNamePrefix=log_group_name(account.site))["logGroups"][0]
+
+    assert (group["kmsKeyId"], group["retentionInDays"]) == (ground.key.key_id, RETENTION_DAYS)
+    tags = logs.list_tags_for_resource(resourceArn=log_group_arn(account.site))["tags"]
+    assert tags == owner_tags(account.site, "logs")
+
+
+def test_creating_the_cluster_again_changes_nothing(
+    account: Account, cluster_request: ClusterRequest, cluster: Cluster
+) -> None:
+    """An unchanged control plane is only looked at."""
+    before = account.control.position()
+
+    assert account.run("create_cluster", cluster_request) == cluster
+    assert account.changes(before) == []
+
+
+def test_lost_replies_make_one_cluster(account: Account, cluster_request: ClusterRequest) -> None:
+    """A creation that was not acknowledged is found by its name."""
+    for operation in ("CreateLogGroup", "PutRetentionPolicy", "CreateCluster"):
+        account.inject(FaultKind.LOST_REPLY, operation, times=1)
+
+    cluster = account.run_through("create_cluster", cluster_request)
+
+    assert account.customer("eks").list_clusters()["clusters"] == [cluster.name]
+    before = account.control.position()
+    account.run("create_cluster", cluster_request)
+    assert account.changes(before) == []
+
+
+def test_changed_settings_are_put_back(account: Account, cluster_request: ClusterRequest, cluster: Cluster) -> None:
+    """Whatever somebody changed of the control plane and its logs is as before after the next run."""
+    eks, logs = account.customer("eks"), account.customer("logs")
+    eks.update_cluster_config(name=cluster.name, resourcesVpcConfig={"publicAccessCidrs": ["0.0.0.0/0"]})
+    _settle(account, cluster)
+    eks.update_cluster_config(name=cluster.name, logging={"clusterLogging": [{"types": ["audit"], "enabled": False}]})
+    _settle(account, cluster)
+    eks.update_cluster_config(name=cluster.name, deletionProtection=False)
+    _settle(account, cluster)
+    eks.update_cluster_config(name=cluster.name, upgradePolicy={"supportType": "EXTENDED"})
+    _settle(account, cluster)
+    eks.untag_resource(resourceArn=_arn(account, cluster), tagKeys=["byoc:resource"])
+    logs.put_retention_policy(logGroupName=log_group_name(account.site), retentionInDays=1)
+    logs.untag_resource(resourceArn=log_group_arn(account.site), tagKeys=["byoc:resource"])
+
+    account.run("create_cluster", cluster_request)
+
+    test_the_settings = eks.describe_cluster(name=cluster.name)["cluster"]
+    assert test_the_settings["resourcesVpcConfig"]["publicAccessCidrs"] == list(EGRESS)
+    assert {"types": list(LOG_TYPES), "enabled": True} in test_the_settings["logging"]["clusterLogging"]
+    assert test_the_settings["deletionProtection"]
+    assert test_the_settings["upgradePolicy"] == {"supportType": "STANDARD"}
+    assert test_the_settings["tags"] == owner_tags(account.site, "cluster")
+    group = logs.describe_log_groups(logGroupNamePrefix=log_group_name(account.site))["logGroups"][0]
+    assert group["retentionInDays"] == RETENTION_DAYS
+    assert logs.list_tags_for_resource(resourceArn=log_group_arn(account.site))["tags"] == owner_tags(account.site, "logs")
+
+
+def test_an_unencrypted_cluster_of_ours_is_encrypted(account: Account, cluster_request: ClusterRequest) -> None:
+    """Encryption of secrets that is missing is switched on."""
+    _foreign_cluster(account, cluster_request, tags=owner_tags(account.site, "cluster"))
+
+    cluster = account.run("create_cluster", cluster_request)
+
+    described = account.customer("eks").describe_cluster(name=cluster.name)["cluster"]
+    assert described["encryptionConfig"][0]["provider"]["keyArn"] == cluster_request.key.key_id
+    assert described["accessConfig"]["authenticationMode"] == "API"
+
+
+def test_a_cluster_of_somebody_else_is_refused(account: Account, cluster_request: ClusterRequest) -> None:
+    """A cluster that has our name without our tags is neither changed nor deleted."""
+    _foreign_cluster(account, cluster_request, tags={})
+
+    creating = account.failure("create_cluster", cluster_request)
+    deleting = account.failure("delete_cluster", account.site)
+    pools = account.failure("delete_node_pools", account.site)
+
+    assert creating.failure is deleting.failure is pools.failure is FailureClass.NOT_OURS
+    assert account.customer("eks").list_clusters()["clusters"] == [base_name(account.site)]
+
+
+def test_a_failed_cluster_is_made_again(account: Account, cluster_request: ClusterRequest) -> None:
+    """What EKS failed to make is deleted with its reason told, and the next probe makes it again."""
+    account.inject(FaultKind.CRASH, "CreateCluster", times=1, code="InsufficientFreeAddresses", message="No addresses")
+
+    failure = account.failure("create_cluster", cluster_request)
+    cluster = account.run("create_cluster", cluster_request)
+
+    assert failure.failure is FailureClass.CONFIG
+    assert "No addresses" in failure.message
+    assert account.customer("eks").describe_cluster(name=cluster.name)["cluster"]["status"] == "ACTIVE"
+
+
+def test_a_quota_is_named(account: Account, cluster_request: ClusterRequest) -> None:
+    """A full account is the customer's to extend; the failure names the quota's error."""
+    account.inject(FaultKind.QUOTA, "CreateCluster", times=1)
+
+    failure = account.failure("create_cluster", cluster_request)
+
+    assert failure.failure is FailureClass.QUOTA
+    assert failure.quota
+
+
+def test_only_the_operating_role_is_let_in(account: Account, cluster: Cluster) -> None:
+    """The access entry gives our role all of the cluster; granting it again changes nothing."""
+    request = InCluster(site=account.site, cluster=cluster)
+    for operation in ("CreateAccessEntry", "AssociateAccessPolicy"):
+        account.inject(FaultKind.LOST_REPLY, operation, times=1)
+
+    account.run_through("grant_cluster_access", request)
+
+    eks, principal = account.customer("eks"), control_role_arn(account.site, Purpose.OPERATE)
+    assert eks.list_access_entries(clusterName=cluster.name)["accessEntries"] == [principal]
+    policies = eks.list_associated_access_policies(clusterName=cluster.name, principalArn=principal)
+    assert [policy["policyArn"] for policy in policies["associatedAccessPolicies"]] == [OPERATOR_POLICY]
+    before = account.control.position()
+    account.run("grant_cluster_access", request)
+    assert account.changes(before) == []
+
+
+def test_pods_act_as_their_roles(account: Account, ground: Ground, cluster: Cluster) -> None:
+    """Each service account is tied to its role once; a changed role is put back."""
+    request = WorkloadIdentityRequest(site=account.site, cluster=cluster, roles=ground.roles)
+    account.inject(FaultKind.LOST_REPLY, "CreatePodIdentityAssociation", times=1)
+
+    account.run_through("create_workload_identity", request)
+
+    eks = account.customer("eks")
+    associations = eks.list_pod_identity_associations(clusterName=cluster.name)["associations"]
+    roles = {
+        (found["namespace"], found["serviceAccount"]): eks.describe_pod_identity_association(
+            clusterName=cluster.name, associationId=found["associationId"]
+        )["association"]["roleArn"]
+        for found in associations
+    }
+    assert roles == {
+        ("byoc-server", "store"): ground.roles.store,
+        ("byoc-restore", "restore"): ground.roles.store,
+        ("kube-system", "ebs-csi-controller-sa"): ground.roles.storage_driver,
+        ("kube-system", "aws-load-balancer-controller"): ground.roles.load_balancer,
+    }
+    before = account.control.position()
+    account.run("create_workload_identity", request)
+    assert account.changes(before) == []
+    eks.update_pod_identity_association(
+        clusterName=cluster.name, associationId=associations[0]["associationId"], roleArn=ground.roles.load_balancer
+    )
+    account.run("create_workload_identity", request)
+    assert len(account.changes(before)) == (0 if associations[0]["serviceAccount"].startswith("aws-") else 1)
+
+
+def test_eks_upgrades_nothing_by_itself(account: Account, cluster: Cluster) -> None:
+    """The upgrade policy is put back to that without extended support, and only then."""
+    request = InCluster(site=account.site, cluster=cluster)
+    before = account.control.position()
+    account.run("set_maintenance_policy", request)
+    assert account.changes(before) == []
+    eks = account.customer("eks")
+    eks.update_cluster_config(name=cluster.name, upgradePolicy={"supportType": "EXTENDED"})
+    _settle(account, cluster)
+
+    account.run("set_maintenance_policy", request)
+
+    assert eks.describe_cluster(name=cluster.name)["cluster"]["upgradePolicy"] == {"supportType": "STANDARD"}
+
+
+def test_the_token_names_the_caller_to_this_cluster(account: Account, cluster: Cluster) -> None:
+    """The bearer token is a request to the region's real STS, signed for this cluster's name and for a minute."""
+    token = account.cloud.cluster_credentials.token(account.site, cluster)
+
+    prefix, _, encoded = token.partition(".")
+    url = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+    assert prefix == "k8s-aws-v1"
+    assert url.startswith(f"https://sts.{REGION}.amazonaws.com/?Action=GetCallerIdentity")
+    assert "x-k8s-aws-id" in url
+    assert "X-Amz-Expires=60" in url
+
+
+def test_a_deleted_cluster_leaves_nothing(account: Account, cluster: Cluster) -> None:
+    """Deletion protection is lifted, the control plane goes, then its logs; lost replies do no harm, nor does a repeat."""
+    for operation in ("UpdateClusterConfig", "DeleteCluster", "DeleteLogGroup"):
+        account.inject(FaultKind.LOST_REPLY, operation, times=1)
+
+    account.run_through("delete_cluster", account.site)
+
+    assert account.customer("eks").list_clusters()["clusters"] == []
+    groups = account.customer("logs").describe_log_groups(logGroupNamePrefix=log_group_name(account.site))
+    assert groups["logGroups"] == []
+    before = account.control.position()
+    account.run("delete_cluster", account.site)
+    assert account.changes(before) == []
+
+
+def test_deleting_takes_its_own_role(account: Account, cluster: Cluster) -> None:
+    """The deletion names the action that the delete role lacks, although the operating role has it."""
+    account.control.customer(account.site.cloud_account_id).deny(f"byoc-{account.site.account}-delete", "eks:DeleteCluster")
+
+    failure = account.failure("delete_cluster", account.site)
+
+    assert (failure.failure, failure.action) == (FailureClass.PERMISSION, "eks:DeleteCluster")
+
+
+
+def _settle(account: Account, cluster: Cluster) -> None:
+    """Wait until EKS has made the change that it was asked for."""
+    account.customer("eks").get_waiter("cluster_active").wait(
+        name=cluster.name, WaiterConfig={"Delay": 0, "MaxAttempts": 100}
+    )
+
+
+def _arn(account: Account, cluster: Cluster) -> str:
+    return f"arn:aws:eks:{REGION}:{account.site.cloud_account_id}:cluster/{cluster.name}"
+
+
+def _foreign_cluster(account: Account, request: ClusterRequest, *, tags: dict[str, str]) -> None:
+    """Make a cluster of our name as the customer, with hardly any setting as we would make it."""
+    eks = account.customer("eks")
+    eks.create_cluster(
+        name=base_name(account.site),
+        version="1.33",
+        roleArn=request.roles.control_plane,
+        resourcesVpcConfig={"subnetIds": list(request.network.private_subnet_ids)},
+        accessConfig={"authenticationMode": "API_AND_CONFIG_MAP"},
+        tags=tags,
+    )
+    eks.get_waiter("cluster_active").wait(
+        name=base_name(account.site), WaiterConfig={"Delay": 0, "MaxAttempts": 100}
+    )

@@ -1,0 +1,285 @@
+"""The network of a deployment, in a simulated account in which the template is applied and enforced."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from activities.contracts import InNetwork, NetworkRequest
+from domain.addresses import plan_subnets
+from domain.deployment import ExistingNetwork, NetworkSpec
+from domain.facts import Firewall, Machine, Network, Placement
+from domain.failure import FailureClass
+from domain.shape import PoolName
+from simulators.customer import OwnNetwork
+from simulators.faults import FaultKind
+from tests.activities.aws.conftest import REGION, Account
+
+ZONES = tuple(f"{REGION}{letter}" for letter in "abc")
+PLACEMENT = Placement(
+    zones=ZONES, machines=(Machine(pool=PoolName.STORE, instance_type="m7i.large", minimum=1, maximum=2),)
+)
+SPEC = NetworkSpec()
+PARTS = {
+    "vpc": 1,
+    "subnet": 6,
+    "route-table": 4,
+    "internet-gateway": 1,
+    "elastic-ip": 3,
+    "natgateway": 3,
+    "vpc-endpoint": 8,
+    "security-group": 3,
+}
+"""How many of each type a network over three zones has."""
+
+
+def request(account: Account, spec: NetworkSpec = SPEC) -> NetworkRequest:
+    return NetworkRequest(
+        site=account.site, network=spec, placement=PLACEMENT, addresses=plan_subnets(spec.cidr, len(ZONES))
+    )
+
+
+def build(account: Account, run: Callable[[str, object], Any]) -> tuple[Network, Firewall]:
+    """Make everything of the network, in the order of a provisioning."""
+    network = run("create_network", request(account))
+    inside = InNetwork(site=account.site, network=network)
+    run("create_egress", inside)
+    run("create_private_endpoints", inside)
+    return network, run("create_firewall", inside)
+
+
+def tear_down(account: Account, run: Callable[[str, object], Any]) -> None:
+    """Take everything of the network away, in the order of a retirement."""
+    for activity in ("delete_firewall", "delete_private_endpoints", "delete_egress", "delete_network"):
+        run(activity, account.site)
+
+
+def parts(account: Account) -> dict[str, int]:
+    return dict(Counter(resource.type for resource in account.resources("ec2")))
+
+
+def test_a_network_over_three_zones_is_made(account: Account) -> None:
+    """Every part exists once (or once for each zone), and the private subnets go out through their zone's gateway."""
+    network, firewall = build(account, account.run)
+
+    assert parts(account) == PARTS
+    ec2 = account.customer("ec2")
+    subnets = ec2.describe_subnets(SubnetIds=list(network.private_subnet_ids))["Subnets"]
+    assert {subnet["AvailabilityZone"] for subnet in subnets} == set(ZONES)
+    assert firewall.control_plane_group_id != firewall.node_group_id
+    gateways = {nat["NatGatewayId"]: nat["SubnetId"] for nat in ec2.describe_nat_gateways()["NatGateways"]}
+    zone_of = {subnet["SubnetId"]: subnet["AvailabilityZone"] for subnet in ec2.describe_subnets()["Subnets"]}
+    for subnet in network.private_subnet_ids:
+        (table,) = ec2.describe_route_tables(Filters=[{"Name": "association.subnet-id", "Values": [subnet]}])[
+            "RouteTables"
+        ]
+        (out,) = [route for route in table["Routes"] if route.get("DestinationCidrBlock") == "0.0.0.0/0"]
+        assert zone_of[gateways[out["NatGatewayId"]]] == zone_of[subnet]
+
+
+def test_the_subnets_can_be_found_by_load_balancers(account: Account) -> None:
+    """Public subnets carry the tag for public load balancers, private ones that for internal ones."""
+    network, _ = build(account, account.run)
+
+    ec2 = account.customer("ec2")
+    public = ec2.describe_subnets(Filters=[{"Name": "tag:kubernetes.io/role/elb", "Values": ["1"]}])["Subnets"]
+    private = ec2.describe_subnets(Filters=[{"Name": "tag:kubernetes.io/role/internal-elb", "Values": ["1"]}])[
+        "Subnets"
+    ]
+    assert {subnet["SubnetId"] for subnet in public} == set(network.public_subnet_ids)
+    assert {subnet["SubnetId"] for subnet in private} == set(network.private_subnet_ids)
+
+
+def test_a_second_run_changes_nothing(account: Account) -> None:
+    """Converging an unchanged network makes no mutating call and returns the same facts."""
+    made = build(account, account.run)
+    position = account.control.position()
+
+    again = build(account, account.run)
+
+    assert again == made
+    calls = account.control.journal(after=position, account=account.site.cloud_account_id, agent="byoc/", mutating=True)
+    assert calls == []
+
+
+def test_lost_replies_leave_no_duplicates(account: Account, each_reply_lost: Callable[[], None]) -> None:
+    """Whatever mutating call loses its reply, everything exists once in the end."""
+    build(account, account.run)
+    each_reply_lost()
+    tear_down(account, account.run_through)
+    account.control.clear_faults()
+    for operation in (
+        "CreateVpc", "ModifyVpcAttribute", "CreateSubnet", "CreateRouteTable", "AssociateRouteTable",
+        "CreateInternetGateway", "AttachInternetGateway", "AllocateAddress", "CreateNatGateway", "CreateRoute",
+        "CreateVpcEndpoint", "CreateSecurityGroup", "AuthorizeSecurityGroupIngress", "CreateTags",
+    ):  # fmt: skip
+        account.inject(FaultKind.LOST_REPLY, operation, times=1)
+
+    build(account, account.run_through)
+
+    assert parts(account) == PARTS
+
+
+def test_everything_is_taken_away(account: Account) -> None:
+    """After the deletion nothing of ours is left, and a repeat finds nothing to do."""
+    build(account, account.run)
+
+    tear_down(account, account.run)
+
+    assert parts(account) == {}
+    position = account.control.position()
+    tear_down(account, account.run)
+    assert account.changes(position) == []
+
+
+def test_duplicates_of_ours_are_removed(account: Account) -> None:
+    """A VPC, a gateway and an address that carry our tags beside the ones in use are deleted."""
+    network, _ = build(account, account.run)
+    ec2 = account.customer("ec2")
+    for kind, make in (
+        ("vpc", lambda **tags: ec2.create_vpc(CidrBlock="10.64.0.0/16", **tags)),
+        ("internet-gateway", ec2.create_internet_gateway),
+        ("elastic-ip", lambda **tags: ec2.allocate_address(Domain="vpc", **tags)),
+    ):
+        (original,) = [each for each in account.resources("ec2") if each.type == kind][:1]
+        tags = [{"Key": key, "Value": value} for key, value in original.tags.items()]
+        make(TagSpecifications=[{"ResourceType": kind, "Tags": tags}])
+
+    again, _ = build(account, account.run)
+
+    assert parts(account) == PARTS
+    assert again == network
+
+
+def test_what_is_not_ours_stays(account: Account) -> None:
+    """The customer's own VPC, group and address survive the deletion of a deployment's network."""
+    ec2 = account.customer("ec2")
+    theirs = ec2.create_vpc(CidrBlock="10.99.0.0/16")["Vpc"]["VpcId"]
+    address = ec2.allocate_address(Domain="vpc")["AllocationId"]
+    build(account, account.run)
+
+    tear_down(account, account.run)
+
+    assert theirs in {vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"]}
+    assert address in {each["AllocationId"] for each in ec2.describe_addresses()["Addresses"]}
+
+
+def test_a_security_group_of_our_name_without_our_tags_is_refused(account: Account) -> None:
+    """A group that somebody else made under our name is neither used nor changed."""
+    network = account.run("create_network", request(account))
+    account.customer("ec2").create_security_group(
+        GroupName=f"byoc-{account.site.deployment}-nodes", Description="theirs", VpcId=network.network_id
+    )
+
+    failure = account.failure("create_firewall", InNetwork(site=account.site, network=network))
+
+    assert failure.failure is FailureClass.NOT_OURS
+
+
+def test_a_route_that_somebody_removed_is_put_back(account: Account) -> None:
+    """Converging repairs drift: the way out of a private subnet."""
+    network, _ = build(account, account.run)
+    ec2 = account.customer("ec2")
+    tables = [
+        each for each in account.resources("ec2") if each.tags.get("byoc:resource", "").startswith("private-routes")
+    ]
+    ec2.delete_route(RouteTableId=tables[0].id, DestinationCidrBlock="0.0.0.0/0")
+
+    account.run("create_egress", InNetwork(site=account.site, network=network))
+
+    (table,) = ec2.describe_route_tables(RouteTableIds=[tables[0].id])["RouteTables"]
+    assert "0.0.0.0/0" in {route.get("DestinationCidrBlock") for route in table["Routes"]}
+
+
+def test_a_nat_gateway_that_failed_is_replaced(account: Account) -> None:
+    """A gateway that ends as failed is deleted, and another one takes its place and address."""
+    network = account.run("create_network", request(account))
+    fault = account.inject(FaultKind.CRASH, "CreateNatGateway", times=1)
+    inside = InNetwork(site=account.site, network=network)
+
+    account.run("create_egress", inside)
+
+    assert [each.hits for each in account.control.faults() if each.fault.id == fault.id] == [1]
+    states = Counter(nat["State"] for nat in account.customer("ec2").describe_nat_gateways()["NatGateways"])
+    assert states["available"] == len(ZONES)
+    assert parts(account)["elastic-ip"] == len(ZONES)
+
+
+def test_what_the_clusters_controllers_leaked_is_taken_away(account: Account) -> None:
+    """A network interface and a `k8s-*` group of the cluster do not block the deletion of the network."""
+    network, _ = build(account, account.run)
+    ec2 = account.customer("ec2")
+    cluster = f"byoc-{account.site.deployment}"
+    ec2.create_network_interface(
+        SubnetId=network.private_subnet_ids[0],
+        TagSpecifications=[
+            {"ResourceType": "network-interface", "Tags": [{"Key": "cluster.k8s.amazonaws.com/name", "Value": cluster}]}
+        ],
+    )
+    ec2.create_security_group(
+        GroupName="k8s-traffic-acme", Description="leaked", VpcId=network.network_id,
+        TagSpecifications=[
+            {"ResourceType": "security-group", "Tags": [{"Key": "elbv2.k8s.aws/cluster", "Value": cluster}]}
+        ],
+    )  # fmt: skip
+
+    tear_down(account, account.run)
+
+    vpcs = {vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"]}
+    assert network.network_id not in vpcs
+
+
+@pytest.mark.parametrize("operation", ["CreateVpc", "CreateSubnet", "CreateRouteTable"])
+def test_a_missing_permission_is_named(account: Account, operation: str) -> None:
+    """What the customer has taken away from the role is named as IAM spells it."""
+    account.control.customer(account.site.cloud_account_id).deny(
+        f"byoc-{account.site.account}-operate", f"ec2:{operation}"
+    )
+
+    failure = account.failure("create_network", request(account))
+
+    assert (failure.failure, failure.action) == (FailureClass.PERMISSION, f"ec2:{operation}")
+    assert f"ec2:{operation}" in failure.message
+
+
+def own_network(account: Account, layout: OwnNetwork) -> NetworkSpec:
+    facts = account.control.customer(account.site.cloud_account_id).make_network(layout)
+    return NetworkSpec(
+        existing=ExistingNetwork(
+            network_id=facts.vpc, private_subnet_ids=facts.private_subnets, public_subnet_ids=facts.public_subnets
+        )
+    )
+
+
+def test_the_customers_own_network_is_used_as_it_is(account: Account) -> None:
+    """A network that has what we need is taken, in the order of the zones, and nothing in it is changed."""
+    spec = own_network(account, OwnNetwork(region=REGION))
+
+    network = account.run("create_network", request(account, spec))
+    inside = InNetwork(site=account.site, network=network)
+    account.run("create_egress", inside)
+    account.run("create_private_endpoints", inside)
+
+    assert spec.existing is not None
+    assert not network.ours
+    assert network.private_subnet_ids == spec.existing.private_subnet_ids
+    assert account.changes() == []
+
+
+def test_every_fault_of_the_customers_network_is_in_one_error(account: Account) -> None:
+    """No DNS names, no way out and a zone that is missing: the customer reads all of it at once."""
+    layout = OwnNetwork(
+        region=REGION, zones=ZONES[:2], private_cidrs=("10.80.0.0/20", "10.80.16.0/20"), public_cidrs=(),
+        nat_gateways=False, dns_hostnames=False,
+    )  # fmt: skip
+    spec = own_network(account, layout)
+
+    failure = account.failure("create_network", request(account, spec))
+
+    assert failure.failure is FailureClass.CONFIG
+    assert "enableDnsHostnames is off" in failure.message
+    assert failure.message.count("has no route to the internet") == 2
+    assert f"no private subnet in {ZONES[2]}" in failure.message

@@ -1,0 +1,219 @@
+"""Pools of nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from activities.aws.node_pools import node_groups
+from activities.contracts import NodePoolRequest
+from domain.facts import Cluster
+from domain.failure import FailureClass
+from domain.naming import base_name, owner_tags
+from domain.shape import PoolName
+from simulators.faults import FaultKind
+from tests.activities.aws.conftest import Account, Ground
+
+Order = Callable[[PoolName], NodePoolRequest]
+
+
+def _groups(account: Account) -> list[str]:
+    return sorted(account.customer("eks").list_nodegroups(clusterName=base_name(account.site))["nodegroups"])
+
+
+def test_the_store_has_a_group_in_each_zone(account: Account, ground: Ground, pool_request: Order) -> None:
+    """Each group of the store has one subnet, its label, the taint that keeps others off, and its share of the nodes."""
+    pool = account.run("create_node_pool", pool_request(PoolName.STORE))
+
+    name = f"{base_name(account.site)}-store"
+    assert (pool.name, pool.instance_type) == (name, "m6i.xlarge")
+    assert _groups(account) == [f"{name}-{zone}" for zone in ground.placement.zones]
+    eks = account.customer("eks")
+    for number, zone in enumerate(ground.placement.zones):
+        group = eks.describe_nodegroup(clusterName=base_name(account.site), nodegroupName=f"{name}-{zone}")["nodegroup"]
+        assert group["subnets"] == [ground.network.private_subnet_ids[number]]
+        assert group["scalingConfig"] == {"minSize": 1, "maxSize": 2, "desiredSize": 1}
+        assert group["labels"] == {"byoc.dev/pool": "store"}
+        assert group["taints"] == [{"key": "byoc.dev/pool", "value": "store", "effect": "NO_SCHEDULE"}]
+        assert (group["amiType"], group["nodeRepairConfig"]) == ("AL2023_x86_64_STANDARD", {"enabled": True})
+
+
+def test_the_services_share_one_group(account: Account, ground: Ground, pool_request: Order) -> None:
+    """What keeps no state has one group over all zones, without a taint."""
+    account.run("create_node_pool", pool_request(PoolName.SERVICES))
+
+    group = account.customer("eks").describe_nodegroup(
+        clusterName=base_name(account.site), nodegroupName=f"{base_name(account.site)}-services"
+    )["nodegroup"]
+    assert group["subnets"] == list(ground.network.private_subnet_ids)
+    assert group.get("taints", []) == []
+    assert group["scalingConfig"] == {"minSize": 2, "maxSize": 8, "desiredSize": 2}
+
+
+def test_a_store_of_one_node_stays_in_one_zone(pool_request: Order, ground: Ground) -> None:
+    """The only node of a small store could not reach its volume from another zone."""
+    request = pool_request(PoolName.STORE)
+    machines = tuple(
+        machine.model_copy(update={"minimum": 1, "maximum": 1}) for machine in ground.placement.machines
+    )
+    small = request.model_copy(update={"placement": ground.placement.model_copy(update={"machines": machines})})
+
+    (group,) = node_groups(small)
+
+    assert group.subnet_ids == ground.network.private_subnet_ids[:1]
+    assert (group.minimum, group.maximum) == (1, 1)
+
+
+def test_machines_start_encrypted_and_keep_their_credentials(
+    account: Account, ground: Ground, pool_request: Order
+) -> None:
+    """The launch template asks for an encrypted root volume, IMDSv2 one hop away, and tags on what it starts."""
+    account.run("create_node_pool", pool_request(PoolName.SERVICES))
+
+    ec2 = account.customer("ec2")
+    (template,) = ec2.describe_launch_templates()["LaunchTemplates"]
+    version = ec2.describe_launch_template_versions(LaunchTemplateId=template["LaunchTemplateId"], Versions=["1"])
+    data = version["LaunchTemplateVersions"][0]["LaunchTemplateData"]
+    disk = data["BlockDeviceMappings"][0]["Ebs"]
+    assert (disk["Encrypted"], disk["KmsKeyId"], disk["VolumeType"]) == (True, ground.key.key_id, "gp3")
+    metadata = data["MetadataOptions"]
+    assert (metadata["HttpTokens"], metadata["HttpPutResponseHopLimit"]) == ("required", 1)
+    assert data["SecurityGroupIds"] == [ground.firewall.node_group_id]
+    for specification in data["TagSpecifications"]:
+        tags = {tag["Key"]: tag["Value"] for tag in specification["Tags"]}
+        assert owner_tags(account.site, "node-services").items() <= tags.items()
+
+
+def test_creating_the_pool_again_changes_nothing(account: Account, pool_request: Order) -> None:
+    """An unchanged pool is only looked at."""
+    first = account.run("create_node_pool", pool_request(PoolName.STORE))
+    before = account.control.position()
+
+    assert account.run("create_node_pool", pool_request(PoolName.STORE)) == first
+    assert account.changes(before) == []
+
+
+def test_lost_replies_make_no_second_group(account: Account, pool_request: Order) -> None:
+    """Groups and launch template whose creation was not acknowledged are found by their names."""
+    for operation in ("CreateLaunchTemplate", "CreateNodegroup"):
+        account.inject(FaultKind.LOST_REPLY, operation, times=2)
+
+    account.run_through("create_node_pool", pool_request(PoolName.STORE))
+
+    assert len(_groups(account)) == 3
+    assert len(account.customer("ec2").describe_launch_templates()["LaunchTemplates"]) == 1
+
+
+def test_changed_sizes_and_taints_are_put_back(account: Account, pool_request: Order) -> None:
+    """Limits, labels, taints, settings and tags are as before; the number of nodes stays the autoscaler's."""
+    account.run("create_node_pool", pool_request(PoolName.STORE))
+    eks, name = account.customer("eks"), _groups(account)[0]
+    which = {"clusterName": base_name(account.site), "nodegroupName": name}
+    eks.update_nodegroup_config(
+        **which,
+        scalingConfig={"minSize": 0, "maxSize": 9, "desiredSize": 2},
+        labels={"removeLabels": ["byoc.dev/pool"]},
+        taints={"removeTaints": [{"key": "byoc.dev/pool", "value": "store", "effect": "NO_SCHEDULE"}]},
+        updateConfig={"maxUnavailable": 5},
+        nodeRepairConfig={"enabled": False},
+    )
+    eks.get_waiter("nodegroup_active").wait(**which, WaiterConfig={"Delay": 0, "MaxAttempts": 100})
+    eks.untag_resource(resourceArn=eks.describe_nodegroup(**which)["nodegroup"]["nodegroupArn"], tagKeys=["byoc:resource"])
+
+    account.run("create_node_pool", pool_request(PoolName.STORE))
+
+    group = eks.describe_nodegroup(**which)["nodegroup"]
+    assert group["scalingConfig"] == {"minSize": 1, "maxSize": 2, "desiredSize": 2}
+    assert group["labels"] == {"byoc.dev/pool": "store"}
+    assert group["taints"] == [{"key": "byoc.dev/pool", "value": "store", "effect": "NO_SCHEDULE"}]
+    assert (group["updateConfig"], group["nodeRepairConfig"]) == ({"maxUnavailable": 1}, {"enabled": True})
+    assert "byoc:resource" in group["tags"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "message", "expected"),
+    [
+        (
+            FaultKind.CRASH,
+            "AsgInstanceLaunchFailures",
+            "Could not launch On-Demand Instances. InsufficientInstanceCapacity - We currently do not have sufficient"
+            " m6i.large capacity in the Availability Zone you requested.",
+            FailureClass.CAPACITY,
+        ),
+        (
+            FaultKind.CRASH,
+            "AsgInstanceLaunchFailures",
+            "Could not launch On-Demand Instances. VcpuLimitExceeded - You have requested more vCPU capacity than your"
+            " current vCPU limit of 32 allows.",
+            FailureClass.QUOTA,
+        ),
+        (
+            FaultKind.CRASH,
+            "AsgInstanceLaunchFailures",
+            "Could not launch On-Demand Instances. UnauthorizedOperation - You are not authorized to use the key.",
+            FailureClass.PERMISSION,
+        ),
+        (FaultKind.CRASH, "NodeCreationFailure", "Instances failed to join the kubernetes cluster", FailureClass.UNKNOWN),
+    ],
+)
+def test_a_failed_group_says_why_and_is_made_again(
+    account: Account, pool_request: Order, kind: FaultKind, code: str, message: str, expected: FailureClass
+) -> None:
+    """EC2's code inside EKS's message decides who must act; the next probe makes the group again."""
+    account.inject(kind, "CreateNodegroup", times=1, code=code, message=message)
+
+    failure = account.failure("create_node_pool", pool_request(PoolName.SERVICES))
+    account.run("create_node_pool", pool_request(PoolName.SERVICES))
+
+    assert failure.failure is expected
+    assert message in failure.message
+    assert _groups(account) == [f"{base_name(account.site)}-services"]
+
+
+def test_a_group_of_somebody_else_is_refused(account: Account, ground: Ground, pool_request: Order) -> None:
+    """A node group that has our name without our tags is neither changed nor deleted."""
+    request = pool_request(PoolName.SERVICES)
+    account.customer("eks").create_nodegroup(
+        clusterName=base_name(account.site),
+        nodegroupName=f"{base_name(account.site)}-services",
+        subnets=list(ground.network.private_subnet_ids),
+        nodeRole=ground.roles.nodes,
+        instanceTypes=["m6i.large"],
+    )
+
+    creating = account.failure("create_node_pool", request)
+    deleting = account.failure("delete_node_pools", account.site)
+
+    assert creating.failure is deleting.failure is FailureClass.NOT_OURS
+    assert _groups(account) == [f"{base_name(account.site)}-services"]
+
+
+def test_deleted_pools_leave_nothing(account: Account, cluster: Cluster, pool_request: Order) -> None:
+    """Every group and launch template goes, lost replies do no harm, and a repeat changes nothing."""
+    for pool in PoolName:
+        account.run("create_node_pool", pool_request(pool))
+    for operation in ("DeleteNodegroup", "DeleteLaunchTemplate"):
+        account.inject(FaultKind.LOST_REPLY, operation, times=1)
+
+    account.run_through("delete_node_pools", account.site)
+
+    assert _groups(account) == []
+    assert account.customer("ec2").describe_launch_templates()["LaunchTemplates"] == []
+    before = account.control.position()
+    account.run("delete_node_pools", account.site)
+    assert account.changes(before) == []
+
+
+def test_without_a_cluster_the_templates_go_all_the_same(
+    account: Account, cluster: Cluster, pool_request: Order
+) -> None:
+    """An abort may come when the cluster is gone already."""
+    account.run("create_node_pool", pool_request(PoolName.SERVICES))
+    eks, name = account.customer("eks"), base_name(account.site)
+    eks.delete_nodegroup(clusterName=name, nodegroupName=f"{name}-services")
+    account.run("delete_cluster", account.site)
+
+    account.run("delete_node_pools", account.site)
+
+    assert account.customer("ec2").describe_launch_templates()["LaunchTemplates"] == []
