@@ -8,6 +8,7 @@ from catalog import load
 from domain.account import AccountSpec
 from domain.deployment import Site
 from domain.operation import Pace
+from domain.sizing import shape_as_ordered
 from domain.state import DeploymentOrder
 from starters.client import ControlPlane, NotFound
 from starters.manifest import DeploymentManifest, read_manifests
@@ -35,6 +36,8 @@ async def place_order(plane: ControlPlane, manifest: DeploymentManifest, *, pace
     account = await plane.account(manifest.spec.account)
     catalogue = load()
     spec = account.spec
+    release = catalogue.release(manifest.spec.release)
+    assert release is not None, "the door has checked that the catalogue has this release"
     return DeploymentOrder(
         site=Site(
             deployment=manifest.metadata.name,
@@ -47,8 +50,8 @@ async def place_order(plane: ControlPlane, manifest: DeploymentManifest, *, pace
             generation=await plane.generation(manifest.metadata.name),
         ),
         spec=manifest.spec,
-        shape=catalogue.shapes[manifest.spec.shape],
-        release=catalogue.releases[manifest.spec.release],
+        shape=shape_as_ordered(catalogue.shape(manifest.spec.shape), manifest.spec),
+        release=release,
         actor=plane.actor,
         pace=pace or account.pace,
     )

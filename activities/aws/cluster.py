@@ -43,8 +43,8 @@ class AwsCluster(AwsPart, ClusterContract):
         why="Keep the logs of the Kubernetes control plane, encrypted, for a limited time",
     )  # fmt: skip
     @needs(
-        "eks:DescribeCluster", "eks:CreateCluster", "eks:TagResource", "eks:UpdateClusterConfig",
-        "eks:AssociateEncryptionConfig", "eks:ListNodegroups", "eks:DeleteCluster",
+        "eks:DescribeCluster", "eks:CreateCluster", "eks:TagResource", "eks:UpdateClusterConfig", "eks:ListNodegroups",
+        "eks:DeleteCluster",
         purpose=Purpose.OPERATE,
     )  # fmt: skip
     def create_cluster(self, request: ClusterRequest) -> Cluster:
@@ -134,11 +134,6 @@ class AwsCluster(AwsPart, ClusterContract):
         for change in _changes(request, cluster, self._settings.egress_cidrs):
             eks.update_cluster_config(name=cluster["name"], **change)
             raise self._look_again(f"EKS is changing {', '.join(change)} of {cluster['name']}")
-        if not cluster.get("encryptionConfig"):
-            eks.associate_encryption_config(
-                clusterName=cluster["name"], encryptionConfig=_encryption(request.key.key_id)
-            )
-            raise self._look_again(f"EKS is encrypting the secrets of {cluster['name']}")
 
     def _give_up_on_failed_cluster(self, eks: AwsClient, cluster: Mapping[str, Any]) -> Exception:
         """Delete a control plane that never came up and return the failure that says why it did not."""
@@ -195,7 +190,8 @@ def _creation(request: ClusterRequest, egress_cidrs: Sequence[str]) -> dict[str,
         },
         "kubernetesNetworkConfig": {"ipFamily": "ipv4"},
         "logging": {"clusterLogging": [{"types": list(LOG_TYPES), "enabled": True}]},
-        "encryptionConfig": _encryption(request.key.key_id),
+        # Once it is on, EKS never switches the encryption of secrets off: there is nothing to put back later.
+        "encryptionConfig": [{"resources": ["secrets"], "provider": {"keyArn": request.key.key_id}}],
         "accessConfig": {"authenticationMode": "API", "bootstrapClusterCreatorAdminPermissions": False},
         "upgradePolicy": {"supportType": "STANDARD"},
         # Add-ons are EKS's own, installed one by one, so that they can be versioned, configured and taken away.
@@ -214,10 +210,6 @@ def _endpoints(egress_cidrs: Sequence[str]) -> dict[str, Any]:
     if not egress_cidrs:
         return {"endpointPrivateAccess": True, "endpointPublicAccess": False}
     return {"endpointPrivateAccess": True, "endpointPublicAccess": True, "publicAccessCidrs": list(egress_cidrs)}
-
-
-def _encryption(key_arn: str) -> list[dict[str, Any]]:
-    return [{"resources": ["secrets"], "provider": {"keyArn": key_arn}}]
 
 
 def _changes(

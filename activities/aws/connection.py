@@ -187,7 +187,7 @@ class AwsConnections:
                 max_pool_connections=50,
             ),
         )
-        client.meta.events.register("before-call.*.*", _name_the_caller)
+        client.meta.events.register("before-send.*.*", _name_the_caller)
         client.meta.events.register("after-call.*.*", _note_the_service)
         return client
 
@@ -213,9 +213,11 @@ def agent(place: Place | None) -> str:
             return f"{_AGENT} step/{step}"
 
 
-def _name_the_caller(params: dict[str, Any], **_: object) -> None:
-    """Put the caller before the SDK's own User-Agent (which is not part of the signature)."""
-    params["headers"]["User-Agent"] = f"{agent(_caller.get())} {params['headers'].get('User-Agent', '')}".rstrip()
+def _name_the_caller(request: Any, **_: object) -> None:  # noqa: ANN401
+    """Put the caller before the SDK's own User-Agent, which is not signed and which the SDK sets until the very end."""
+    own = request.headers.get("User-Agent", "")
+    name = agent(_caller.get())
+    request.headers["User-Agent"] = f"{name} {own.decode() if isinstance(own, bytes) else own}".rstrip()
 
 
 def _note_the_service(parsed: dict[str, Any], model: Any, **_: object) -> None:  # noqa: ANN401

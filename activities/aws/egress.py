@@ -35,8 +35,9 @@ class AwsEgress(Ec2Part, NetworkContract):
     @activity.defn
     @needs(
         "ec2:AllocateAddress", "ec2:AttachInternetGateway", "ec2:CreateInternetGateway", "ec2:CreateNatGateway",
-        "ec2:CreateRoute", "ec2:DescribeAddresses", "ec2:DescribeInternetGateways", "ec2:DescribeNatGateways",
-        "ec2:DescribeRouteTables", "ec2:DescribeSubnets", "ec2:ReleaseAddress", "ec2:ReplaceRoute",
+        "ec2:CreateRoute", "ec2:DeleteInternetGateway", "ec2:DeleteNatGateway", "ec2:DescribeAddresses", "ec2:DescribeInternetGateways", "ec2:DescribeNatGateways",
+        "ec2:DescribeRouteTables", "ec2:DescribeSubnets", "ec2:DetachInternetGateway", "ec2:ReleaseAddress",
+        "ec2:ReplaceRoute",
         purpose=Purpose.OPERATE, why="Make internet gateway, NAT gateways and routes",
     )  # fmt: skip
     def create_egress(self, request: InNetwork) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from temporalio import activity
 
-from activities.aws.ec2 import NETWORK_INTERFACE, SECURITY_GROUP, Ec2Part
+from activities.aws.ec2 import NETWORK_INTERFACE, SECURITY_GROUP, DeploymentEc2, Description, Ec2Part, tags_of
 from activities.aws.errors import failures_named
 from activities.aws.existence import gone_is_success
 from activities.aws.security_groups import ensure_group, ensure_ingress, revoke_references, tcp
@@ -13,7 +13,11 @@ from activities.needs import needs
 from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.facts import Firewall
-from domain.naming import base_name
+from domain.naming import TAG_RESOURCE, base_name
+
+CONTROL_PLANE = "control-plane"
+NODES = "nodes"
+"""The parts that the two groups play."""
 
 CLUSTER_OF_INTERFACE = "cluster.k8s.amazonaws.com/name"
 """Tag of the network interfaces that the network plug-in makes; it leaks some when a node goes away in a hurry."""
@@ -39,8 +43,8 @@ class AwsFirewall(Ec2Part, NetworkContract):
         site, network = request.site, request.network.network_id
         with failures_named():
             ec2 = self._ec2(site, Purpose.OPERATE)
-            control_plane = ensure_group(ec2, network, "control-plane", "Kubernetes API server")
-            nodes = ensure_group(ec2, network, "nodes", "Nodes")
+            control_plane = ensure_group(ec2, network, CONTROL_PLANE, "Kubernetes API server")
+            nodes = ensure_group(ec2, network, NODES, "Nodes")
             # The load balancer controller opens the group with this tag to its load balancers.
             ec2.ensure_tags(SECURITY_GROUP, nodes, {f"kubernetes.io/cluster/{base_name(site)}": "owned"})
             from_nodes = {"UserIdGroupPairs": [{"GroupId": nodes["GroupId"]}]}
@@ -64,7 +68,7 @@ class AwsFirewall(Ec2Part, NetworkContract):
         purpose=Purpose.DELETE, why="Delete security groups and what the cluster's controllers leaked",
     )  # fmt: skip
     def delete_firewall(self, site: Site) -> None:
-        """No security group or network interface is left that is ours or that the cluster's controllers made."""
+        """No security group of control plane and nodes is left, nor what the cluster's controllers made and left."""
         with failures_named():
             ec2 = self._ec2(site, Purpose.DELETE)
             cluster = base_name(site)
@@ -73,7 +77,8 @@ class AwsFirewall(Ec2Part, NetworkContract):
                     raise self._look_again(f"{interface['NetworkInterfaceId']} is still attached to a node")
                 with gone_is_success():
                     ec2.client.delete_network_interface(NetworkInterfaceId=interface["NetworkInterfaceId"])
-            own = ec2.eventually(lambda: ec2.ours(SECURITY_GROUP) or None) or []
+            # An aborted creation may have made groups that are not seen yet.
+            own = ec2.eventually(lambda: self._own_groups(ec2) or None) or []
             made_by_controller = ec2.matching(SECURITY_GROUP, {f"tag:{CLUSTER_OF_GROUP}": cluster})
             groups = {group["GroupId"]: group for group in (*made_by_controller, *own)}
             # Groups whose rules name each other cannot be deleted one by one.
@@ -82,3 +87,10 @@ class AwsFirewall(Ec2Part, NetworkContract):
             for group_id in groups:
                 with gone_is_success():
                     ec2.client.delete_security_group(GroupId=group_id)
+
+    @staticmethod
+    def _own_groups(ec2: DeploymentEc2) -> list[Description]:
+        """Return the groups of control plane and nodes; that of the private endpoints goes with these."""
+        return [
+            group for group in ec2.ours(SECURITY_GROUP) if tags_of(group).get(TAG_RESOURCE) in (CONTROL_PLANE, NODES)
+        ]

@@ -66,9 +66,7 @@ def _ours(api: ClusterApi, kind: Kind) -> tuple[Object, ...]:
 def _volumes(api: ClusterApi) -> list[Object]:
     """Return the volumes that were made for claims in namespaces of ours; their driver gives them no label of ours."""
     homes = {name_of(namespace) for namespace in _ours(api, NAMESPACE)}
-    return [
-        volume for volume in api.list(VOLUME) if (volume["spec"].get("claimRef") or {}).get("namespace") in homes
-    ]
+    return [volume for volume in api.list(VOLUME) if (volume["spec"].get("claimRef") or {}).get("namespace") in homes]
 
 
 def _problem_of_services(api: ClusterApi, services: list[Object]) -> FailureDetail | None:
@@ -92,7 +90,7 @@ def _problem_of_volumes(volumes: list[Object]) -> FailureDetail | None:
                 failure=class_of_cloud_message(said), message=message, code="VolumeFailed", resource=name_of(volume)
             )
         if status.get("phase") == "Released" and volume["spec"].get("persistentVolumeReclaimPolicy") == "Retain":
-            message = f"volume {name_of(volume)} is to be retained; whoever ordered that has to decide what becomes of it"
+            message = f"volume {name_of(volume)} is to be retained: whoever ordered that decides what becomes of it"
             return FailureDetail(
                 failure=FailureClass.CONFIG, message=message, code="VolumeRetained", resource=name_of(volume)
             )

@@ -50,9 +50,7 @@ NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"
 STORAGE_CLASS = Kind("storage.k8s.io/v1", "StorageClass", "storageclasses", namespaced=False)
 PRIORITY_CLASS = Kind("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", namespaced=False)
 
-_KINDS = {
-    (kind.api_version, kind.name): kind for kind in list(globals().values()) if isinstance(kind, Kind)
-}
+_KINDS = {(kind.api_version, kind.name): kind for kind in list(globals().values()) if isinstance(kind, Kind)}
 """Keyed by (apiVersion, kind), as objects name them."""
 
 

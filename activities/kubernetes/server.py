@@ -98,9 +98,7 @@ class KubernetesServer(KubernetesContract):
         """
         api = self._connections.api(request.site, request.cluster)
         component = request.component
-        bring_about(
-            api, component_manifests(request.site, component, request.release, request.shape, request.spec)
-        )
+        bring_about(api, component_manifests(request.site, component, request.release, request.shape, request.spec))
         rollout = self._rollout(api, component)
         if rollout.state is not State.DONE:
             raise still_waiting(self._settings, f"{component}: {rollout.progress}", rollout.problem)

@@ -4,6 +4,9 @@ The records are ministack's, so that every EC2 call sees them; what is in use th
 All functions act in the account and region of the current scope.
 """
 
+# ministack keeps its records in module-level stores that have no public names.
+# ruff: noqa: SLF001
+
 from __future__ import annotations
 
 import ipaddress

@@ -1,5 +1,8 @@
 """Roles as services see them: whether one may be assumed on somebody's behalf, and what it allows."""
 
+# ministack keeps its records in module-level stores that have no public names.
+# ruff: noqa: SLF001
+
 from __future__ import annotations
 
 import json

@@ -4,6 +4,9 @@ The controllers that ask (the AWS Load Balancer Controller, the EBS CSI driver) 
 account has by EKS Pod Identity, so that a role which lacks a permission keeps them from their work here too.
 """
 
+# ministack keeps its records in module-level stores that have no public names.
+# ruff: noqa: SLF001
+
 from __future__ import annotations
 
 import hashlib
@@ -64,6 +67,7 @@ class AwsProvider:
         self,
         eks: EksService,
         balancers: LoadBalancers,
+        *,
         work: Work,
         clock: Clock,
         kubernetes: KubernetesSimulator,

@@ -1,5 +1,8 @@
 """Network load balancers over ministack's records: they take their time, and hold addresses in the network."""
 
+# ministack keeps its records in module-level stores that have no public names.
+# ruff: noqa: SLF001
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

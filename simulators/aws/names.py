@@ -1,5 +1,8 @@
 """The public DNS: the hosted zones of all accounts, and where they lead."""
 
+# ministack keeps its records in module-level stores that have no public names.
+# ruff: noqa: SLF001
+
 from __future__ import annotations
 
 from collections.abc import Iterator

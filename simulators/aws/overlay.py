@@ -52,12 +52,12 @@ def install(world: World, kubernetes: KubernetesSimulator, durations: Durations 
 
     Clusters of EKS are made in `kubernetes`. The result tells where public names lead.
     """
-    global _installed
+    global _installed  # noqa: PLW0603 - as ministack, which it completes, there is one in a process
     times = durations or Durations()
     work, quotas = Work(world), Quotas()
     eks = EksService(world, work, quotas, kubernetes, times)
     balancers = LoadBalancers(work, world.clock, times)
-    provider = AwsProvider(eks, balancers, work, world.clock, kubernetes, times)
+    provider = AwsProvider(eks, balancers, work=work, clock=world.clock, kubernetes=kubernetes, durations=times)
     eks.control_planes.provider = provider
     names = Names(provider, work)
     certificates = Certificates(work, world.clock, times)

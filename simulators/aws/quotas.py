@@ -18,12 +18,14 @@ from simulators.clock import Clock
 
 @dataclass(frozen=True)
 class Quota:
-    """One limit with AWS's default."""
+    """One limit; `default` is AWS's."""
 
     service: str
     code: str
     name: str
     default: float
+    granted: float
+    """What the simulated accounts have: as accounts in use, they have had the tightest limits raised."""
     unit: str = "None"
     adjustable: bool = True
 
@@ -31,26 +33,25 @@ class Quota:
 QUOTAS = tuple(
     Quota(*row)
     for row in (
-        ("eks", "L-1194D53C", "Clusters", 100.0),
-        ("eks", "L-6D54EA21", "Managed node groups per cluster", 30.0),
-        ("eks", "L-BD136A63", "Nodes per managed node group", 450.0),
-        ("ec2", "L-1216C47A", "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances", 256.0),
-        ("ec2", "L-0263D0A3", "EC2-VPC Elastic IPs", 20.0),
-        ("vpc", "L-F678F1CE", "VPCs per Region", 10.0),
-        ("vpc", "L-407747CB", "Subnets per VPC", 200.0),
-        ("vpc", "L-FE5A380F", "NAT gateways per Availability Zone", 10.0),
-        ("vpc", "L-A4707A72", "Internet gateways per Region", 10.0),
-        ("vpc", "L-E79EC296", "VPC security groups per Region", 2500.0),
-        ("vpc", "L-DF5E4CA3", "Network interfaces per Region", 5000.0),
-        ("vpc", "L-29B6F2EB", "Interface VPC endpoints per VPC", 50.0),
-        ("vpc", "L-1B52E74A", "Gateway VPC endpoints per Region", 20.0),
-        ("ebs", "L-7A658B76", "Storage for General Purpose SSD (gp3) volumes, in TiB", 50.0),
-        ("elasticloadbalancing", "L-69A177A2", "Network Load Balancers per Region", 50.0),
-        ("elasticloadbalancing", "L-53DA6B97", "Application Load Balancers per Region", 50.0),
-        ("s3", "L-DC2B2D3D", "General purpose buckets", 10_000.0),
+        ("eks", "L-1194D53C", "Clusters", 100.0, 100.0),
+        ("eks", "L-6D54EA21", "Managed node groups per cluster", 30.0, 30.0),
+        ("eks", "L-BD136A63", "Nodes per managed node group", 450.0, 450.0),
+        ("ec2", "L-1216C47A", "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances", 5.0, 256.0),
+        ("ec2", "L-0263D0A3", "EC2-VPC Elastic IPs", 5.0, 20.0),
+        ("vpc", "L-F678F1CE", "VPCs per Region", 5.0, 10.0),
+        ("vpc", "L-407747CB", "Subnets per VPC", 200.0, 200.0),
+        ("vpc", "L-FE5A380F", "NAT gateways per Availability Zone", 5.0, 10.0),
+        ("vpc", "L-A4707A72", "Internet gateways per Region", 5.0, 10.0),
+        ("vpc", "L-E79EC296", "VPC security groups per Region", 2500.0, 2500.0),
+        ("vpc", "L-DF5E4CA3", "Network interfaces per Region", 5000.0, 5000.0),
+        ("vpc", "L-29B6F2EB", "Interface VPC endpoints per VPC", 50.0, 50.0),
+        ("vpc", "L-1B52E74A", "Gateway VPC endpoints per Region", 20.0, 20.0),
+        ("ebs", "L-7A658B76", "Storage for General Purpose SSD (gp3) volumes, in TiB", 50.0, 50.0),
+        ("elasticloadbalancing", "L-69A177A2", "Network Load Balancers per Region", 50.0, 50.0),
+        ("elasticloadbalancing", "L-53DA6B97", "Application Load Balancers per Region", 50.0, 50.0),
+        ("s3", "L-DC2B2D3D", "General purpose buckets", 10_000.0, 10_000.0),
     )
 )
-"""An account that is in use for a while: the limits that a new account has raised first are raised."""
 
 _BY_CODE: Mapping[tuple[str, str], Quota] = {(quota.service, quota.code): quota for quota in QUOTAS}
 _SERVICE_NAMES = {
@@ -64,14 +65,14 @@ _SERVICE_NAMES = {
 
 
 class Quotas:
-    """The limits in force, keyed by account, region, service and code; AWS's defaults unless set."""
+    """The limits in force in each account and region."""
 
     def __init__(self) -> None:
         self._limits: dict[tuple[Scope, str, str], float] = {}
 
     def limit(self, here: Scope, service: str, code: str) -> float:
         """Return the limit in force."""
-        return self._limits.get((here, service, code), _BY_CODE[service, code].default)
+        return self._limits.get((here, service, code), _BY_CODE[service, code].granted)
 
     def set_limit(self, here: Scope, service: str, code: str, value: float) -> None:
         """Put another limit in force; an unknown quota raises KeyError."""
@@ -88,7 +89,7 @@ class Quotas:
             raise refuse(self.limit(here, service, code))
 
     def forget(self) -> None:
-        """Go back to AWS's defaults everywhere."""
+        """Go back to the limits that every account has at first."""
         self._limits.clear()
 
 
@@ -121,9 +122,9 @@ class ServiceQuotas:
         """Answer one authorized request."""
         self._work.settle()
         operation = headers.get("x-amz-target", "").rpartition(".")[2]
+        if operation not in self._operations:
+            return Refusal("IllegalArgumentException", f"The simulator does not offer {operation}").reply("json")
         try:
-            if operation not in self._operations:
-                raise Refusal("IllegalArgumentException", f"The simulator does not offer {operation}")
             answer = self._operations[operation](scope.current(), json.loads(body or b"{}"))
         except Refusal as refusal:
             return refusal.reply("json")
@@ -213,7 +214,7 @@ class ServiceQuotas:
         }
 
     def forget(self) -> None:
-        """Forget every request, and every limit that is not AWS's default."""
+        """Forget every request, and every limit that was changed."""
         self._requests.clear()
         self._quotas.forget()
 

@@ -1,5 +1,8 @@
 """Elastic addresses and the NAT gateways that use them."""
 
+# ministack keeps its records in module-level stores that have no public names.
+# ruff: noqa: SLF001
+
 from __future__ import annotations
 
 from typing import Any
@@ -106,6 +109,7 @@ class Addresses:
 
         def become_failed(fault: Fault) -> None:
             message = fault.message or "Subnet has insufficient free addresses to create this NAT gateway"
+            code = fault.code or "InsufficientFreeAddressesInSubnet"
             code = fault.code or "InsufficientFreeAddressesInSubnet"
             gateway.update(State="failed", FailureCode=code, FailureMessage=message)
             _release(gateway)

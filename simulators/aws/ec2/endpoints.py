@@ -1,5 +1,8 @@
 """VPC endpoints: gateways in route tables, and interfaces in subnets."""
 
+# ministack keeps its records in module-level stores that have no public names.
+# ruff: noqa: SLF001
+
 from __future__ import annotations
 
 import functools
@@ -50,7 +53,11 @@ class Endpoints:
         self._validate_service(kind, service)
         tables, subnets = parameters.get("RouteTableIds") or [], parameters.get("SubnetIds") or []
         groups = parameters.get("SecurityGroupIds") or []
-        self._validate_places(vpc, service, kind, tables, subnets, groups)
+        _validate_places(vpc, tables=tables, subnets=subnets, groups=groups)
+        if kind == "Gateway":
+            self._validate_gateway(service, tables)
+        else:
+            self._validate_interface(vpc, service)
         if kind == "Interface" and not groups:
             groups = [ec2._vpcs[vpc]["DefaultSecurityGroupId"]]
         endpoint_id = new_id("vpce")
@@ -97,40 +104,27 @@ class Endpoints:
             message = f"The Vpc Endpoint Service '{service}' does not exist"
             raise Refusal("InvalidServiceName", message)
 
-    def _validate_places(
-        self, vpc: str, service: str, kind: str, tables: list[str], subnets: list[str], groups: list[str]
-    ) -> None:
-        for table in tables:
-            if (ec2._route_tables.get(table) or {}).get("VpcId") != vpc:
-                raise Refusal("InvalidRouteTableId.NotFound", f"The routeTable ID '{table}' does not exist")
-        for subnet in subnets:
-            if (fabric.subnet(subnet) or {}).get("VpcId") != vpc:
-                raise Refusal("InvalidSubnetId.NotFound", f"The subnet ID '{subnet}' does not exist")
-        if len({fabric.zone_of(subnet) for subnet in subnets}) < len(subnets):
-            raise Refusal("DuplicateSubnetsInSameZone", "Found another VPC endpoint subnet in the availability zone")
-        for group in groups:
-            if (fabric.security_group(group) or {}).get("VpcId") != vpc:
-                raise Refusal("InvalidGroup.NotFound", f"The security group '{group}' does not exist")
-        if kind == "Gateway":
-            taken = {
-                table
-                for record in ec2._vpc_endpoints.values()
-                if record["ServiceName"] == service and record["State"] not in ("deleting", "deleted")
-                for table in record["RouteTableIds"]
-            }
-            if shared := taken & set(tables):
-                message = f"route table {min(shared)} already has a route with destination-prefix-list-id of {service}"
-                raise Refusal("RouteAlreadyExists", message)
-            return
+    def _validate_gateway(self, service: str, tables: list[str]) -> None:
+        """Refuse a second gateway to the same service in one route table."""
+        taken = {
+            table
+            for record in ec2._vpc_endpoints.values()
+            if record["ServiceName"] == service and record["State"] not in ("deleting", "deleted")
+            for table in record["RouteTableIds"]
+        }
+        if shared := taken & set(tables):
+            message = f"route table {min(shared)} already has a route with destination-prefix-list-id of {service}"
+            raise Refusal("RouteAlreadyExists", message)
+
+    def _validate_interface(self, vpc: str, service: str) -> None:
+        """Refuse a second endpoint under the service's private name, and more than the quota allows."""
         present = [
             record
             for record in ec2._vpc_endpoints.values()
             if record["VpcId"] == vpc and record["VpcEndpointType"] == "Interface" and record["State"] != "deleted"
         ]
         if any(record["ServiceName"] == service and record["PrivateDnsEnabled"] for record in present):
-            message = (
-                f"private-dns-enabled cannot be set because there is already a conflicting DNS domain for {service}"
-            )
+            message = f"private-dns-enabled cannot be set: there is already a conflicting DNS domain for {service}"
             raise Refusal("InvalidParameter", message)
         self._quotas.require(
             scope.current(), "vpc", "L-29B6F2EB", len(present) + 1,
@@ -152,6 +146,21 @@ class Endpoints:
                 seconds = self._durations.vpc_endpoint_deletion if slow else 0.0
                 self._work.start(seconds, functools.partial(_remove, endpoint))
         return {"Unsuccessful": unsuccessful}
+
+
+def _validate_places(vpc: str, *, tables: list[str], subnets: list[str], groups: list[str]) -> None:
+    """Refuse what does not exist in the VPC, and two subnets in one zone."""
+    for table in tables:
+        if (ec2._route_tables.get(table) or {}).get("VpcId") != vpc:
+            raise Refusal("InvalidRouteTableId.NotFound", f"The routeTable ID '{table}' does not exist")
+    for subnet in subnets:
+        if (fabric.subnet(subnet) or {}).get("VpcId") != vpc:
+            raise Refusal("InvalidSubnetId.NotFound", f"The subnet ID '{subnet}' does not exist")
+    if len({fabric.zone_of(subnet) for subnet in subnets}) < len(subnets):
+        raise Refusal("DuplicateSubnetsInSameZone", "Found another VPC endpoint subnet in the availability zone")
+    for group in groups:
+        if (fabric.security_group(group) or {}).get("VpcId") != vpc:
+            raise Refusal("InvalidGroup.NotFound", f"The security group '{group}' does not exist")
 
 
 def _become_failed(endpoint: dict[str, Any], fault: Fault) -> None:

@@ -1,5 +1,8 @@
 """VPCs, subnets, route tables and internet gateways: what is valid, and what is still in use."""
 
+# ministack keeps its records in module-level stores that have no public names.
+# ruff: noqa: SLF001
+
 from __future__ import annotations
 
 import ipaddress

@@ -1,5 +1,8 @@
 """Security groups: rules that are not given twice, and groups that are not deleted while in use."""
 
+# ministack keeps its records in module-level stores that have no public names.
+# ruff: noqa: SLF001
+
 from __future__ import annotations
 
 from collections.abc import Iterator

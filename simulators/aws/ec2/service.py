@@ -1,5 +1,8 @@
 """The EC2 endpoint: dry runs, idempotency tokens and our operations in front of ministack's."""
 
+# ministack keeps its records in module-level stores that have no public names.
+# ruff: noqa: SLF001
+
 from __future__ import annotations
 
 import json
@@ -80,10 +83,12 @@ class Ec2Service:
         flat = {name: value[0] if isinstance(value, list) else value for name, value in query.items()}
         flat |= dict(parse_qsl(body.decode(), keep_blank_values=True))
         name = flat.get("Action", "")
+        if flat.get("DryRun", "").lower() == "true":
+            refusal = Refusal("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
+            return refusal.reply("ec2")
+        http = (method, path, headers, body, query)
         try:
-            if flat.get("DryRun", "").lower() == "true":
-                raise Refusal("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
-            return await self._once(name, flat, lambda: self._perform(name, flat, method, path, headers, body, query))
+            return await self._once(name, flat, lambda: self._perform(name, flat, http))
         except Refusal as refusal:
             return refusal.reply("ec2")
 
@@ -109,23 +114,15 @@ class Ec2Service:
             self._tokens[key] = (asked, reply)
         return reply
 
-    async def _perform(
-        self,
-        name: str,
-        flat: Mapping[str, str],
-        method: str,
-        path: str,
-        headers: dict[str, str],
-        body: bytes,
-        query: dict[str, Any],
-    ) -> Reply:
+    async def _perform(self, name: str, flat: Mapping[str, str], http: tuple[Any, ...]) -> Reply:
+        """Do the operation; `http` is the request as ministack takes it."""
         model = protocol.operation_model(name)
         parameters = protocol.read_input(model, flat) if model is not None else {}
         if model is not None and name in self._operations:
             return 200, dict(_XML), protocol.write_output(model, self._operations[name](parameters))
         if name in self._guards:
             self._guards[name](parameters)
-        reply: Reply = await ministack_ec2.handle_request(method, path, headers, body, query)
+        reply: Reply = await ministack_ec2.handle_request(*http)
         if reply[0] < 300 and name.startswith("Delete"):
             _forget_tags(parameters)
         return reply

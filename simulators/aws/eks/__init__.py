@@ -1,1 +1,1 @@
-"""EKS: control planes, node groups, add-ons, access and pod identities; the clusters are in the Kubernetes simulator."""
+"""EKS: control planes, node groups, add-ons, access, pod identities; the clusters are in the Kubernetes simulator."""

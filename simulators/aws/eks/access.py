@@ -1,8 +1,11 @@
 """Who may use a cluster: access entries, access policies, and the presigned tokens that prove who is asking."""
 
+# ministack keeps its records in module-level stores that have no public names.
+# ruff: noqa: SLF001
+
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from uuid import uuid4
 
 from ministack.core.responses import request_scope
@@ -46,29 +49,38 @@ class Access:
         if reserved := [group for group in groups if group.startswith(("system:", "eks:", "aws:", "amazon:", "iam:"))]:
             message = f"The kubernetes group name {reserved[0]} is invalid, it cannot start with system:"
             raise invalid(message, clusterName=cluster.name)
-        entry = self._entry(cluster, principal, kind, groups, parameters.get("username"), parameters.get("tags"))
+        entry = self._entry(
+            cluster,
+            principal,
+            kind,
+            groups=groups,
+            username=parameters.get("username"),
+            tags=parameters.get("tags"),
+        )
         return {"accessEntry": entry}
 
     def admit_creator(self, cluster: ClusterRecord) -> None:
         """Make whoever creates the cluster its administrator."""
         request = authorization.current_request.get()
         principal = _role_of_session(request.principal) if request is not None else ""
-        self._entry(cluster, principal or f"arn:aws:iam::{cluster.scope.account}:root", "STANDARD", [], None, None)
+        self._entry(cluster, principal or f"arn:aws:iam::{cluster.scope.account}:root")
         self._associate(cluster, next(iter(cluster.access_entries)), CLUSTER_ADMINISTRATOR, {"type": "cluster"})
 
     def admit_nodes(self, cluster: ClusterRecord, role_arn: str) -> None:
         """Let machines with this role join; EKS does it itself for managed node groups."""
         if role_arn not in cluster.access_entries and _uses_entries(cluster):
-            self._entry(cluster, role_arn, "EC2_LINUX", ["system:nodes"], "system:node:{{EC2PrivateDNSName}}", None)
+            username = "system:node:{{EC2PrivateDNSName}}"
+            self._entry(cluster, role_arn, "EC2_LINUX", groups=["system:nodes"], username=username)
 
     def _entry(
         self,
         cluster: ClusterRecord,
         principal: str,
-        kind: str,
-        groups: list[str],
-        username: str | None,
-        tags: Mapping[str, str] | None,
+        kind: str = "STANDARD",
+        *,
+        groups: Sequence[str] = (),
+        username: str | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> Document:
         _, _, _, _, account, resource = principal.split(":", 5)
         now = self._has.clock.time()

@@ -162,8 +162,8 @@ class AddOns:
             "AddonUpdate",
             details,
             self._has.durations.add_on,
-            apply,
-            lambda: add_on.update(status="UPDATE_FAILED" if current_fault.get() else "ACTIVE"),
+            apply=apply,
+            revert=lambda: add_on.update(status="UPDATE_FAILED" if current_fault.get() else "ACTIVE"),
             add_on=name,
         )
 

@@ -1,5 +1,8 @@
 """EKS control planes."""
 
+# ministack keeps its records in module-level stores that have no public names.
+# ruff: noqa: SLF001
+
 from __future__ import annotations
 
 import base64
@@ -291,7 +294,12 @@ class ControlPlanes:
     ) -> Document:
         cluster.description["status"] = "UPDATING"
         return self._updates.begin(
-            cluster, kind, details, seconds, apply, lambda: cluster.description.update(status="ACTIVE")
+            cluster,
+            kind,
+            details,
+            seconds,
+            apply=apply,
+            revert=lambda: cluster.description.update(status="ACTIVE"),
         )
 
     def describe_cluster_versions(self, _here: Scope, parameters: Document) -> Document:

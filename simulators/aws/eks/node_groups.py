@@ -1,5 +1,8 @@
 """EKS managed node groups: machines in EC2 that are nodes in the Kubernetes simulator."""
 
+# ministack keeps its records in module-level stores that have no public names.
+# ruff: noqa: SLF001
+
 from __future__ import annotations
 
 import functools
@@ -298,8 +301,8 @@ class NodeGroups:
             "ConfigUpdate",
             details,
             seconds,
-            apply,
-            lambda: description.update(status="ACTIVE"),
+            apply=apply,
+            revert=lambda: description.update(status="ACTIVE"),
             node_group=description["nodegroupName"],
         )
 
@@ -340,8 +343,8 @@ class NodeGroups:
             "VersionUpdate",
             [("Version", target), ("ReleaseVersion", release)],
             self._has.durations.node_group_version_update,
-            apply,
-            lambda: description.update(status="ACTIVE"),
+            apply=apply,
+            revert=lambda: description.update(status="ACTIVE"),
             node_group=description["nodegroupName"],
         )
 

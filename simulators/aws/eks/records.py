@@ -118,21 +118,21 @@ class Clusters:
         self._clusters.clear()
 
 
-def invalid(message: str, **details: object) -> Refusal:
+def invalid(message: str, **details: str) -> Refusal:
     """A parameter is wrong."""
-    return Refusal("InvalidParameterException", message, **details)
+    return Refusal("InvalidParameterException", message, 400, **details)
 
 
-def forbidden_now(message: str, **details: object) -> Refusal:
+def forbidden_now(message: str, **details: str) -> Refusal:
     """The request contradicts the resource's state or settings."""
-    return Refusal("InvalidRequestException", message, **details)
+    return Refusal("InvalidRequestException", message, 400, **details)
 
 
-def in_use(message: str, **details: object) -> Refusal:
+def in_use(message: str, **details: str) -> Refusal:
     """The resource exists already, or is busy."""
     return Refusal("ResourceInUseException", message, 409, **details)
 
 
-def not_found(message: str, **details: object) -> Refusal:
+def not_found(message: str, **details: str) -> Refusal:
     """There is no such resource."""
     return Refusal("ResourceNotFoundException", message, 404, **details)

@@ -71,10 +71,10 @@ class EksService:
         """Answer one request that has been authorized; the front has understood it."""
         self._has.work.settle()
         request = authorization.current_request.get()
+        operation = self._operations.get(xform_name(request.operation)) if request is not None else None
+        if request is None or operation is None:
+            return Refusal("InvalidRequestException", "The simulator does not offer this operation").reply("rest-json")
         try:
-            operation = self._operations.get(xform_name(request.operation)) if request is not None else None
-            if request is None or operation is None:
-                raise Refusal("InvalidRequestException", "The simulator does not offer this operation", 400)
             lists = {name: query[name] for name in _LISTS_IN_QUERY if isinstance(query.get(name), list)}
             answer = self._perform(xform_name(request.operation), operation, {**request.parameters, **lists})
         except Refusal as refusal:

@@ -25,9 +25,9 @@ class Updates:
         kind: str,
         parameters: Sequence[tuple[str, object]],
         seconds: float,
+        *,
         apply: Callable[[], Errors | None],
         revert: Callable[[], None],
-        *,
         node_group: str = "",
         add_on: str = "",
     ) -> Document:

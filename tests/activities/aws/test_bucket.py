@@ -84,8 +84,8 @@ def test_a_changed_bucket_is_put_back(account: Account, key: Key, bucket: Bucket
 
     account.run("create_backup_bucket", BucketRequest(site=account.site, key=key))
 
-    test_the_settings = s3.get_bucket_encryption(**which)["ServerSideEncryptionConfiguration"]["Rules"][0]
-    assert test_the_settings["ApplyServerSideEncryptionByDefault"]["KMSMasterKeyID"] == key.key_id
+    encryption = s3.get_bucket_encryption(**which)["ServerSideEncryptionConfiguration"]["Rules"][0]
+    assert encryption["ApplyServerSideEncryptionByDefault"]["KMSMasterKeyID"] == key.key_id
     assert set(s3.get_public_access_block(**which)["PublicAccessBlockConfiguration"].values()) == {True}
     assert json.loads(s3.get_bucket_policy(**which)["Policy"]) == bucket_policy(account.site)
     assert s3.get_bucket_lifecycle_configuration(**which)["Rules"]

@@ -87,26 +87,27 @@ def test_changed_settings_are_put_back(account: Account, cluster_request: Cluste
 
     account.run("create_cluster", cluster_request)
 
-    test_the_settings = eks.describe_cluster(name=cluster.name)["cluster"]
-    assert test_the_settings["resourcesVpcConfig"]["publicAccessCidrs"] == list(EGRESS)
-    assert {"types": list(LOG_TYPES), "enabled": True} in test_the_settings["logging"]["clusterLogging"]
-    assert test_the_settings["deletionProtection"]
-    assert test_the_settings["upgradePolicy"] == {"supportType": "STANDARD"}
-    assert test_the_settings["tags"] == owner_tags(account.site, "cluster")
+    described = eks.describe_cluster(name=cluster.name)["cluster"]
+    assert described["resourcesVpcConfig"]["publicAccessCidrs"] == list(EGRESS)
+    assert {"types": list(LOG_TYPES), "enabled": True} in described["logging"]["clusterLogging"]
+    assert described["deletionProtection"]
+    assert described["upgradePolicy"] == {"supportType": "STANDARD"}
+    assert described["tags"] == owner_tags(account.site, "cluster")
     group = logs.describe_log_groups(logGroupNamePrefix=log_group_name(account.site))["logGroups"][0]
     assert group["retentionInDays"] == RETENTION_DAYS
     assert logs.list_tags_for_resource(resourceArn=log_group_arn(account.site))["tags"] == owner_tags(account.site, "logs")
 
 
-def test_an_unencrypted_cluster_of_ours_is_encrypted(account: Account, cluster_request: ClusterRequest) -> None:
-    """Encryption of secrets that is missing is switched on."""
+def test_a_cluster_with_other_settings_is_brought_to_ours(account: Account, cluster_request: ClusterRequest) -> None:
+    """What carries our tags is adopted, whatever its settings were."""
     _foreign_cluster(account, cluster_request, tags=owner_tags(account.site, "cluster"))
 
     cluster = account.run("create_cluster", cluster_request)
 
     described = account.customer("eks").describe_cluster(name=cluster.name)["cluster"]
-    assert described["encryptionConfig"][0]["provider"]["keyArn"] == cluster_request.key.key_id
     assert described["accessConfig"]["authenticationMode"] == "API"
+    assert described["resourcesVpcConfig"]["publicAccessCidrs"] == list(EGRESS)
+    assert described["deletionProtection"]
 
 
 def test_a_cluster_of_somebody_else_is_refused(account: Account, cluster_request: ClusterRequest) -> None:

@@ -214,9 +214,7 @@ class Playground:
 
     def endpoint_request(self) -> EndpointRequest:
         """Return the request of `open_endpoint`."""
-        return EndpointRequest(
-            site=SITE, cluster=self.cluster, network=NETWORK, domain=DOMAIN, certificate=CERTIFICATE
-        )
+        return EndpointRequest(site=SITE, cluster=self.cluster, network=NETWORK, domain=DOMAIN, certificate=CERTIFICATE)
 
     # --- the simulated world
 
@@ -232,7 +230,7 @@ class Playground:
         """Return an object as the cluster has it."""
         return self.on_loop(lambda: self.simulated.store.get(kind, namespace, name))
 
-    def list(self, kind: Kind, namespace: str | None = None) -> list[Object]:
+    def listed(self, kind: Kind, namespace: str | None = None) -> list[Object]:
         """Return the objects of a kind."""
         return self.on_loop(lambda: self.simulated.store.list(kind, namespace))
 

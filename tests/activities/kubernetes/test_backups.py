@@ -66,7 +66,7 @@ def test_only_the_newest_backups_job_stays(storing: Playground) -> None:
     for name in ("first", "second", "third"):
         storing.until_done(storing.server.back_up, backup_request(storing, name))
 
-    assert names(storing.list(kinds.JOBS, SERVER_NAMESPACE)) == {"backup-third"}
+    assert names(storing.listed(kinds.JOBS, SERVER_NAMESPACE)) == {"backup-third"}
     assert len(storing.provider.objects) == 3
 
 
@@ -87,7 +87,7 @@ def test_a_backup_that_fails_says_why_and_can_be_tried_again(
 
 def backup_job_suffix(playground: Playground) -> str:
     """Return the rest of the only backup job's name."""
-    (name,) = names(playground.list(kinds.JOBS, SERVER_NAMESPACE))
+    (name,) = names(playground.listed(kinds.JOBS, SERVER_NAMESPACE))
     return name.removeprefix("backup-")
 
 
@@ -99,7 +99,7 @@ def test_a_proof_restores_compares_and_leaves_nothing(storing: Playground) -> No
 
     assert (proof.key, proof.records, proof.sha256) == (backup.key, backup.records, backup.sha256)
     assert proof.seconds >= 0
-    assert RESTORE_NAMESPACE not in names(storing.list(kinds.NAMESPACES))
+    assert RESTORE_NAMESPACE not in names(storing.listed(kinds.NAMESPACES))
 
 
 def test_the_restore_runs_as_its_own_identity(storing: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,14 +176,14 @@ def test_a_namespace_left_by_another_proof_makes_room_first(storing: Playground)
     proof = storing.until_done(storing.server.prove_restore, restore_request(storing, backup))
 
     assert proof.records == backup.records
-    assert RESTORE_NAMESPACE not in names(storing.list(kinds.NAMESPACES))
+    assert RESTORE_NAMESPACE not in names(storing.listed(kinds.NAMESPACES))
 
 
 def test_a_backup_needs_the_stores_image(storing: Playground) -> None:
     """The job runs the release's store, confined as every other pod."""
     storing.until_done(storing.server.back_up, backup_request(storing, "one"))
 
-    (job,) = storing.list(kinds.JOBS, SERVER_NAMESPACE)
+    (job,) = storing.listed(kinds.JOBS, SERVER_NAMESPACE)
     spec = job["spec"]["template"]["spec"]
     assert spec["containers"][0]["image"] == RELEASE.components[Component.STORE]
     assert spec["containers"][0]["args"] == ["backup", "--bucket", BUCKET.name, "--key", "backups/one"]

@@ -37,7 +37,7 @@ def inventory(playground: Playground) -> set[tuple[str, str, str]]:
         (kind.kind, obj["metadata"].get("namespace") or "", obj["metadata"]["name"])
         for kind in kinds.KINDS
         if kind.kind not in skipped
-        for obj in playground.list(kind)
+        for obj in playground.listed(kind)
     }
 
 
@@ -49,8 +49,8 @@ def test_a_cluster_is_left_as_it_was_found(playground: Playground) -> None:
     playground.until_done(playground.server.delete_workloads, SITE)
 
     assert inventory(playground) == before
-    assert playground.list(kinds.PODS) == []
-    assert playground.list(kinds.PERSISTENT_VOLUMES) == []
+    assert playground.listed(kinds.PODS) == []
+    assert playground.listed(kinds.PERSISTENT_VOLUMES) == []
     assert playground.provider.load_balancers == {}
     assert playground.provider.volumes == {}
 
@@ -74,8 +74,8 @@ def test_load_balancers_go_before_anything_else(playground: Playground, monkeypa
         for _ in range(5):
             with pytest.raises(ApplicationError) as waiting:
                 playground.attempt(playground.server.delete_workloads, SITE)
-        workloads = names(playground.list(kinds.DEPLOYMENTS, SERVER_NAMESPACE))
-        claims = playground.list(kinds.PERSISTENT_VOLUME_CLAIMS, SERVER_NAMESPACE)
+        workloads = names(playground.listed(kinds.DEPLOYMENTS, SERVER_NAMESPACE))
+        claims = playground.listed(kinds.PERSISTENT_VOLUME_CLAIMS, SERVER_NAMESPACE)
 
     assert waiting.value.type == FailureClass.NOT_READY
     assert "endpoint" in waiting.value.message
@@ -101,7 +101,7 @@ def test_volumes_go_before_the_namespace(playground: Playground, monkeypatch: py
 def test_a_volume_that_somebody_wants_to_retain_is_named(playground: Playground) -> None:
     """Customer data that were ordered to stay are a person's decision, and the step says so instead of waiting."""
     provision(playground)
-    (volume,) = playground.list(kinds.PERSISTENT_VOLUMES)
+    (volume,) = playground.listed(kinds.PERSISTENT_VOLUMES)
     name = volume["metadata"]["name"]
 
     def retain(found: Object) -> None:
@@ -129,8 +129,8 @@ def test_what_is_not_ours_stays(playground: Playground) -> None:
 
     playground.until_done(playground.server.delete_workloads, SITE)
 
-    assert names(playground.list(kinds.SERVICES, "customers")) == {"endpoint"}
-    assert "release" in names(playground.list(kinds.CONFIG_MAPS, "customers"))
+    assert names(playground.listed(kinds.SERVICES, "customers")) == {"endpoint"}
+    assert "release" in names(playground.listed(kinds.CONFIG_MAPS, "customers"))
 
 
 def test_another_deployments_site_deletes_nothing(playground: Playground) -> None:

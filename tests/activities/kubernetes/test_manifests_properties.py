@@ -83,7 +83,7 @@ def pod_templates(objects: list[Object]) -> Iterator[Object]:
 
 def selects(labels: dict[str, str], template: Object) -> bool:
     """Return whether a selector's labels match a pod template."""
-    return labels.items() <= template["metadata"]["labels"].items()
+    return bool(labels.items() <= template["metadata"]["labels"].items())
 
 
 def amount(quantity: str) -> Fraction:
@@ -306,6 +306,7 @@ def test_addresses_in_the_environment_are_allowed_flows(component: Component) ->
 
 def test_only_the_store_and_its_jobs_reach_object_storage() -> None:
     """HTTPS to the outside is open to the store and to backups, and to authentication for the webhook alone."""
+
     def reaches_outside(spec: Object) -> bool:
         return any("ipBlock" in peer for rule in spec.get("egress", []) for peer in rule["to"])
 

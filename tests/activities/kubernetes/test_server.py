@@ -34,9 +34,9 @@ def test_the_whole_server_is_installed(playground: Playground) -> None:
         (component, 1, 1) for component in Component
     ]
     assert [status.image for status in statuses] == [RELEASE.components[component] for component in Component]
-    pods = playground.list(kinds.PODS, SERVER_NAMESPACE)
+    pods = playground.listed(kinds.PODS, SERVER_NAMESPACE)
     assert len(pods) == len(Component)
-    claims = playground.list(kinds.PERSISTENT_VOLUME_CLAIMS, SERVER_NAMESPACE)
+    claims = playground.listed(kinds.PERSISTENT_VOLUME_CLAIMS, SERVER_NAMESPACE)
     assert [claim["spec"]["storageClassName"] for claim in claims] == ["byoc-encrypted"]
 
 
@@ -121,7 +121,7 @@ def test_a_crash_loop_is_named_and_passes_when_its_cause_does(playground: Playgr
 def test_a_pod_without_a_node_asks_the_cloud_for_capacity(playground: Playground) -> None:
     """With the store's machines gone the failure is CAPACITY, in the scheduler's words."""
     playground.found()
-    for node in names(playground.list(kinds.NODES)):
+    for node in names(playground.listed(kinds.NODES)):
         if node.startswith("store-"):
             playground.on_loop(partial(playground.simulated.remove_node, node))
     impatient = playground.server_with(playground.settings.model_copy(update=IMPATIENT))
@@ -170,7 +170,7 @@ def test_a_namespace_of_somebody_else_is_refused(playground: Playground) -> None
     failure = playground.failure_of(playground.server.create_namespace, playground.namespace_request())
 
     assert failure.failure is FailureClass.NOT_OURS
-    assert playground.list(kinds.NETWORK_POLICIES, SERVER_NAMESPACE) == []
+    assert playground.listed(kinds.NETWORK_POLICIES, SERVER_NAMESPACE) == []
 
 
 def test_the_endpoint_has_the_load_balancers_address(playground: Playground) -> None:

@@ -1,0 +1,288 @@
+"""A whole control plane on this machine whose processes can be killed: simulated clouds, Temporal on a file, a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import math
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from temporalio.service import RPCError
+
+from activities.aws.template import template
+from domain.account import AccountAccess, AccountPhase, AccountSpec
+from domain.actor import Actor, Door
+from domain.clouds import Cloud
+from domain.operation import Pace
+from domain.state import DeploymentPhase, DeploymentState
+from simulators.control_client import ControlClient
+from simulators.endpoints import Endpoints
+from simulators.faults import Fault, FaultKind
+from simulators.launch import running_simulators
+from starters.client import ControlPlane
+from starters.ordering import place_order, read_orders
+from tests.conftest import dynamic_config_arguments, executable
+from workers.aws import aws_cloud
+from workers.settings import WorkerSettings
+from workflows.temporal import search_attributes
+from workflows.temporal.connection import connect
+
+REGION = "eu-west-1"
+ACTOR = Actor(name="durability@test", door=Door.CONTROL_PLANE)
+BRISK = Pace(
+    permission_probe=timedelta(seconds=1),
+    quota_probe=timedelta(seconds=1),
+    capacity_probe=timedelta(seconds=1),
+    first_verification_probe=timedelta(seconds=1),
+    liveness=timedelta(seconds=1.5),
+)
+PATIENCE = 90.0
+"""Real seconds until a test gives up."""
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["workers.__main__", "workers.aws"])
+_accounts = itertools.count(os.getpid() * 1000)
+
+
+@dataclass
+class Customer:
+    """One customer's account, connected, and the deployment that is ordered in it."""
+
+    account: str
+    """12 digits."""
+    name: str
+
+
+@dataclass
+class Installation:
+    """The running processes, and how to kill and restart them."""
+
+    endpoints: Endpoints
+    control: ControlClient
+    folder: Path
+    port: int
+    worker_environment: dict[str, str]
+    server: subprocess.Popen[bytes] | None = None
+    worker: BaseProcess | None = None
+    plane: ControlPlane | None = field(default=None)
+
+    @property
+    def address(self) -> str:
+        """Where Temporal answers."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def settings(self) -> WorkerSettings:
+        """The worker's settings."""
+        with _environment(self.worker_environment):
+            return WorkerSettings()
+
+    def start_server(self) -> None:
+        """Start Temporal on its database file."""
+        arguments = [
+            executable("temporal"), "server", "start-dev", "--headless", "--ip", "127.0.0.1",
+            "--port", str(self.port), "--db-filename", str(self.folder / "temporal.db"),
+            "--sqlite-pragma", "journal_mode=wal", "--log-level", "error",
+            *dynamic_config_arguments(),
+            *(f"--search-attribute={key.name}=Keyword" for key in search_attributes.ALL),
+        ]  # fmt: skip
+        with (self.folder / "temporal.log").open("ab") as log:
+            self.server = subprocess.Popen(arguments, stdout=log, stderr=log)
+
+    def kill_server(self) -> None:
+        """Kill Temporal as a power cut would."""
+        assert self.server is not None
+        self.server.kill()
+        self.server.wait()
+
+    def start_worker(self) -> None:
+        """Start a worker of all queues. It is forked from a process that has everything imported."""
+        process = _processes.Process(target=_work, args=(self.worker_environment, str(self.folder / "worker.log")))
+        process.start()
+        self.worker = process
+
+    def kill_worker(self) -> None:
+        """Kill the worker as a power cut would."""
+        assert self.worker is not None
+        assert self.worker.pid is not None
+        os.kill(self.worker.pid, signal.SIGKILL)
+        self.worker.join()
+
+    async def connected(self) -> ControlPlane:
+        """Return a client once Temporal answers (again)."""
+        for _ in range(300):
+            with contextlib.suppress(RuntimeError, RPCError):
+                client = await connect(target_host=self.address, identity="test")
+                await client.count_workflows("WorkflowType = 'Account'")
+                return ControlPlane(client, ACTOR)
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"Temporal does not answer: {(self.folder / 'temporal.log').read_text()[-2000:]}")
+
+    async def customer(self, name: str) -> Customer:
+        """Connect a fresh account whose customer has applied our template."""
+        plane = await self.connected()
+        number = f"{next(_accounts) % 10**12:012d}"
+        spec = AccountSpec(
+            name=f"{name}-aws", customer="acme", cloud=Cloud.AWS, cloud_account_id=number, regions=(REGION,)
+        )
+        state = await plane.connect_account(spec, pace=BRISK)
+        access = AccountAccess(
+            account=spec.name,
+            customer=spec.customer,
+            cloud=spec.cloud,
+            cloud_account_id=number,
+            external_id=state.external_id,
+        )
+        document = template(access, spec.regions, self.settings.aws_principal, aws_cloud(self.settings).needs())
+        await asyncio.to_thread(self.control.customer(number).apply_template, document)
+        await self.until_account(spec.name, AccountPhase.ACTIVE)
+        return Customer(account=number, name=name)
+
+    async def order(self, customer: Customer, **spec: Any) -> None:
+        """Order the customer's deployment."""
+        plane = await self.connected()
+        text = manifest(customer.name, **spec)
+        (order,) = await read_orders(plane, text)
+        await plane.order(await place_order(plane, order, pace=BRISK))
+
+    async def until_account(self, name: str, phase: AccountPhase) -> None:
+        """Wait until an account is in a phase."""
+        plane = await self.connected()
+        async with asyncio.timeout(PATIENCE):
+            while (state := await plane.account(name)).phase is not phase:
+                await asyncio.sleep(0.1)
+        assert state.phase is phase
+
+    async def until_phase(self, customer: Customer, *phases: DeploymentPhase) -> DeploymentState:
+        """Wait until the deployment is in one of the phases."""
+        plane = await self.connected()
+        state = None
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    state = await plane.deployment(customer.name)
+                    if state.phase in phases:
+                        return state
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise AssertionError(await self._explained(plane, customer, state)) from None
+
+    async def until_held(self, *, times: float = 30.0) -> str | None:
+        """Wait until a call is held at a rule and return the hold's id; None if that does not happen in time."""
+        held = await asyncio.to_thread(self.control.held, wait=times)
+        return held[0].id if held else None
+
+    def hold(self, customer: Customer, activity: str, *, after_the_deed: bool, mutating: bool | None = True) -> Fault:
+        """Let the first (mutating) call of an activity for this customer be held."""
+        return self.control.inject(
+            Fault(
+                kind=FaultKind.HOLD if after_the_deed else FaultKind.HOLD_BEFORE,
+                agent=f"deployment/{customer.name} ",
+                operation="*",
+                mutating=mutating,
+                times=1,
+            ).model_copy(update={"agent": f"step/{activity}", "account": customer.account})
+        )
+
+    async def _explained(self, plane: ControlPlane, customer: Customer, state: DeploymentState | None) -> str:
+        lines = [f"deployment {customer.name} stays {state.phase if state else 'unknown'}"]
+        if state and state.running:
+            progress = await plane.progress(state.running.summary.workflow_id)
+            lines += [f"{step.name}: {step.state}" for step in progress.steps if step.state != "done"]
+            lines += [f"waits: {wait.step}: {wait.missing}" for wait in progress.waiting_for]
+        log = self.folder / "worker.log"
+        lines.append(log.read_text()[-3000:] if log.exists() else "")
+        return "\n".join(lines)
+
+
+def manifest(name: str, *, shape: str = "v1-small", high_availability: bool = False) -> str:
+    """Return the manifest of a small deployment."""
+    return f"""
+apiVersion: byoc.dev/v1
+kind: Deployment
+metadata: {{name: {name}}}
+spec:
+  account: {name}-aws
+  region: {REGION}
+  shape: {shape}
+  highAvailability: {str(high_availability).lower()}
+  endpoint: {{domain: {name}.db.acme.example}}
+  authWebhook: {{url: "https://login.acme.example/byoc"}}
+"""
+
+
+@contextlib.asynccontextmanager
+async def installed(folder: Path, speed: float = math.inf) -> AsyncIterator[Installation]:
+    """Start everything; stop what then runs."""
+    with running_simulators(speed=speed) as endpoints:
+        control = ControlClient(endpoints.control_url)
+        vendor = control.vendor()
+        port = _free_port()
+        environment = {
+            "TEMPORAL_ADDRESS": f"127.0.0.1:{port}",
+            "BYOC_LOG_LEVEL": "warning",
+            "BYOC_LOG_JSON": "false",
+            "BYOC_POLL_INTERVAL": "0.05",
+            "BYOC_CONSISTENCY_WAIT": "2",
+            "BYOC_STICKY_TIMEOUT": "1",
+            "BYOC_GRACEFUL_SHUTDOWN": "1",
+            "BYOC_AWS_ENDPOINT_URL": endpoints.aws_url,
+            "BYOC_AWS_PRINCIPAL": vendor.principal,
+            "BYOC_PUBLIC_PROXY": endpoints.internet_proxy_url,
+            "BYOC_PUBLIC_CA_FILE": str(endpoints.internet_ca_file),
+            "AWS_ACCESS_KEY_ID": vendor.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": vendor.secret_access_key,
+        }
+        installation = Installation(endpoints, control, folder, port, environment)
+        installation.start_server()
+        try:
+            await installation.connected()
+            installation.start_worker()
+            yield installation
+        finally:
+            if installation.worker is not None and installation.worker.is_alive():
+                installation.kill_worker()
+            installation.kill_server()
+            control.close()
+
+
+def _work(environment: dict[str, str], log: str) -> None:
+    """Be a worker process: the same code as `byoc worker all`."""
+    from workers.__main__ import main
+
+    os.environ.update(environment)
+    with Path(log).open("ab", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    main(["all"])
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
