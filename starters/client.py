@@ -10,10 +10,11 @@ ControlPlaneError
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 from uuid import uuid4
 
@@ -97,16 +98,20 @@ class ControlPlane:
 
     client: Client
     actor: Actor
+    patience: timedelta = timedelta(seconds=15)
+    """How long one answer may take. What waits for the cloud (a verification) may take four times as long."""
 
     @classmethod
-    async def open(cls, actor: Actor, *, profile: str | None = None) -> Self:
+    async def open(
+        cls, actor: Actor, *, profile: str | None = None, patience: timedelta = timedelta(seconds=15)
+    ) -> Self:
         """Connect by Temporal's own profiles (`TEMPORAL_ADDRESS`, temporal.toml).
 
         Raises:
             Unreachable: Nothing answers at the address.
         """
         try:
-            return cls(await connect(profile=profile), actor)
+            return cls(await connect(profile=profile), actor, patience)
         except RuntimeError as error:
             raise Unreachable(
                 f"Temporal does not answer ({error}). Set TEMPORAL_ADDRESS (now: the profile's, or localhost:7233), "
@@ -157,12 +162,12 @@ class ControlPlane:
                         f"{known.spec.cloud_account_id} for {known.spec.customer}; choose another name or revoke it"
                     ) from None
                 return known
-            return await handle.query(Account.current_state)
+            return await handle.query(Account.current_state, rpc_timeout=self.patience)
 
     async def account(self, name: str) -> AccountState:
         """Return everything that is known about an account."""
         with _explained(f"account {name!r}"):
-            return await self._account(name).query(Account.current_state)
+            return await self._account(name).query(Account.current_state, rpc_timeout=self.patience)
 
     async def accounts(self) -> list[Listed]:
         """Return every account that was not revoked."""
@@ -226,7 +231,7 @@ class ControlPlane:
                         f"`byoc deployments show {name} -o yaml` shows it, `byoc deployments converge` changes it"
                     ) from None
                 return known
-            return await handle.query(Deployment.current_state)
+            return await handle.query(Deployment.current_state, rpc_timeout=self.patience)
 
     async def generation(self, name: str) -> int:
         """Return the generation that a new order of this name has: one more than the newest one that is over."""
@@ -239,7 +244,7 @@ class ControlPlane:
     async def deployment(self, name: str) -> DeploymentState:
         """Return everything that is known about a deployment, also a retired one (while Temporal keeps it)."""
         with _explained(f"deployment {name!r}"):
-            return await self._deployment(name).query(Deployment.current_state)
+            return await self._deployment(name).query(Deployment.current_state, rpc_timeout=self.patience)
 
     async def deployments(self, *, account: str = "", include_closed: bool = False) -> list[Listed]:
         """Return the deployments, newest first."""
@@ -253,7 +258,9 @@ class ControlPlane:
     async def request(self, name: str, request: OperationRequest) -> OperationAccepted:
         """Ask for an operation on a deployment; returns as soon as it is queued."""
         with _explained(f"deployment {name!r}"):
-            return await self._deployment(name).execute_update(Deployment.request, request)
+            return await self._deployment(name).execute_update(
+                Deployment.request, request, rpc_timeout=self.patience
+            )
 
     async def retire(
         self, name: str, *, reason: str = "", final_backup: FinalBackup = FinalBackup.KEEP, request_id: str = ""
@@ -277,7 +284,9 @@ class ControlPlane:
     async def change_api_keys(self, name: str, change: ApiKeyChange) -> OperationAccepted:
         """Create, rotate or revoke an API key; returns as soon as the change is queued."""
         with _explained(f"deployment {name!r}"):
-            return await self._deployment(name).execute_update(Deployment.change_api_keys, change)
+            return await self._deployment(name).execute_update(
+                Deployment.change_api_keys, change, rpc_timeout=self.patience
+            )
 
     # Operations
 
@@ -285,7 +294,7 @@ class ControlPlane:
         """Return how an operation is going, or how it went."""
         with _explained(f"operation {workflow_id!r}"):
             handle = self.client.get_workflow_handle(workflow_id)
-            return await handle.query(Operation.progress)
+            return await handle.query(Operation.progress, rpc_timeout=self.patience)
 
     async def decide(self, name: str, decision: StepDecision) -> str:
         """Decide about the running operation of a deployment: retry or skip a waiting step, or abort.
@@ -298,14 +307,15 @@ class ControlPlane:
             raise Refused(f"deployment {name!r} is {state.phase}: no operation runs")
         with _explained(f"operation {state.running.summary.operation_id!r}"):
             handle = self.client.get_workflow_handle(state.running.summary.workflow_id)
-            return await handle.execute_update(Operation.decide, decision)
+            return await handle.execute_update(Operation.decide, decision, rpc_timeout=self.patience)
 
     # The rest
 
     async def _ask_account(self, name: str, update: Any, reason: str) -> AccountState:  # noqa: ANN401
         request = AccountRequest(actor=self.actor, reason=reason)
         with _explained(f"account {name!r}"):
-            state: AccountState = await self._account(name).execute_update(update, request)
+            async with asyncio.timeout(4 * self.patience.total_seconds()):
+                state: AccountState = await self._account(name).execute_update(update, request)
             return state
 
     async def _listed(self, query: str) -> list[Listed]:
@@ -364,20 +374,30 @@ def _explained(what: str) -> Iterator[None]:
     try:
         yield
     except WorkflowUpdateFailedError as error:
-        raise Refused(f"{what}: {error.cause or error}") from error
+        raise Refused(f"{what}: {getattr(error.cause, 'message', '') or error}") from error
     except WorkflowQueryFailedError as error:
         raise ControlPlaneError(f"{what} cannot answer: {error}") from error
-    except (RPCTimeoutOrCancelledError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
-        raise Unreachable(f"{what} does not answer in time; is a worker running (`byoc worker lifecycles`)?") from error
+    except (RPCTimeoutOrCancelledError, WorkflowUpdateRPCTimeoutOrCancelledError, TimeoutError) as error:
+        raise Unreachable(_nobody_answers(what)) from error
     except RPCError as error:
-        match error.status:
-            case RPCStatusCode.NOT_FOUND:
-                raise NotFound(f"there is no {what} ({error.message})") from error
-            case RPCStatusCode.DEADLINE_EXCEEDED | RPCStatusCode.CANCELLED:
-                raise Unreachable(
-                    f"{what} does not answer in time; is a worker running (`byoc worker lifecycles`)?"
-                ) from error
-            case RPCStatusCode.UNAVAILABLE:
-                raise Unreachable(f"Temporal went away: {error.message}") from error
-            case _:
-                raise ControlPlaneError(f"{what}: {error.message}") from error
+        raise _meaning_of(error, what) from error
+
+
+def _meaning_of(error: RPCError, what: str) -> ControlPlaneError:
+    match error.status:
+        case RPCStatusCode.NOT_FOUND if "amespace" in error.message:
+            return Unreachable(f"Temporal says: {error.message} `byoc setup` makes the namespace")
+        case RPCStatusCode.NOT_FOUND:
+            return NotFound(f"there is no {what}")
+        case RPCStatusCode.INVALID_ARGUMENT if "search attribute" in error.message:
+            return Unreachable(f"Temporal says: {error.message}. `byoc setup` registers what is missing")
+        case RPCStatusCode.DEADLINE_EXCEEDED | RPCStatusCode.CANCELLED | RPCStatusCode.FAILED_PRECONDITION:
+            return Unreachable(_nobody_answers(what))
+        case RPCStatusCode.UNAVAILABLE:
+            return Unreachable(f"Temporal went away: {error.message}")
+        case _:
+            return ControlPlaneError(f"{what}: {error.message}")
+
+
+def _nobody_answers(what: str) -> str:
+    return f"{what} does not answer in time; is a worker running? `byoc worker lifecycles` starts one"

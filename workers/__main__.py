@@ -1,4 +1,8 @@
-"""Run one worker process: `python -m workers lifecycles`, `… cloud --cloud aws`, or `… all` (both in one)."""
+"""Run one worker process: `python -m workers lifecycles`, `… cloud --cloud aws`, or `… all` (both in one).
+
+`python -m workers template` prints what a customer applies: it is made from the permissions that the activities of the
+account's cloud declare, so it belongs to whoever has that cloud's SDK.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,11 @@ import sys
 from collections.abc import Sequence
 
 import structlog
+from pydantic import ValidationError
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from domain.account import AccountAccess
 from domain.clouds import Cloud
 from workers import assembly, telemetry
 from workers.settings import WorkerSettings
@@ -25,12 +31,10 @@ log = structlog.get_logger()
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT, then let what is under way finish (up to the graceful shutdown time)."""
-    parser = argparse.ArgumentParser(prog="byoc worker", description=__doc__)
-    parser.add_argument("kind", choices=["lifecycles", "cloud", "all"])
-    parser.add_argument("--cloud", choices=[*Cloud], default=Cloud.AWS, help="whose activities to run")
-    parser.add_argument("--region", default="", help="poll the queue of one region, where data locality asks for it")
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     settings = WorkerSettings()
+    if options.kind == "template":
+        return _print_template(options.region, options.format, settings)
     logs.configure(level=settings.log_level, as_json=settings.log_json)
     tracing = telemetry.start_tracing() if settings.tracing else contextlib.nullcontext()
     with tracing:
@@ -38,6 +42,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout.flush()
     # The SDK's runtime threads may abort an interpreter that is being torn down; everything is closed by now.
     os._exit(0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="byoc worker", description=__doc__)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    for kind, what in (
+        ("lifecycles", "run workflows; needs no credentials"),
+        ("cloud", "act in one cloud and in the clusters in it"),
+        ("all", "both in one process"),
+    ):
+        worker = kinds.add_parser(kind, help=what)
+        worker.add_argument("--cloud", choices=[*Cloud], default=Cloud.AWS, help="whose activities to run")
+        worker.add_argument("--region", default="", help="poll the queue of this region, for data locality")
+    template = kinds.add_parser("template", help="print what a customer applies; reads an AccountAccess on stdin")
+    template.add_argument("--region", action="append", required=True, help="region of the account; repeatable")
+    template.add_argument("--format", choices=["json", "yaml", "table"], default="json")
+    return parser
+
+
+def _print_template(regions: Sequence[str], form: str, settings: WorkerSettings) -> int:
+    """Print the template for the account that standard input describes, and return the exit code."""
+    try:
+        access = AccountAccess.model_validate_json(sys.stdin.read())
+        sys.stdout.write(assembly.permission_template(access, regions, form, settings))
+    except ValidationError as error:
+        sys.stderr.write(f"standard input is not an account's access: {error}\n")
+        return 2
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
 
 
 async def _run(kind: str, cloud: Cloud, region: str, settings: WorkerSettings) -> None:

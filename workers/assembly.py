@@ -9,6 +9,7 @@ from typing import Any, assert_never
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from domain.account import AccountAccess
 from domain.clouds import Cloud
 from workers.liveness import SignsOfLife
 from workers.settings import WorkerSettings
@@ -61,3 +62,20 @@ def cloud_activities(settings: WorkerSettings, cloud: Cloud) -> Sequence[Callabl
             raise ValueError(f"cloud is {cloud}; this version acts in: aws")
         case _:
             assert_never(cloud)
+
+
+def permission_template(access: AccountAccess, regions: Sequence[str], form: str, settings: WorkerSettings) -> str:
+    """Return what the customer applies, as `json` or `yaml`, or as the `table` that their security review reads.
+
+    Raises:
+        ValueError: This version does not act in the account's cloud, or the settings do not say who acts.
+    """
+    match access.cloud:
+        case Cloud.AWS:
+            from workers.aws import rendered_template  # noqa: PLC0415 - as above
+
+            return rendered_template(access, regions, form, settings)
+        case Cloud.GCP | Cloud.AZURE:
+            raise ValueError(f"cloud is {access.cloud}; this version acts in: aws")
+        case _:
+            assert_never(access.cloud)

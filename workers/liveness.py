@@ -35,4 +35,5 @@ class _Heartbeating(ActivityInboundInterceptor):
 async def _beat(interval: float) -> None:
     while True:
         await asyncio.sleep(interval)
-        activity.heartbeat()
+        # A heartbeat of an activity that runs in a thread must come from a thread: on the loop it would wait for itself.
+        await asyncio.to_thread(activity.heartbeat)

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _seconds(value: object) -> object:
+    """Read a bare number as seconds; anything else is left to pydantic (`PT15S`, `00:00:15`)."""
+    with contextlib.suppress(ValueError):
+        return float(value) if isinstance(value, str) else value
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_seconds)]
+"""A duration in seconds, or in ISO 8601."""
 
 
 class WorkerSettings(BaseSettings):
@@ -28,14 +41,16 @@ class WorkerSettings(BaseSettings):
     """Workflows kept in memory; at least the size of the fleet that is in motion."""
     activities_per_second: float | None = None
     """Rate limit of a cloud's whole queue; every worker of that queue must name the same value."""
-    graceful_shutdown: timedelta = timedelta(seconds=60)
-    sticky_timeout: timedelta = timedelta(seconds=3)
+    graceful_shutdown: Duration = timedelta(seconds=60)
+    sticky_timeout: Duration = timedelta(seconds=3)
     """How long a workflow task waits for the worker that has the workflow in memory."""
 
-    poll_interval: timedelta = timedelta(seconds=15)
+    poll_interval: Duration = timedelta(seconds=15)
     """How often something that takes minutes is looked at."""
-    consistency_wait: timedelta = timedelta(seconds=20)
+    consistency_wait: Duration = timedelta(seconds=20)
     """How long a cloud may take until it shows what it has made."""
+    grace: Duration = timedelta(minutes=5)
+    """How long a crash loop or a pod without a node is still taken for a passing fault."""
     egress_cidrs: tuple[str, ...] = ("203.0.113.0/24",)
     """Addresses from which the control plane reaches public Kubernetes endpoints (an example: set your own)."""
 

@@ -38,8 +38,8 @@ class AwsBackupBucket(AwsPart, FoundationContract):
 
     @activity.defn
     @needs(
-        "s3:ListBucket", "s3:CreateBucket", "s3:GetBucketTagging", "s3:PutBucketTagging", "s3:GetBucketVersioning",
-        "s3:PutBucketVersioning", "s3:GetEncryptionConfiguration", "s3:PutEncryptionConfiguration",
+        "s3:ListBucket", "s3:CreateBucket", "s3:GetBucketTagging", "s3:PutBucketTagging",
+        "s3:GetEncryptionConfiguration", "s3:PutEncryptionConfiguration",
         "s3:GetBucketPublicAccessBlock", "s3:PutBucketPublicAccessBlock", "s3:GetBucketPolicy", "s3:PutBucketPolicy",
         "s3:GetLifecycleConfiguration", "s3:PutLifecycleConfiguration",
         purpose=Purpose.OPERATE,
@@ -107,10 +107,11 @@ class AwsBackupBucket(AwsPart, FoundationContract):
             raise
 
     def _converge_bucket(self, s3: AwsClient, site: Site, key_id: str) -> None:
-        """Put right what differs of the bucket's settings."""
+        """Put right what differs of the bucket's settings.
+
+        Object lock is for ever, and with it versioning: neither can be taken back.
+        """
         bucket = _bucket(site)
-        if s3.get_bucket_versioning(**bucket).get("Status") != "Enabled":
-            s3.put_bucket_versioning(**bucket, VersioningConfiguration={"Status": "Enabled"})
         if _encryption(s3, bucket) != _wanted_encryption(key_id):
             s3.put_bucket_encryption(
                 **bucket, ServerSideEncryptionConfiguration={"Rules": [_wanted_encryption(key_id)]}

@@ -38,7 +38,7 @@ class AwsCluster(AwsPart, ClusterContract):
     @activity.defn
     @needs(
         "logs:DescribeLogGroups", "logs:CreateLogGroup", "logs:TagResource", "logs:PutRetentionPolicy",
-        "logs:ListTagsForResource", "logs:AssociateKmsKey",
+        "logs:ListTagsForResource",
         purpose=Purpose.OPERATE,
         why="Keep the logs of the Kubernetes control plane, encrypted, for a limited time",
     )  # fmt: skip
@@ -48,7 +48,7 @@ class AwsCluster(AwsPart, ClusterContract):
         purpose=Purpose.OPERATE,
     )  # fmt: skip
     def create_cluster(self, request: ClusterRequest) -> Cluster:
-        """The control plane is active and set up as `_settings_of` says; settings that differ are put back one by one.
+        """The control plane is active and set up as `_creation` says; settings that differ are put back one by one.
 
         Its Kubernetes version is left as it is: moving that is an upgrade. A control plane that EKS failed to make is
         deleted, as long as it has no nodes, so that the next look makes it again.
@@ -137,14 +137,11 @@ class AwsCluster(AwsPart, ClusterContract):
 
     def _give_up_on_failed_cluster(self, eks: AwsClient, cluster: Mapping[str, Any]) -> Exception:
         """Delete a control plane that never came up and return the failure that says why it did not."""
-        issues = cluster.get("health", {}).get("issues", [])
         if not _node_groups(eks, cluster["name"]):
-            if cluster.get("deletionProtection"):
-                eks.update_cluster_config(name=cluster["name"], deletionProtection=False)
-                return self._look_again(f"EKS failed to create {cluster['name']}; it is going to be deleted")
+            # Its deletion protection does not matter: EKS changes no settings of a cluster that never came up.
             with gone_is_success():
                 eks.delete_cluster(name=cluster["name"])
-        return health_failure(issues, f"EKS cluster {cluster['name']}")
+        return health_failure(cluster.get("health", {}).get("issues", []), f"EKS cluster {cluster['name']}")
 
     def _delete_cluster_further(self, eks: AwsClient, cluster: Mapping[str, Any]) -> Exception:
         """Do what can be done now to delete the control plane, and return the `NotReadyYet` that says what that was."""
@@ -157,7 +154,7 @@ class AwsCluster(AwsPart, ClusterContract):
             for add_on in add_ons:
                 _delete_add_on(eks, name, add_on)
             return self._look_again(f"EKS is deleting the add-ons of {name}")
-        if cluster.get("deletionProtection"):
+        if cluster.get("deletionProtection") and cluster["status"] != "FAILED":
             eks.update_cluster_config(name=name, deletionProtection=False)
             return self._look_again(f"EKS is lifting the deletion protection of {name}")
         with gone_is_success():

@@ -38,10 +38,9 @@ def converge_log_group(logs: AwsClient, site: Site, key: Key) -> None:
         return
     tags = logs.list_tags_for_resource(resourceArn=log_group_arn(site)).get("tags", {})
     require_ours(site, tags, f"log group {name}")
+    # Its key is given with the creation, and lives as long as the group.
     if missing := lacking(owner_tags(site, "logs"), tags):
         logs.tag_resource(resourceArn=log_group_arn(site), tags=missing)
-    if group.get("kmsKeyId") != key.key_id:
-        logs.associate_kms_key(logGroupName=name, kmsKeyId=key.key_id)
     if group.get("retentionInDays") != RETENTION_DAYS:
         logs.put_retention_policy(logGroupName=name, retentionInDays=RETENTION_DAYS)
 

@@ -17,6 +17,7 @@ from activities.aws.ec2 import (
     Ec2Part,
     already_done,
     state_of,
+    tags_of,
 )
 from activities.aws.errors import failures_named
 from activities.aws.existence import gone_is_success
@@ -24,7 +25,7 @@ from activities.contracts import InNetwork, NetworkContract
 from activities.needs import needs
 from domain.clouds import Purpose
 from domain.deployment import Site
-from domain.naming import token
+from domain.naming import TAG_RESOURCE, token
 
 ANYWHERE = "0.0.0.0/0"
 
@@ -35,9 +36,9 @@ class AwsEgress(Ec2Part, NetworkContract):
     @activity.defn
     @needs(
         "ec2:AllocateAddress", "ec2:AttachInternetGateway", "ec2:CreateInternetGateway", "ec2:CreateNatGateway",
-        "ec2:CreateRoute", "ec2:DeleteInternetGateway", "ec2:DeleteNatGateway", "ec2:DescribeAddresses", "ec2:DescribeInternetGateways", "ec2:DescribeNatGateways",
-        "ec2:DescribeRouteTables", "ec2:DescribeSubnets", "ec2:DetachInternetGateway", "ec2:ReleaseAddress",
-        "ec2:ReplaceRoute",
+        "ec2:CreateRoute", "ec2:DeleteInternetGateway", "ec2:DeleteNatGateway", "ec2:DescribeAddresses",
+        "ec2:DescribeInternetGateways", "ec2:DescribeNatGateways", "ec2:DescribeRouteTables", "ec2:DescribeSubnets",
+        "ec2:DetachInternetGateway", "ec2:ReleaseAddress", "ec2:ReplaceRoute",
         purpose=Purpose.OPERATE, why="Make internet gateway, NAT gateways and routes",
     )  # fmt: skip
     def create_egress(self, request: InNetwork) -> None:
@@ -114,8 +115,7 @@ class AwsEgress(Ec2Part, NetworkContract):
 
     def _ensure_nat_gateways(self, ec2: DeploymentEc2, subnets: Mapping[str, str]) -> dict[str, Description]:
         """Return a NAT gateway for each zone, keyed by zone as `subnets` is; one that failed is replaced."""
-        self._release_spare_addresses(ec2)
-        addresses, known = ec2.by_resource(ADDRESS), ec2.by_resource(NAT_GATEWAY)
+        addresses, known = self._settled_addresses(ec2), ec2.by_resource(NAT_GATEWAY)
         failed = {resource: nat for resource, nat in known.items() if state_of(nat) == "failed"}
         for nat in failed.values():
             ec2.client.delete_nat_gateway(NatGatewayId=nat["NatGatewayId"])
@@ -147,13 +147,15 @@ class AwsEgress(Ec2Part, NetworkContract):
         )["NatGateway"]
         return gateway
 
-    def _release_spare_addresses(self, ec2: DeploymentEc2) -> None:
-        """Release addresses of ours that a lost reply left beside the one that plays their part."""
-        kept = {address["AllocationId"]: address for address in ec2.by_resource(ADDRESS).values()}
-        for address in ec2.ours(ADDRESS):
-            if address["AllocationId"] not in kept and "AssociationId" not in address:
+    def _settled_addresses(self, ec2: DeploymentEc2) -> dict[str, Description]:
+        """Return our addresses, keyed by the part that each plays; a spare one that a lost reply left is released."""
+        settled: dict[str, Description] = {}
+        for address in sorted(ec2.ours(ADDRESS), key=lambda each: not each.get("AssociationId")):
+            kept = settled.setdefault(tags_of(address).get(TAG_RESOURCE, ""), address)
+            if kept is not address and not address.get("AssociationId"):
                 with gone_is_success():
                     ec2.client.release_address(AllocationId=address["AllocationId"])
+        return settled
 
 
 def _route_out(table: Description) -> Description | None:

@@ -162,9 +162,8 @@ def key_policy(site: Site) -> Mapping[str, Any]:
     which does not exist yet is refused (KMS developer guide, "Key policies").
     """
     root = f"arn:aws:iam::{site.cloud_account_id}:root"
-    auto_scaling = (
-        f"arn:aws:iam::{site.cloud_account_id}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
-    )
+    service_roles = f"arn:aws:iam::{site.cloud_account_id}:role/aws-service-role"
+    auto_scaling = f"{service_roles}/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
     return {
         "Version": "2012-10-17",
         "Statement": [

@@ -99,7 +99,7 @@ _MESSAGES: tuple[tuple[FailureClass, re.Pattern[str]], ...] = (
     (FailureClass.THROTTLE, re.compile(r"rate exceeded|throttl", re.IGNORECASE)),
 )
 
-_NOT_FOUND = re.compile(r"\.NotFound$|^NoSuch|NotFoundException$|^NotFound$|^404$|^ResourceNotFound$|NotFoundFault$")
+_NOT_FOUND = re.compile(r"NotFound(Exception|Fault)?$|^NoSuch|^404$")
 _MALFORMED = re.compile(r"^Invalid\w*\.(Malformed|Range|Conflict)$|^InvalidParameter")
 _REFUSED_ACTION = re.compile(r"not authorized to perform:? ([\w-]+:\w+)")
 _REFUSED_RESOURCE = re.compile(r"on resource:? (\S+?)[.,]?(?=\s|$)")

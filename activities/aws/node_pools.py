@@ -168,9 +168,7 @@ class AwsNodePools(AwsPart, ClusterContract):
         """Delete a group that EKS could not make, and return the failure that says why it could not."""
         with gone_is_success():
             eks.delete_nodegroup(clusterName=present["clusterName"], nodegroupName=present["nodegroupName"])
-        return health_failure(
-            present.get("health", {}).get("issues", []), f"the node group {present['nodegroupName']}"
-        )
+        return health_failure(present.get("health", {}).get("issues", []), f"the node group {present['nodegroupName']}")
 
     def _group_not_ready_because(
         self, eks: AwsClient, request: NodePoolRequest, group: NodeGroup, present: Mapping[str, Any]

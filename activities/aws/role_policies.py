@@ -19,6 +19,7 @@ from domain.naming import TAG_DEPLOYMENT, base_name, global_name, resource_name
 Statement = Mapping[str, Any]
 Document = Mapping[str, Any]
 
+
 class RoleName(StrEnum):
     """The roles of one deployment; the value is the last part of the role's name."""
 

@@ -7,8 +7,8 @@ that the control plane makes later. Nothing is left to fill in.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -140,14 +140,24 @@ def _policies(access: AccountAccess, regions: Sequence[str], needs: Sequence[Nee
     }
 
 
-def pack(needed: Sequence[Statement]) -> list[Document]:
+def pack(needed: Iterable[Statement]) -> list[Document]:
     """Return policy documents that hold `needed` in order, each as full as IAM's limit on its size allows."""
     documents: list[list[Statement]] = [[]]
-    for statement in needed:
-        if _size(_document([*documents[-1], statement])) > LARGEST_POLICY and documents[-1]:
+    for statement in (part for whole in needed for part in _small_enough(whole)):
+        if documents[-1] and _size(_document([*documents[-1], statement])) > LARGEST_POLICY:
             documents.append([])
         documents[-1].append(statement)
     return [_document(contents) for contents in documents]
+
+
+def _small_enough(statement: Statement) -> Iterator[Statement]:
+    """Yield the statement, in halves where it alone is larger than a policy may be."""
+    if _size(_document([statement])) <= LARGEST_POLICY:
+        yield statement
+        return
+    middle = len(statement.actions) // 2
+    for actions in (statement.actions[:middle], statement.actions[middle:]):
+        yield from _small_enough(replace(statement, actions=actions))
 
 
 def _document(contents: Iterable[Statement]) -> Document:

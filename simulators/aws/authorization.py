@@ -180,6 +180,9 @@ def required_checks(request: ApiRequest, action: str, resource: str) -> Iterator
             yield from _eks_checks(request)
         case "kms" if "AliasName" in request.parameters:
             yield from _kms_alias_checks(request, action)
+        case "monitoring" if isinstance(alarms := request.parameters.get("AlarmNames"), list) and request.mutating:
+            arn = f"arn:aws:cloudwatch:{request.region}:{request.account}:alarm"
+            yield from (Check(action, f"{arn}:{alarm}") for alarm in alarms)
         case "kms" | "elasticloadbalancing" | "logs" | "acm":
             yield Check(action, resource)
             tagging = _TAGGING_ON_CREATION.get(f"{request.service}:{request.operation}")

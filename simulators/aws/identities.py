@@ -71,7 +71,7 @@ def role_allows(
     keys: dict[str, Any] = {
         f"aws:resourcetag/{key}".lower(): tag for key, tag in (resource_tags(resource) or {}).items()
     }
-    keys |= {key.lower(): value for key, value in (context or {}).items()}
+    keys |= {"aws:securetransport": "true", **{key.lower(): value for key, value in (context or {}).items()}}
     evaluation = iam_evaluator.EvalContext(
         principal_arn=f"arn:aws:sts::{account}:assumed-role/{name}/{session}", principal_type="AssumedRole",
         principal_account=account, action=action, resource_arn=resource, region=here.region, service_context=keys,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ministack import app as ministack_app
 
-from simulators.aws import emulator
+from simulators.aws import emulator, keys
 from simulators.aws.certificates import Certificates
 from simulators.aws.durations import Durations
 from simulators.aws.ec2.service import Ec2Service
@@ -70,6 +70,7 @@ def install(world: World, kubernetes: KubernetesSimulator, durations: Durations 
         eks=eks.handle,
         ec2=ec2.handle,
         acm=certificates.handle,
+        kms=keys.handle,
         tagging=TaggingApi(tags, work).handle,
     )
     emulator.add_service("servicequotas", service_quotas.handle, target_prefix=ServiceQuotas.TARGET_PREFIX)

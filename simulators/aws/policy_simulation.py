@@ -54,7 +54,7 @@ def _result(
         principal_account=get_account_id(),
         action=action,
         resource_arn=resource,
-        region=get_region(),
+        region=str(context.get("aws:requestedregion") or get_region()),
         service_context={"aws:tagkeys": None, **context},
     )
     limits = [] if boundary is None else [boundary]

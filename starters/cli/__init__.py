@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from starters.cli.app import app
-from starters.cli.errors import explained
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    with explained():
-        app(standalone_mode=True)
-    sys.exit(0)
+    try:
+        app()
+    except Exception as error:
+        if os.environ.get("BYOC_DEBUG"):
+            raise
+        sys.stderr.write(f"Error: {type(error).__name__}: {error}\nThis is a defect; BYOC_DEBUG=1 shows where it is.\n")
+        sys.exit(1)

@@ -5,28 +5,38 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 from rich.markup import escape
 
 from catalog import load
 from domain.account import AccountAccess, AccountPhase, AccountSpec
 from domain.clouds import Cloud
-from domain.order import check_account
+from domain.order import Problem
 from domain.state import AccountState
-from starters.cli import app as shared
+from starters.cli.asking import ask
 from starters.cli.errors import BadInput, Exit, fail
 from starters.cli.output import Format, FormatOption, ago, print_data, print_facts, print_rows, stdout
 from starters.client import ControlPlane
-from starters.manifest import AccountManifest, read_manifests
+from starters.manifest import API_VERSION, AccountManifest, ManifestInvalid, read_manifests
 
 app = typer.Typer(help="Customers' cloud accounts: connect, verify, hold, revoke.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="name of the account", metavar="NAME")]
 Reason = Annotated[str, typer.Option(help="why; it goes into the audit trail")]
 POLL_SECONDS = 0.5
+
+
+class TemplateForm(StrEnum):
+    """How the permission template is printed."""
+
+    JSON = "json"
+    YAML = "yaml"
+    TABLE = "table"
 
 
 @app.command()
@@ -48,11 +58,9 @@ def connect(
     Example: byoc accounts connect acme-aws --customer acme --account-id 111122223333 --region eu-west-1
     """
     spec = _spec_of_file(file) if file else _spec_of_options(name, customer, cloud, cloud_account_id, region, contact)
-    if problems := check_account(spec, load()):
-        raise BadInput(problems)
-    state = shared.ask(lambda plane: plane.connect_account(spec))
+    state = ask(lambda plane: plane.connect_account(spec))
     if wait:
-        state = _wait_until_active(spec.name)
+        state = ask(lambda plane: _until(plane, spec.name, AccountPhase.ACTIVE))
     if output is not Format.TABLE:
         print_data(state, output)
         return
@@ -67,23 +75,22 @@ def connect(
 @app.command()
 def template(
     name: Name,
-    form: Annotated[str, typer.Option("--format", help="json, yaml (what is applied), or table (what a reviewer reads)")]
-    = "json",
+    form: Annotated[
+        TemplateForm, typer.Option("--format", help="json or yaml: what is applied; table: what a reviewer reads")
+    ] = TemplateForm.JSON,
 ) -> None:
     """Print what the customer applies: roles with exactly the permissions that our steps need.
 
     Example: byoc accounts template acme-aws --format yaml > byoc.yaml
     """
-    if form not in ("json", "yaml", "table"):
-        raise BadInput([f"--format: {form!r} is not a form. Allowed: json, yaml, table"])
-    state = shared.ask(lambda plane: plane.account(name))
+    state = ask(lambda plane: plane.account(name))
     text, code = render_template(state, form)
     if code:
         fail(text.strip() or "the template cannot be made", Exit.FAILED)
     sys.stdout.write(text)
 
 
-def render_template(state: AccountState, form: str) -> tuple[str, int]:
+def render_template(state: AccountState, form: TemplateForm) -> tuple[str, int]:
     """Return the template's text and 0, or what went wrong and another number.
 
     It is made from the permissions that the activities of the account's cloud declare, so that cloud's SDK does it, in
@@ -108,19 +115,19 @@ def verify(name: Name, output: FormatOption = Format.TABLE) -> None:
 
     Example: byoc accounts verify acme-aws
     """
-    state = shared.ask(lambda plane: plane.verify_account(name))
-    if output is Format.TABLE:
-        _print_account(state)
-    else:
-        print_data(state, output)
+    state = ask(lambda plane: plane.verify_account(name))
+    _print(state, output)
     if state.refusal or (state.report and state.report.missing):
         sys.exit(Exit.FAILED)
 
 
 @app.command("list")
 def list_accounts(output: FormatOption = Format.TABLE) -> None:
-    """List the accounts that are connected."""
-    rows = shared.ask(lambda plane: plane.accounts())
+    """List the accounts that are connected.
+
+    Example: byoc accounts list -o json
+    """
+    rows = ask(lambda plane: plane.accounts())
     if output is not Format.TABLE:
         print_data(rows, output)
         return
@@ -133,24 +140,30 @@ def list_accounts(output: FormatOption = Format.TABLE) -> None:
 
 @app.command()
 def show(name: Name, output: FormatOption = Format.TABLE) -> None:
-    """Show one account: phase, what is missing, and the audit trail."""
-    state = shared.ask(lambda plane: plane.account(name))
-    if output is Format.TABLE:
-        _print_account(state)
-    else:
-        print_data(state, output)
+    """Show one account: phase, what is missing, and who asked for what.
+
+    Example: byoc accounts show acme-aws
+    """
+    state = ask(lambda plane: plane.account(name))
+    _print(state, output)
 
 
 @app.command()
-def hold(name: Name, reason: Reason = "") -> None:
-    """Hands off: no new operation starts in this account until it is released."""
-    _print_account(shared.ask(lambda plane: plane.hold_account(name, reason)))
+def hold(name: Name, reason: Reason = "", output: FormatOption = Format.TABLE) -> None:
+    """Hands off: no new operation starts in this account until it is released.
+
+    Example: byoc accounts hold acme-aws --reason "change freeze until Monday"
+    """
+    _print(ask(lambda plane: plane.hold_account(name, reason)), output)
 
 
 @app.command()
-def release(name: Name, reason: Reason = "") -> None:
-    """End a hold; the account is verified before it is active again."""
-    _print_account(shared.ask(lambda plane: plane.release_account(name, reason)))
+def release(name: Name, reason: Reason = "", output: FormatOption = Format.TABLE) -> None:
+    """End a hold; the account is verified before it is active again.
+
+    Example: byoc accounts release acme-aws
+    """
+    _print(ask(lambda plane: plane.release_account(name, reason)), output)
 
 
 @app.command()
@@ -158,15 +171,18 @@ def revoke(
     name: Name,
     reason: Reason = "",
     wait: Annotated[bool, typer.Option(help="wait for the proof")] = False,
+    output: FormatOption = Format.TABLE,
 ) -> None:
     """Leave an account: once the customer has deleted our roles, prove that we cannot enter any more.
 
     Deployments in it must be retired first.
+
+    Example: byoc accounts revoke acme-aws --reason "contract ended" --wait
     """
-    state = shared.ask(lambda plane: plane.revoke_account(name, reason))
-    while wait and state.phase is not AccountPhase.REVOKED:
-        state = shared.ask(lambda plane: _later(plane, name))
-    _print_account(state)
+    state = ask(lambda plane: plane.revoke_account(name, reason))
+    if wait:
+        state = ask(lambda plane: _until(plane, name, AccountPhase.REVOKED))
+    _print(state, output)
 
 
 def _spec_of_file(file: Path) -> AccountSpec:
@@ -174,11 +190,23 @@ def _spec_of_file(file: Path) -> AccountSpec:
         text = file.read_text("utf-8")
     except OSError as error:
         raise BadInput([f"--file: {file} cannot be read: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise BadInput([f"--file: {file} is not UTF-8 text"]) from error
     manifests = read_manifests(text, catalogue=load())
     accounts = [manifest.spec for manifest in manifests if isinstance(manifest, AccountManifest)]
     if len(accounts) != 1 or len(manifests) != 1:
         raise BadInput([f"--file: {file} holds {len(manifests)} documents. Allowed: one of kind Account"])
     return accounts[0]
+
+
+_OPTIONS = {
+    "metadata.name": "NAME",
+    "spec.customer": "--customer",
+    "spec.cloudAccountId": "--account-id",
+    "spec.regions": "--region",
+    "spec.contact": "--contact",
+}
+"""Which option gives a field; keyed by the field's path in a file."""
 
 
 def _spec_of_options(
@@ -187,28 +215,39 @@ def _spec_of_options(
     given = {"NAME": name, "--customer": customer, "--account-id": account_id, "--region": regions}
     if missing := [option for option, value in given.items() if not value]:
         raise BadInput([f"{option}: is missing. Give it, or describe the account in a file (-f)" for option in missing])
-    lines = [
-        "apiVersion: byoc.dev/v1",
-        "kind: Account",
-        f"metadata: {{name: {name!r}}}",
-        f"spec: {{customer: {customer!r}, cloud: {cloud}, cloudAccountId: {account_id!r}, "
-        f"regions: {[*(regions or ())]!r}{f', contact: {contact!r}' if contact else ''}}}",
-    ]
-    manifest = read_manifests("\n".join(lines), catalogue=load())[0]
-    assert isinstance(manifest, AccountManifest)
+    spec = {"customer": customer, "cloud": str(cloud), "cloudAccountId": account_id, "regions": regions}
+    described = {
+        "apiVersion": API_VERSION,
+        "kind": "Account",
+        "metadata": {"name": name},
+        "spec": spec | ({"contact": contact} if contact else {}),
+    }
+    try:
+        (manifest,) = read_manifests(yaml.safe_dump(described), catalogue=load())
+    except ManifestInvalid as error:
+        raise BadInput([_about_an_option(problem) for problem in error.problems]) from error
+    assert isinstance(manifest, AccountManifest), "its kind is Account"
     return manifest.spec
 
 
-def _wait_until_active(name: str) -> AccountState:
-    state = shared.ask(lambda plane: plane.account(name))
-    while state.phase is not AccountPhase.ACTIVE:
-        state = shared.ask(lambda plane: _later(plane, name))
+def _about_an_option(problem: Problem) -> Problem:
+    """Return the problem with the option's name in place of the field's, and without a line: there is no file."""
+    path = problem.path.partition("[")[0]
+    return problem.model_copy(update={"path": _OPTIONS.get(path, path), "line": None})
+
+
+async def _until(plane: ControlPlane, name: str, phase: AccountPhase) -> AccountState:
+    """Return the account as soon as it is in a phase."""
+    while (state := await plane.account(name)).phase is not phase:
+        await asyncio.sleep(POLL_SECONDS)
     return state
 
 
-async def _later(plane: ControlPlane, name: str) -> AccountState:
-    await asyncio.sleep(POLL_SECONDS)
-    return await plane.account(name)
+def _print(state: AccountState, output: Format) -> None:
+    if output is Format.TABLE:
+        _print_account(state)
+    else:
+        print_data(state, output)
 
 
 def _print_account(state: AccountState) -> None:

@@ -14,7 +14,7 @@ from domain import api_key
 from domain.facts import ApiKeyRecord
 from domain.operation import OperationPhase
 from domain.state import ApiKeyChange, ApiKeyChangeKind, OperationAccepted
-from starters.cli import app as shared
+from starters.cli.asking import acting, ask
 from starters.cli.errors import BadInput, Exit, fail
 from starters.cli.output import Format, FormatOption, duration, print_data, print_rows, stdout
 from starters.cli.watching import OVER
@@ -45,7 +45,7 @@ def create(
         name, scope, now=datetime.now(UTC), lifetime=timedelta(days=days), randomness=secrets.token_bytes
     )
     change = ApiKeyChange(
-        request_id=f"key-{uuid4().hex[:12]}", kind=ApiKeyChangeKind.CREATE, actor=shared.acting(), record=made.record
+        request_id=f"key-{uuid4().hex[:12]}", kind=ApiKeyChangeKind.CREATE, actor=acting(), record=made.record
     )
     _apply(deployment, change, wait=wait)
     _show_once(made, output)
@@ -53,8 +53,11 @@ def create(
 
 @app.command("list")
 def list_keys(deployment: Deployment, output: FormatOption = Format.TABLE) -> None:
-    """List the keys: never the keys themselves, which nobody has kept."""
-    keys = shared.ask(lambda plane: plane.deployment(deployment)).api_keys
+    """List the keys: never the keys themselves, which nobody has kept.
+
+    Example: byoc api-keys list acme-prod
+    """
+    keys = ask(lambda plane: plane.deployment(deployment)).api_keys
     if output is not Format.TABLE:
         print_data(keys, output)
         return
@@ -101,7 +104,7 @@ def rotate(
     change = ApiKeyChange(
         request_id=f"key-{uuid4().hex[:12]}",
         kind=ApiKeyChangeKind.ROTATE,
-        actor=shared.acting(),
+        actor=acting(),
         record=rotation.new.record,
         key_id=key,
         overlap_seconds=overlap_hours * 3600,
@@ -117,14 +120,14 @@ def revoke(deployment: Deployment, key: KeyId, wait: Wait = True) -> None:
     Example: byoc api-keys revoke acme-prod k3v9
     """
     change = ApiKeyChange(
-        request_id=f"revoke-{key}", kind=ApiKeyChangeKind.REVOKE, actor=shared.acting(), key_id=key
+        request_id=f"revoke-{key}", kind=ApiKeyChangeKind.REVOKE, actor=acting(), key_id=key
     )
     _apply(deployment, change, wait=wait)
     stdout.print(f"Key {key} is revoked.")
 
 
 def _record(deployment: str, key: str) -> ApiKeyRecord:
-    keys = shared.ask(lambda plane: plane.deployment(deployment)).api_keys
+    keys = ask(lambda plane: plane.deployment(deployment)).api_keys
     found = next((record for record in keys if record.id == key), None)
     if found is None:
         known = ", ".join(record.id for record in keys) or "none"
@@ -137,7 +140,7 @@ def _apply(deployment: str, change: ApiKeyChange, *, wait: bool) -> None:
         accepted = await plane.change_api_keys(deployment, change)
         return await _applied(plane, deployment, accepted) if wait else None
 
-    phase = shared.ask(applying)
+    phase = ask(applying)
     if phase not in (None, OperationPhase.DONE):
         fail(f"the change was recorded but not applied: its operation is {phase}", Exit.ABORTED)
 

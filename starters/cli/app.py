@@ -1,37 +1,103 @@
-"""The root command and what all commands share: who acts, and which Temporal."""
+"""The root command. What a command needs is imported when the command is used, so that `byoc --help` is quick."""
 
 from __future__ import annotations
 
-import asyncio
-import getpass
-import os
-import socket
-from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar
+from contextvars import ContextVar
+from importlib import import_module
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
-from domain.actor import Actor, Door
-from starters.client import ControlPlane
 
-Answer = TypeVar("Answer")
+class Entry(NamedTuple):
+    """One command (or group of commands) of the root: where it is, and its first sentence, shown in the list."""
+
+    module: str
+    name: str
+    """A Typer application, or a function that is a command."""
+    summary: str
+
+
+ENTRIES = {
+    "accounts": Entry("starters.cli.accounts", "app", "Customers' cloud accounts: connect, verify, hold, revoke."),
+    "deployments": Entry("starters.cli.deployments", "app", "Deployments of the server: create, watch, decide, retire."),
+    "api-keys": Entry("starters.cli.api_keys", "app", "HTTP API keys of a deployment: create, list, rotate, revoke."),
+    "validate": Entry("starters.cli.files", "validate", "Check a file offline and name everything that is wrong with it."),
+    "schema": Entry("starters.cli.files", "schema", "Print the JSON Schema of a kind, for editors."),
+    "demo": Entry("starters.cli.playground", "demo", "Play the whole story on this machine, in about a minute."),
+    "dev": Entry("starters.cli.playground", "dev", "Keep a playground running on this machine: simulated clouds, Temporal, workers."),
+    "worker": Entry("starters.cli.processes", "worker", "Run a worker process: what executes workflows and acts in the clouds."),
+    "setup": Entry("starters.cli.processes", "setup", "Prepare Temporal: the namespace and the search attributes."),
+    "version": Entry("starters.cli.processes", "version", "Print the versions of byoc and of what it stands on."),
+}
+"""In the order in which `byoc --help` lists them."""
+
+
+class Commands(TyperGroup):
+    """The root's commands. Listed, they are names and summaries; used, they are imported."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - the framework's own type is private
+        """Return the names in the order in which they are listed."""
+        return list(ENTRIES)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | None:  # noqa: ANN401, ARG002
+        """Return what the list shows of a command."""
+        entry = ENTRIES.get(cmd_name)
+        return TyperCommand(cmd_name, help=entry.summary) if entry else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401
+        """Return the command itself, imported, and what is left for it to read."""
+        entry = ENTRIES.get(args[0])
+        return (args[0], load(entry), args[1:]) if entry else super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
+        """Run a command; what it raises becomes one clear message and an exit code."""
+        from starters.cli.errors import explained  # noqa: PLC0415 - it knows the errors of everything
+
+        with explained():
+            return super().invoke(ctx)
+
+
+def load(entry: Entry) -> Any:  # noqa: ANN401 - a command or a group; their common type is private
+    """Return the command or group that an entry names."""
+    found = getattr(import_module(entry.module), entry.name)
+    if isinstance(found, typer.Typer):
+        return get_command(found)
+    single = typer.Typer(add_completion=False, rich_markup_mode="rich", context_settings=HELP)
+    single.command()(found)
+    return get_command(single)
+
+
+HELP = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(
     name="byoc",
-    help="Run a vendor's server in its customers' own cloud accounts: durable, waiting instead of failing.",
+    cls=Commands,
+    help=(
+        "Run a vendor's server in its customers' own cloud accounts: durable, waiting instead of failing.\n\n"
+        "Example: byoc deployments list --account acme-aws -o json"
+    ),
     epilog="A first look: `byoc demo` plays the whole story on this machine; `byoc dev` gives you a playground.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP,
 )
 
 
-class Chosen:
-    """The global options of this call."""
+class Options(NamedTuple):
+    """The options before the command; every command may read them."""
 
     actor: str = ""
     profile: str | None = None
+    patience: float = 15.0
+    """Seconds."""
+
+
+CHOSEN: ContextVar[Options] = ContextVar("CHOSEN", default=Options())
+"""The options of this call."""
 
 
 @app.callback()
@@ -42,35 +108,8 @@ def _root(
     profile: Annotated[
         str | None, typer.Option(envvar="TEMPORAL_PROFILE", help="profile of Temporal's own configuration file")
     ] = None,
+    patience: Annotated[
+        float, typer.Option(envvar="BYOC_PATIENCE", min=0.1, max=3600, help="seconds to wait for an answer")
+    ] = 15.0,
 ) -> None:
-    Chosen.actor = actor or f"{getpass.getuser()}@{socket.gethostname()}"
-    Chosen.profile = profile
-
-
-def acting() -> Actor:
-    """Return who this command line acts for."""
-    return Actor(name=Chosen.actor or f"{getpass.getuser()}@{socket.gethostname()}", door=Door.CLI)
-
-
-def ask(question: Callable[[ControlPlane], Awaitable[Answer]]) -> Answer:
-    """Connect, ask, and return the answer."""
-
-    async def asking() -> Answer:
-        return await question(await ControlPlane.open(acting(), profile=Chosen.profile))
-
-    return asyncio.run(asking())
-
-
-def temporal_address() -> str:
-    """Return where Temporal is looked for, for messages."""
-    return os.environ.get("TEMPORAL_ADDRESS", "localhost:7233")
-
-
-# Each module adds its commands to the application above.
-from starters.cli import accounts, api_keys, deployments, files, processes  # noqa: E402
-
-app.add_typer(accounts.app, name="accounts")
-app.add_typer(deployments.app, name="deployments")
-app.add_typer(api_keys.app, name="api-keys")
-files.register(app)
-processes.register(app)
+    CHOSEN.set(Options(actor, profile, patience))

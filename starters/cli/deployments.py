@@ -15,7 +15,7 @@ from domain.operation import Choice, OperationKind, OperationPhase, OperationPro
 from domain.receipt import render
 from domain.shape import Component
 from domain.state import DeploymentPhase, DeploymentState, OperationRequest
-from starters.cli import app as shared
+from starters.cli.asking import acting, ask
 from starters.cli.errors import BadInput, Exit, fail
 from starters.cli.output import Format, FormatOption, ago, print_data, print_facts, print_rows, stdout
 from starters.cli.watching import view, watch
@@ -47,7 +47,7 @@ def create(file: FileOption, watch_it: Watch = False, output: FormatOption = For
             raise BadInput([f"--file: {file} holds no document of kind Deployment"])
         return [await plane.order(await place_order(plane, manifest)) for manifest in manifests]
 
-    states = shared.ask(order)
+    states = ask(order)
     if output is not Format.TABLE:
         print_data(states[0] if len(states) == 1 else states, output)
     else:
@@ -90,7 +90,7 @@ def converge(
         accepted = await plane.request(name, change)
         stdout.print(f"{accepted.operation_id} is queued.")
 
-    shared.ask(request)
+    ask(request)
     if watch_it:
         _watch_newest(name)
 
@@ -101,8 +101,11 @@ def list_deployments(
     account: Annotated[str, typer.Option(help="only those in this account")] = "",
     every: Annotated[bool, typer.Option("--all", help="those that are over as well")] = False,
 ) -> None:
-    """List deployments: phase, release, and who is waited for."""
-    rows = shared.ask(lambda plane: plane.deployments(account=account, include_closed=every))
+    """List deployments: phase, release, and who is waited for.
+
+    Example: byoc deployments list --account acme-aws -o json
+    """
+    rows = ask(lambda plane: plane.deployments(account=account, include_closed=every))
     if output is not Format.TABLE:
         print_data(rows, output)
         return
@@ -129,8 +132,11 @@ def list_deployments(
 
 @app.command()
 def show(name: Name, output: FormatOption = Format.TABLE) -> None:
-    """Show one deployment: phase, what was made, its operations, and what is waited for."""
-    state = shared.ask(lambda plane: plane.deployment(name))
+    """Show one deployment: phase, what was made, its operations, and what is waited for.
+
+    Example: byoc deployments show acme-prod -o yaml
+    """
+    state = ask(lambda plane: plane.deployment(name))
     if output is not Format.TABLE:
         print_data(state, output)
         return
@@ -138,7 +144,7 @@ def show(name: Name, output: FormatOption = Format.TABLE) -> None:
     if state.running:
         running = state.running.summary.workflow_id
         stdout.print()
-        stdout.print(view(shared.ask(lambda plane: plane.progress(running))))
+        stdout.print(view(ask(lambda plane: plane.progress(running))))
 
 
 @app.command("watch")
@@ -155,13 +161,19 @@ def watch_deployment(
 
 @app.command()
 def retry(name: Name, step: StepName = "", reason: Reason = "") -> None:
-    """Try a waiting step again now, instead of at its next probe."""
+    """Try a waiting step again now, instead of at its next probe.
+
+    Example: byoc deployments retry acme-prod --step create_egress
+    """
     _decide(name, Choice.RETRY, step, reason)
 
 
 @app.command()
 def skip(name: Name, step: StepName = "", reason: Reason = "") -> None:
-    """Skip a waiting step, where the server can live without it."""
+    """Skip a waiting step, where the server can live without it.
+
+    Example: byoc deployments skip acme-prod --step create_alarms --reason "alarms are our own"
+    """
     _decide(name, Choice.SKIP, step, reason)
 
 
@@ -169,7 +181,10 @@ def skip(name: Name, step: StepName = "", reason: Reason = "") -> None:
 def abort(
     name: Name, reason: Reason = "", yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False
 ) -> None:
-    """Abort the running operation. A first provisioning is taken back, newest first, until nothing is left."""
+    """Abort the running operation. A first provisioning is taken back, newest first, until nothing is left.
+
+    Example: byoc deployments abort acme-prod --reason "wrong region" --yes
+    """
     if not yes:
         typer.confirm(f"Abort the running operation of {name}?", abort=True)
     _decide(name, Choice.ABORT, "", reason)
@@ -193,7 +208,7 @@ def retire(
         typed = typer.prompt(f"This deletes {name} and its data. Type its name to go on")
         if typed != name:
             raise BadInput([f"{typed!r} is not {name!r}: nothing was asked for"])
-    accepted = shared.ask(lambda plane: plane.retire(name, reason=reason, final_backup=final_backup))
+    accepted = ask(lambda plane: plane.retire(name, reason=reason, final_backup=final_backup))
     stdout.print(f"{accepted.operation_id} is queued.")
     if watch_it:
         _watch_newest(name, accepted.operation_id)
@@ -201,8 +216,11 @@ def retire(
 
 @app.command()
 def receipt(name: Name, output: FormatOption = Format.TABLE) -> None:
-    """Print the offboarding receipt of a retired deployment, as markdown for the customer (or -o json|yaml)."""
-    state = shared.ask(lambda plane: plane.deployment(name))
+    """Print the offboarding receipt of a retired deployment, as markdown for the customer (or -o json|yaml).
+
+    Example: byoc deployments receipt acme-prod > receipt.md
+    """
+    state = ask(lambda plane: plane.deployment(name))
     if state.receipt is None:
         fail(f"deployment {name!r} is {state.phase}: there is no receipt", Exit.FAILED)
     elif output is Format.TABLE:
@@ -221,8 +239,8 @@ def _read(file: Path) -> str:
 
 
 def _decide(name: str, choice: Choice, step: str, reason: str) -> None:
-    decision = StepDecision(choice=choice, step=step, reason=reason, actor=shared.acting())
-    stdout.print(shared.ask(lambda plane: plane.decide(name, decision)))
+    decision = StepDecision(choice=choice, step=step, reason=reason, actor=acting())
+    stdout.print(ask(lambda plane: plane.decide(name, decision)))
 
 
 def _watch_newest(name: str, operation: str = "") -> None:
@@ -232,12 +250,12 @@ def _watch_newest(name: str, operation: str = "") -> None:
         return await watch(plane, await _workflow_id(plane, name, operation), stdout)
 
     try:
-        ended = shared.ask(watching)
+        ended = ask(watching)
     except (KeyboardInterrupt, asyncio.CancelledError):
         stdout.print(f"\nStopped watching. The work goes on: `byoc deployments watch {name}` shows it again.")
         sys.exit(Exit.INTERRUPTED)
     stdout.print(f"{ended.operation} is {ended.phase}.")
-    state = shared.ask(lambda plane: plane.deployment(name))
+    state = ask(lambda plane: plane.deployment(name))
     if state.phase is DeploymentPhase.RETIRED:
         stdout.print(f"`byoc deployments receipt {name}` prints the receipt.")
     if ended.phase is not OperationPhase.DONE:

@@ -57,9 +57,8 @@ def explained() -> Iterator[None]:
     try:
         yield
     except (BadInput, ManifestInvalid) as error:
-        problems = [str(problem) for problem in error.problems]
-        for problem in problems:
-            stderr.print(f"[red]Error:[/red] {escape(problem)}")
+        for problem in error.problems:
+            stderr.print(f"[red]Error:[/red] {escape(str(problem))}")
         sys.exit(Exit.BAD_INPUT)
     except ApiKeyRefused as error:
         fail(str(error), Exit.BAD_INPUT)

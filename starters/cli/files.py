@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,18 +12,21 @@ import typer
 from catalog import load
 from starters.cli.errors import BadInput
 from starters.cli.output import stdout
-from starters.manifest import KINDS, read_manifests
-from starters.schema import json_schema
+from starters.manifest import read_manifests
+from starters.schema import json_schemas
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to the application."""
-    app.command()(validate)
-    app.command()(schema)
+class Kind(StrEnum):
+    """The kinds of files."""
+
+    ACCOUNT = "Account"
+    DEPLOYMENT = "Deployment"
 
 
 def validate(file: Annotated[Path, typer.Option("--file", "-f", help="YAML file, or - for standard input")]) -> None:
-    """Check a file offline, and name everything that is wrong with it: field, value, what is allowed.
+    """Check a file offline and name everything that is wrong with it.
+
+    Each problem comes with its line, its field, its value and what is allowed; nothing needs to run.
 
     Example: byoc validate -f docs/examples/deployment-small.yaml
     """
@@ -37,11 +40,9 @@ def validate(file: Annotated[Path, typer.Option("--file", "-f", help="YAML file,
         stdout.print(f"{manifest.kind} {manifest.metadata.name} is valid.")
 
 
-def schema(kind: Annotated[str, typer.Argument(help="Account or Deployment", metavar="KIND")]) -> None:
+def schema(kind: Annotated[Kind, typer.Argument(help="which kind of file", metavar="KIND", case_sensitive=False)]) -> None:
     """Print the JSON Schema of a kind, for editors.
 
     Example: byoc schema Deployment > deployment.json
     """
-    if kind not in KINDS:
-        raise BadInput([f"KIND: {kind!r} does not exist. Allowed: {', '.join(KINDS)}"])
-    stdout.print(json.dumps(json_schema(kind), indent=2), markup=False, soft_wrap=True)
+    stdout.print(json_schemas()[f"{kind.lower()}.json"].rstrip(), markup=False, soft_wrap=True)

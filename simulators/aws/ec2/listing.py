@@ -51,6 +51,8 @@ class Listing:
         if unknown := [id_ for id_ in wanted if id_ not in found]:
             raise Refusal(self.missing, f"The {self.noun} ID '{unknown[0]}' does not exist")
         filters = parameters.get("Filters") or parameters.get("Filter") or []
+        for entry in filters:
+            self._check_name(entry["Name"])
         views = (self.complete(record) for id_, record in found.items() if not wanted or id_ in wanted)
         passing = [view for view in views if all(self._passes(view, entry) for entry in filters)]
         start = int(parameters.get("NextToken") or 0)
@@ -66,6 +68,10 @@ class Listing:
         tags = fabric.tags_of(record[self.identity])
         return {**view, self.tags: [{"Key": key, "Value": value} for key, value in tags.items()]}
 
+    def _check_name(self, name: str) -> None:
+        if name != "tag-key" and not name.startswith("tag:") and name not in self.filters:
+            raise Refusal("InvalidParameterValue", f"The filter '{name}' is invalid")
+
     def _passes(self, view: Document, entry: Mapping[str, Any]) -> bool:
         """Return whether one of the filter's values (patterns with * and ?) fits one of the resource's."""
         name, patterns = entry["Name"], entry.get("Values") or []
@@ -74,10 +80,8 @@ class Listing:
             values: Iterable[object] = [tags[name[4:]]] if name[4:] in tags else []
         elif name == "tag-key":
             values = tags
-        elif name in self.filters:
-            values = values_at(view, self.filters[name])
         else:
-            raise Refusal("InvalidParameterValue", f"The filter '{name}' is invalid")
+            values = values_at(view, self.filters[name])
         return any(fnmatch.fnmatchcase(_spelled(value), pattern) for value in values for pattern in patterns)
 
 

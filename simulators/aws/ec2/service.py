@@ -36,6 +36,8 @@ Operation = Callable[[dict[str, Any]], Mapping[str, Any]]
 Guard = Callable[[dict[str, Any]], None]
 
 _XML = {"Content-Type": "text/xml;charset=UTF-8"}
+_DELETE_A_PART = frozenset({"DeleteRoute", "DeleteTags"})
+"""Deletions of something in what they name, which stays."""
 _NOT_COMPARED = frozenset({"ClientToken", "DryRun", "Action", "Version"})
 
 
@@ -80,6 +82,7 @@ class Ec2Service:
     ) -> Reply:
         """Answer one request that has been authorized."""
         self._work.settle()
+        ministack_ec2._ensure_defaults_initialized()
         flat = {name: value[0] if isinstance(value, list) else value for name, value in query.items()}
         flat |= dict(parse_qsl(body.decode(), keep_blank_values=True))
         name = flat.get("Action", "")
@@ -123,7 +126,7 @@ class Ec2Service:
         if name in self._guards:
             self._guards[name](parameters)
         reply: Reply = await ministack_ec2.handle_request(*http)
-        if reply[0] < 300 and name.startswith("Delete"):
+        if reply[0] < 300 and name.startswith("Delete") and name not in _DELETE_A_PART:
             _forget_tags(parameters)
         return reply
 

@@ -196,7 +196,8 @@ class ControlPlanes:
         name = cluster.name
         if cluster.status in ("CREATING", "UPDATING", "DELETING"):
             raise in_use(f"Cluster has an operation in progress (status {cluster.status})", clusterName=name)
-        if cluster.description["deletionProtection"]:
+        # What never came up is not protected: its settings cannot be changed any more.
+        if cluster.description["deletionProtection"] and cluster.status != "FAILED":
             message = f"Cluster {name} cannot be deleted because deletion protection is enabled."
             raise forbidden_now(message, clusterName=name)
         if cluster.node_groups:

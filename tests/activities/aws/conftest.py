@@ -6,7 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -22,7 +22,7 @@ from activities.aws.connection import AwsClient
 from activities.aws.identity import access_to
 from activities.aws.settings import AwsSettings
 from activities.aws.template import template
-from activities.contracts import ClusterRequest, NodePoolRequest
+from activities.contracts import AddOn, ClusterRequest, NodePoolRequest
 from domain.deployment import Site
 from domain.facts import Cluster, Firewall, Key, Machine, Network, Placement, Roles
 from domain.failure import FailureClass, FailureDetail
@@ -109,7 +109,18 @@ class Account:
     def attempt(self, activity: str, argument: object) -> Any:
         """Run an activity once."""
         found = {method.__name__: method for method in self.cloud.activities()}[activity]
-        return ActivityEnvironment().run(found, argument)
+        environment = ActivityEnvironment()
+        environment.info = replace(environment.info, activity_type=activity)
+        return environment.run(found, argument)
+
+    def attempt_once(self, activity: str, argument: object) -> FailureDetail | None:
+        """Run an activity once and return how it failed, None if it did not."""
+        try:
+            self.attempt(activity, argument)
+        except ApplicationError as error:
+            detail: FailureDetail = error.details[0]
+            return detail
+        return None
 
     def failure(self, activity: str, argument: object) -> FailureDetail:
         """Run an activity until it fails for good, and return how."""
@@ -236,7 +247,8 @@ def cluster(account: Account, cluster_request: ClusterRequest) -> Cluster:
 
 @pytest.fixture
 def pool_request(account: Account, ground: Ground, cluster: Cluster) -> Callable[[PoolName], NodePoolRequest]:
-    """The order for one of the deployment's pools."""
+    """The order for one of the deployment's pools; the cluster has the network plug-in, without which no node joins."""
+    account.run("install_add_on", AddOn(site=account.site, cluster=cluster, roles=ground.roles, name="network"))
 
     def order(pool: PoolName) -> NodePoolRequest:
         return NodePoolRequest(

@@ -154,7 +154,7 @@ def test_a_lock_is_never_shortened(account: Account, bucket: Bucket) -> None:
 
 
 def test_operating_cannot_delete_a_locked_backup(account: Account, bucket: Bucket) -> None:
-    """Not even the customer's administrator deletes a locked version without saying that the lock is to be passed over."""
+    """Not even the customer's administrator deletes a locked version without asking to pass over the lock."""
     backup = _stored(account, bucket, "a.bak")
     account.run("lock_backup", BackupLock(site=account.site, backup=backup, retain_days=7))
     s3 = account.customer("s3")

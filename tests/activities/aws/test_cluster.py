@@ -19,7 +19,7 @@ from tests.activities.aws.conftest import EGRESS, REGION, Account, Ground
 
 
 def test_the_control_plane_is_closed_and_encrypted(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """Only the network and our own addresses reach the API; secrets are encrypted; every log is on; nobody is let in."""
+    """Only the network and our own addresses reach the API, secrets are encrypted, and nobody is let in yet."""
     described = account.customer("eks").describe_cluster(name=cluster.name)["cluster"]
 
     endpoints = described["resourcesVpcConfig"]
@@ -95,7 +95,8 @@ def test_changed_settings_are_put_back(account: Account, cluster_request: Cluste
     assert described["tags"] == owner_tags(account.site, "cluster")
     group = logs.describe_log_groups(logGroupNamePrefix=log_group_name(account.site))["logGroups"][0]
     assert group["retentionInDays"] == RETENTION_DAYS
-    assert logs.list_tags_for_resource(resourceArn=log_group_arn(account.site))["tags"] == owner_tags(account.site, "logs")
+    tags = logs.list_tags_for_resource(resourceArn=log_group_arn(account.site))["tags"]
+    assert tags == owner_tags(account.site, "logs")
 
 
 def test_a_cluster_with_other_settings_is_brought_to_ours(account: Account, cluster_request: ClusterRequest) -> None:
@@ -220,7 +221,7 @@ def test_the_token_names_the_caller_to_this_cluster(account: Account, cluster: C
 
 
 def test_a_deleted_cluster_leaves_nothing(account: Account, cluster: Cluster) -> None:
-    """Deletion protection is lifted, the control plane goes, then its logs; lost replies do no harm, nor does a repeat."""
+    """Protection is lifted, the control plane goes, then its logs; lost replies and repeats do no harm."""
     for operation in ("UpdateClusterConfig", "DeleteCluster", "DeleteLogGroup"):
         account.inject(FaultKind.LOST_REPLY, operation, times=1)
 
@@ -236,12 +237,12 @@ def test_a_deleted_cluster_leaves_nothing(account: Account, cluster: Cluster) ->
 
 def test_deleting_takes_its_own_role(account: Account, cluster: Cluster) -> None:
     """The deletion names the action that the delete role lacks, although the operating role has it."""
-    account.control.customer(account.site.cloud_account_id).deny(f"byoc-{account.site.account}-delete", "eks:DeleteCluster")
+    customer = account.control.customer(account.site.cloud_account_id)
+    customer.deny(f"byoc-{account.site.account}-delete", "eks:DeleteCluster")
 
     failure = account.failure("delete_cluster", account.site)
 
     assert (failure.failure, failure.action) == (FailureClass.PERMISSION, "eks:DeleteCluster")
-
 
 
 def _settle(account: Account, cluster: Cluster) -> None:
@@ -266,6 +267,4 @@ def _foreign_cluster(account: Account, request: ClusterRequest, *, tags: dict[st
         accessConfig={"authenticationMode": "API_AND_CONFIG_MAP"},
         tags=tags,
     )
-    eks.get_waiter("cluster_active").wait(
-        name=base_name(account.site), WaiterConfig={"Delay": 0, "MaxAttempts": 100}
-    )
+    eks.get_waiter("cluster_active").wait(name=base_name(account.site), WaiterConfig={"Delay": 0, "MaxAttempts": 100})

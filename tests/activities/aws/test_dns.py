@@ -36,11 +36,9 @@ def _load_balancer(account: Account) -> LoadBalancer:
 def test_the_zone_tells_where_to_delegate(account: Account, domain: Domain) -> None:
     """The facts hold the name servers, and the zone our tags."""
     route53 = account.customer("route53")
-    assert domain.name_servers == tuple(
-        route53.get_hosted_zone(Id=domain.zone_id)["DelegationSet"]["NameServers"]
-    )
-    tags = route53.list_tags_for_resource(ResourceType="hostedzone", ResourceId=domain.zone_id)["ResourceTagSet"]["Tags"]
-    assert {tag["Key"]: tag["Value"] for tag in tags} == owner_tags(account.site, "domain")
+    assert domain.name_servers == tuple(route53.get_hosted_zone(Id=domain.zone_id)["DelegationSet"]["NameServers"])
+    tagged = route53.list_tags_for_resource(ResourceType="hostedzone", ResourceId=domain.zone_id)
+    assert {tag["Key"]: tag["Value"] for tag in tagged["ResourceTagSet"]["Tags"]} == owner_tags(account.site, "domain")
 
 
 def test_creating_the_zone_again_changes_nothing(account: Account, domain: Domain) -> None:
@@ -61,6 +59,17 @@ def test_lost_replies_leave_one_tagged_zone(account: Account) -> None:
     assert _zones(account) == ["db.acme.example."]
     tags = account.customer("route53").list_tags_for_resource(ResourceType="hostedzone", ResourceId=domain.zone_id)
     assert {"Key": "byoc", "Value": "managed"} in tags["ResourceTagSet"]["Tags"]
+
+
+def test_the_zone_of_an_earlier_generation_is_adopted_and_deleted(account: Account, domain: Domain) -> None:
+    """A deployment that was ordered again keeps its name servers: its zone is known by our tags."""
+    again = account.site.model_copy(update={"generation": 2})
+
+    adopted = account.run("create_domain", DomainRequest(site=again, domain=domain.name))
+    account.run("delete_domain", again)
+
+    assert adopted == domain
+    assert _zones(account) == []
 
 
 def test_a_zone_of_the_customer_is_left_alone(account: Account) -> None:

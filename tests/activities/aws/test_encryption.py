@@ -131,9 +131,7 @@ def test_the_key_of_kept_backups_stays(account: Account) -> None:
     key: Key = account.run("create_encryption_key", account.site)
     bucket = account.run("create_backup_bucket", BucketRequest(site=account.site, key=key))
     account.customer("s3").put_object(Bucket=bucket.name, Key="final.bak", Body=b"data")
-    backup = Backup(
-        bucket=bucket.name, key="final.bak", size_bytes=4, sha256="", records=1, taken_at=datetime.now(UTC)
-    )
+    backup = Backup(bucket=bucket.name, key="final.bak", size_bytes=4, sha256="", records=1, taken_at=datetime.now(UTC))
     locked = account.run("lock_backup", BackupLock(site=account.site, backup=backup, retain_days=35))
 
     account.run("delete_encryption_key", Retention(site=account.site, keep_backups=True))

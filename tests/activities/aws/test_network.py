@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
 
+from activities.aws.network import AwsNetwork
+from activities.aws.settings import AwsSettings
 from activities.contracts import InNetwork, NetworkRequest
 from domain.addresses import plan_subnets
 from domain.deployment import ExistingNetwork, NetworkSpec
@@ -119,6 +126,27 @@ def test_lost_replies_leave_no_duplicates(account: Account) -> None:
     assert parts(account) == PARTS
 
 
+def test_nothing_is_made_twice_while_the_first_one_is_not_seen_yet(account: Account) -> None:
+    """After a lost reply the next attempt waits until EC2 lists what there is, and adopts it."""
+    settings = AwsSettings(principal="unused", consistency_wait=timedelta(seconds=2))
+    patient = AwsNetwork(settings, account.cloud.connections)
+    # A VPC is listed after 5 simulated seconds, here half a real one.
+    account.control.set_speed(10)
+    account.inject(FaultKind.LOST_REPLY, "CreateVpc", times=1)
+    environment = ActivityEnvironment()
+    try:
+        with pytest.raises(ApplicationError):
+            environment.run(patient.create_network, request(account))
+        environment.info = replace(environment.info, attempt=2)
+
+        environment.run(patient.create_network, request(account))
+    finally:
+        account.control.set_speed(math.inf)
+
+    assert parts(account)["vpc"] == 1
+    assert [call.operation for call in account.changes()].count("CreateVpc") == 1
+
+
 def test_everything_is_taken_away(account: Account) -> None:
     """After the deletion nothing of ours is left, and a repeat finds nothing to do."""
     build(account, account.run)
@@ -179,10 +207,9 @@ def test_a_route_that_somebody_removed_is_put_back(account: Account) -> None:
     """Converging repairs drift: the way out of a private subnet."""
     network, _ = build(account, account.run)
     ec2 = account.customer("ec2")
-    tables = [
-        each for each in account.resources("ec2") if each.tags.get("byoc:resource", "").startswith("private-routes")
-    ]
-    ec2.delete_route(RouteTableId=tables[0].id, DestinationCidrBlock="0.0.0.0/0")
+    of_zone = [{"Name": "tag:byoc:resource", "Values": [f"private-routes-{ZONES[0]}"]}]
+    (table,) = ec2.describe_route_tables(Filters=of_zone)["RouteTables"]
+    ec2.delete_route(RouteTableId=table["RouteTableId"], DestinationCidrBlock="0.0.0.0/0")
 
     account.run("create_egress", InNetwork(site=account.site, network=network))
 
@@ -209,11 +236,9 @@ def test_what_the_clusters_controllers_leaked_is_taken_away(account: Account) ->
     network, _ = build(account, account.run)
     ec2 = account.customer("ec2")
     cluster = f"byoc-{account.site.deployment}"
-    ec2.create_network_interface(
-        SubnetId=network.private_subnet_ids[0],
-        TagSpecifications=[
-            {"ResourceType": "network-interface", "Tags": [{"Key": "cluster.k8s.amazonaws.com/name", "Value": cluster}]}
-        ],
+    interface = ec2.create_network_interface(SubnetId=network.private_subnet_ids[0])["NetworkInterface"]
+    ec2.create_tags(
+        Resources=[interface["NetworkInterfaceId"]], Tags=[{"Key": "cluster.k8s.amazonaws.com/name", "Value": cluster}]
     )
     ec2.create_security_group(
         GroupName="k8s-traffic-acme", Description="leaked", VpcId=network.network_id,

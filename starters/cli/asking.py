@@ -1,0 +1,32 @@
+"""Asking the control plane: on whose behalf, and where its Temporal is."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import socket
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeVar
+
+from domain.actor import Actor, Door
+from starters.cli.app import CHOSEN
+from starters.client import ControlPlane
+
+Answer = TypeVar("Answer")
+
+
+def acting() -> Actor:
+    """Return who this command acts for."""
+    return Actor(name=CHOSEN.get().actor or f"{getpass.getuser()}@{socket.gethostname()}", door=Door.CLI)
+
+
+def ask(question: Callable[[ControlPlane], Awaitable[Answer]]) -> Answer:
+    """Connect, ask, and return the answer."""
+
+    async def asking() -> Answer:
+        options = CHOSEN.get()
+        patience = timedelta(seconds=options.patience)
+        return await question(await ControlPlane.open(acting(), profile=options.profile, patience=patience))
+
+    return asyncio.run(asking())

@@ -1,0 +1,65 @@
+"""The address ranges of a network."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.addresses import LARGEST, SMALLEST, AddressesUnusableError, first_overlap, plan_subnets
+
+PRIVATE = IPv4Network("10.0.0.0/8")
+
+
+@st.composite
+def private_ranges(draw: st.DrawFn) -> IPv4Network:
+    """Any range in 10.0.0.0/8 of a size that a network may have."""
+    prefix = draw(st.integers(LARGEST, SMALLEST))
+    number = draw(st.integers(0, 2 ** (prefix - PRIVATE.prefixlen) - 1))
+    return IPv4Network((int(PRIVATE.network_address) + number * 2 ** (32 - prefix), prefix))
+
+
+@given(cidr=private_ranges(), zones=st.integers(2, 3))
+def test_the_subnets_lie_in_the_network_and_never_overlap(cidr: IPv4Network, zones: int) -> None:
+    """Whatever the range: one private and one public subnet a zone, apart, and none smaller than clouds make (/28)."""
+    plan = plan_subnets(cidr, zones)
+
+    assert (len(plan.private_cidrs), len(plan.public_cidrs)) == (zones, zones)
+    subnets = [IPv4Network(subnet) for subnet in (*plan.private_cidrs, *plan.public_cidrs)]
+    assert all(subnet.subnet_of(cidr) and subnet.prefixlen <= 28 for subnet in subnets)
+    assert not any(one.overlaps(other) for one, other in combinations(subnets, 2))
+
+
+@given(cidr=private_ranges())
+def test_a_third_zone_moves_no_subnet(cidr: IPv4Network) -> None:
+    """The ranges of the first two zones are the same with and without a third one."""
+    two, three = plan_subnets(cidr, 2), plan_subnets(cidr, 3)
+
+    assert three.private_cidrs[:2] == two.private_cidrs
+    assert three.public_cidrs[:2] == two.public_cidrs
+
+
+def test_the_default_range_is_divided_as_documented() -> None:
+    """A /16 gives private /19 and public /24."""
+    plan = plan_subnets(IPv4Network("10.64.0.0/16"), 3)
+
+    assert plan.private_cidrs == ("10.64.0.0/19", "10.64.32.0/19", "10.64.64.0/19")
+    assert plan.public_cidrs == ("10.64.224.0/24", "10.64.225.0/24", "10.64.226.0/24")
+
+
+@pytest.mark.parametrize("cidr", ["10.0.0.0/15", "10.0.0.0/21", "8.8.0.0/16"])
+def test_an_unusable_range_is_refused(cidr: str) -> None:
+    """Too large, too small, or public: the error names the range."""
+    with pytest.raises(AddressesUnusableError, match=cidr):
+        plan_subnets(IPv4Network(cidr), 3)
+
+
+def test_an_overlap_is_found() -> None:
+    """The first range that shares an address is returned, and none where there is none."""
+    others = [IPv4Network("10.1.0.0/16"), IPv4Network("10.64.128.0/20")]
+
+    assert first_overlap(IPv4Network("10.64.0.0/16"), others) == others[1]
+    assert first_overlap(IPv4Network("10.65.0.0/16"), others) is None
