@@ -205,6 +205,8 @@ class SmokeTestRequest(Model):
     cluster: Cluster
     domain: Domain
     release: Release
+    read_only: bool = False
+    """Only look at health and release: for converging a deployment whose customers are using it."""
 
 
 class BackupRequest(Model):
@@ -498,7 +500,7 @@ class KubernetesContract(ABC):
     @activity.defn
     @abstractmethod
     def smoke_test(self, request: SmokeTestRequest) -> SmokeTest:
-        """Write and read one document through the public endpoint with a short-lived API key of its own."""
+        """Write and read one document through the public endpoint with a short-lived key (unless read-only)."""
 
     @activity.defn
     @abstractmethod

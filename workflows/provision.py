@@ -101,6 +101,7 @@ class Provision(Operation):
     29. Create the alarms
     30. Switch off the provider's own upgrades
 
+    A deployment that was active before is converged: what is as it should be is left alone, and nothing is written.
     When a step meets something that only the customer, the cloud or an operator can change, the operation waits for
     them and tries again. When an operator aborts it, everything that it made is taken back, newest first.
     """
@@ -319,11 +320,20 @@ class Provision(Operation):
         )
         seen = await self.steps.run_or_skip(
             steps.SMOKE_TEST,
-            SmokeTestRequest(site=self.order.site, cluster=cluster, domain=domain, release=self.order.release),
+            SmokeTestRequest(
+                site=self.order.site,
+                cluster=cluster,
+                domain=domain,
+                release=self.order.release,
+                read_only=not self.order.first,
+            ),
         )
         self._learn(smoke_test=seen)
 
     async def _prove_backup(self, cluster: Cluster, bucket: Bucket) -> None:
+        """Back up and restore once; a deployment that is converged again has its proof and its own schedule."""
+        if not self.order.first and self.facts.restore_proof is not None:
+            return
         backup = await self.steps.run_or_skip(
             steps.BACK_UP,
             BackupRequest(

@@ -151,7 +151,7 @@ APPLY_API_KEYS = Step(KubernetesContract.apply_api_keys, "Apply the API keys", i
 OPEN_ENDPOINT = Step(KubernetesContract.open_endpoint, "Open the public endpoint", SLOW, in_cluster=True)
 PUBLISH_ENDPOINT = Step(ClusterContract.publish_endpoint, "Publish the endpoint's name")
 SMOKE_TEST = Step(
-    KubernetesContract.smoke_test, "Use the server through its public endpoint", may_skip=True, in_cluster=True
+    KubernetesContract.smoke_test, "Use the server through its public endpoint", SLOW, may_skip=True, in_cluster=True
 )
 BACK_UP = Step(KubernetesContract.back_up, "Take a backup", SLOW, may_skip=True, in_cluster=True)
 PROVE_RESTORE = Step(

@@ -67,16 +67,10 @@ class AwsCluster(AwsPart, ClusterContract):
                 raise self._look_again(f"EKS reports {name} as {cluster['status']}")
             if cluster["status"] == "FAILED":
                 raise self._give_up_on_failed_cluster(eks, cluster)
+            # First, because EKS makes the group itself, without key and tags, as soon as logging is switched on.
+            converge_log_group(self._connections.client("logs", site, Purpose.OPERATE), site, request.key)
             self._converge_cluster(eks, request, cluster)
-            logs = self._connections.client("logs", site, Purpose.OPERATE)
-            converge_log_group(logs, site, request.key)
-        return Cluster(
-            name=name,
-            endpoint=cluster["endpoint"],
-            certificate_authority=cluster["certificateAuthority"]["data"],
-            version=cluster["version"],
-            oidc_issuer=cluster.get("identity", {}).get("oidc", {}).get("issuer", ""),
-        )
+        return as_facts(cluster)
 
     @activity.defn
     @needs(
@@ -166,6 +160,17 @@ def find_cluster(eks: AwsClient, name: str) -> Mapping[str, Any] | None:
     """Return the cluster as EKS describes it, None if there is none."""
     found = if_exists(eks.describe_cluster, name=name)
     return found["cluster"] if found else None
+
+
+def as_facts(cluster: Mapping[str, Any]) -> Cluster:
+    """Return the facts of a cluster that has been active."""
+    return Cluster(
+        name=cluster["name"],
+        endpoint=cluster["endpoint"],
+        certificate_authority=cluster["certificateAuthority"]["data"],
+        version=cluster["version"],
+        oidc_issuer=cluster.get("identity", {}).get("oidc", {}).get("issuer", ""),
+    )
 
 
 def is_role_not_usable_yet(error: ClientError) -> bool:

@@ -8,7 +8,7 @@ the cloud's eventual consistency has passed (`AwsSettings.consistency_wait`): a 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,7 +33,7 @@ Description = dict[str, Any]
 Found = TypeVar("Found")
 
 _LOOKS = 20
-"""How often the consistency wait looks: often enough that it ends soon after the resource is seen."""
+"""How often is looked within the consistency wait: often enough that it ends soon after the resource is seen."""
 
 _GONE = frozenset({"deleted", "deleting", "terminated"})
 
@@ -69,7 +69,8 @@ class DeploymentEc2:
     def __init__(self, client: AwsClient, site: Site, consistency_wait: timedelta, poll_interval: timedelta) -> None:
         self.client = client
         self.site = site
-        self._consistency_wait = consistency_wait
+        self._consistency_wait = consistency_wait.total_seconds()
+        self._settled_at = time.monotonic() + self._consistency_wait
         self._poll_interval = poll_interval
 
     def ours(self, kind: Kind) -> list[Description]:
@@ -92,6 +93,30 @@ class DeploymentEc2:
             return list(getattr(self.client, kind.describe)(Filters=wanted)[kind.listing])
         pages = self.client.get_paginator(kind.describe).paginate(Filters=wanted)
         return [each for page in pages for each in page[kind.listing]]
+
+    def parts(self, kind: Kind, resources: Collection[str]) -> dict[str, Description]:
+        """Return what `by_resource` does once all of `resources`, which an earlier step has made, are listed.
+
+        Raises:
+            NotReadyYet: they are not, after the consistency wait.
+        """
+        return self._once_complete(lambda: self.by_resource(kind), resources)
+
+    def by_id(self, kind: Kind, ids: Collection[str]) -> dict[str, Description]:
+        """Return our resources of `kind`, keyed by id, once all of `ids`, which an earlier step has made, are listed.
+
+        Raises:
+            NotReadyYet: they are not, after the consistency wait.
+        """
+        return self._once_complete(lambda: {str(each[kind.id]): each for each in self.ours(kind)}, ids)
+
+    def _once_complete(
+        self, look: Callable[[], dict[str, Description]], wanted: Collection[str]
+    ) -> dict[str, Description]:
+        found = self.eventually(lambda: found if set(wanted) <= set(found := look()) else None)
+        if found is None:
+            raise self.look_again(f"EC2 does not list yet: {', '.join(wanted)}")
+        return found
 
     def found_or_made(
         self, kind: Kind, resource: str, make: Callable[..., Description], known: Mapping[str, Description]
@@ -121,13 +146,13 @@ class DeploymentEc2:
             self.client.create_tags(Resources=[description[kind.id]], Tags=as_tag_list(missing))
 
     def eventually(self, look: Callable[[], Found | None]) -> Found | None:
-        """Return what `look` finds within the consistency wait, None if it finds nothing."""
-        for pause in self._pauses():
-            found = look()
-            if found is not None:
-                return found
-            time.sleep(pause)
-        return look()
+        """Return what `look` finds, None if it finds nothing until everything made before this attempt must be seen.
+
+        That is one consistency wait after this object was made, however many things are looked for.
+        """
+        while (found := look()) is None and (left := self._settled_at - time.monotonic()) > 0:
+            time.sleep(min(left, self._consistency_wait / _LOOKS))
+        return found
 
     def once_found(self, call: Callable[[], Found]) -> Found:
         """Return the result of a call on something that was just made, tried again while EC2 does not find it.
@@ -135,13 +160,13 @@ class DeploymentEc2:
         Raises:
             NotReadyYet: it is still not found after the consistency wait.
         """
-        for pause in self._pauses():
+        for _ in range(_LOOKS):
             try:
                 return call()
             except ClientError as error:
                 if not is_not_found(error):
                     raise
-            time.sleep(pause)
+            time.sleep(self._consistency_wait / _LOOKS)
         raise self.look_again("EC2 does not find yet what was just made")
 
     def look_again(self, message: str) -> ApplicationError:
@@ -151,14 +176,6 @@ class DeploymentEc2:
     def is_ours(self, description: Description) -> bool:
         """Return whether a resource carries this deployment's tags."""
         return is_ours(self.site, tags_of(description))
-
-    def _pauses(self) -> Iterator[float]:
-        """Yield pauses in seconds that make up the consistency wait, short ones first."""
-        left = self._consistency_wait.total_seconds()
-        pause = left / _LOOKS
-        while left > 0:
-            yield min(pause, left)
-            left -= pause
 
 
 class Ec2Part(AwsPart):

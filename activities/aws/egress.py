@@ -21,6 +21,7 @@ from activities.aws.ec2 import (
 )
 from activities.aws.errors import failures_named
 from activities.aws.existence import gone_is_success
+from activities.aws.vpc import PUBLIC_ROUTES, private_routes
 from activities.contracts import InNetwork, NetworkContract
 from activities.needs import needs
 from domain.clouds import Purpose
@@ -48,17 +49,18 @@ class AwsEgress(Ec2Part, NetworkContract):
         site, network = request.site, request.network
         with failures_named():
             ec2 = self._ec2(site, Purpose.OPERATE)
-            zone_of = {subnet["SubnetId"]: subnet["AvailabilityZone"] for subnet in ec2.ours(SUBNET)}
+            subnets = ec2.by_id(SUBNET, network.public_subnet_ids)
+            by_zone = {str(subnets[subnet]["AvailabilityZone"]): subnet for subnet in network.public_subnet_ids}
+            tables = ec2.parts(ROUTE_TABLE, [PUBLIC_ROUTES, *map(private_routes, by_zone)])
             gateway = self._ensure_internet_gateway(ec2, network.network_id)
             # All gateways are begun before any is waited for: each takes minutes.
-            gateways = self._ensure_nat_gateways(ec2, {zone_of[subnet]: subnet for subnet in network.public_subnet_ids})
-            tables = ec2.by_resource(ROUTE_TABLE)
-            _ensure_route(ec2, tables["public-routes"], GatewayId=gateway)
+            gateways = self._ensure_nat_gateways(ec2, by_zone)
+            _ensure_route(ec2, tables[PUBLIC_ROUTES], GatewayId=gateway)
             pending = [zone for zone, nat in gateways.items() if state_of(nat) != "available"]
             if pending:
                 raise self._look_again(f"the NAT gateways of {', '.join(pending)} are not available yet")
             for zone, nat in gateways.items():
-                _ensure_route(ec2, tables[f"private-routes-{zone}"], NatGatewayId=nat["NatGatewayId"])
+                _ensure_route(ec2, tables[private_routes(zone)], NatGatewayId=nat["NatGatewayId"])
 
     @activity.defn
     @needs(

@@ -10,6 +10,7 @@ from activities.aws.ec2 import (
     ENDPOINT,
     ROUTE_TABLE,
     SECURITY_GROUP,
+    SUBNET,
     VPC,
     DeploymentEc2,
     Description,
@@ -19,6 +20,7 @@ from activities.aws.ec2 import (
 from activities.aws.errors import failures_named
 from activities.aws.existence import gone_is_success
 from activities.aws.security_groups import ensure_group, ensure_ingress, tcp
+from activities.aws.vpc import PUBLIC_ROUTES, private_routes
 from activities.contracts import InNetwork, NetworkContract
 from activities.needs import needs
 from domain.clouds import Purpose
@@ -36,7 +38,8 @@ class AwsPrivateEndpoints(Ec2Part, NetworkContract):
     @activity.defn
     @needs(
         "ec2:AuthorizeSecurityGroupIngress", "ec2:CreateSecurityGroup", "ec2:CreateVpcEndpoint",
-        "ec2:DescribeRouteTables", "ec2:DescribeSecurityGroups", "ec2:DescribeVpcEndpoints", "ec2:DescribeVpcs",
+        "ec2:DescribeRouteTables", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcEndpoints",
+        "ec2:DescribeVpcs",
         purpose=Purpose.OPERATE, why="Make endpoints of AWS services in the VPC",
     )  # fmt: skip
     def create_private_endpoints(self, request: InNetwork) -> None:
@@ -46,13 +49,23 @@ class AwsPrivateEndpoints(Ec2Part, NetworkContract):
         site, network = request.site, request.network
         with failures_named():
             ec2 = self._ec2(site, Purpose.OPERATE)
-            tables = [table["RouteTableId"] for table in ec2.ours(ROUTE_TABLE)]
-            cidr = next(vpc["CidrBlock"] for vpc in ec2.ours(VPC) if vpc["VpcId"] == network.network_id)
+            subnets = ec2.by_id(SUBNET, network.private_subnet_ids)
+            zones = [subnets[subnet]["AvailabilityZone"] for subnet in network.private_subnet_ids]
+            tables = ec2.parts(ROUTE_TABLE, [PUBLIC_ROUTES, *map(private_routes, zones)])
+            table_ids = sorted(table["RouteTableId"] for table in tables.values())
+            cidr = ec2.by_id(VPC, [network.network_id])[network.network_id]["CidrBlock"]
             group = ensure_group(ec2, network.network_id, "endpoints", "Endpoints of AWS services")
             ensure_ingress(ec2, group, [tcp(443, 443, IpRanges=[{"CidrIp": cidr}])])
             known = ec2.by_resource(ENDPOINT)
             endpoints = [
-                self._ensure_endpoint(ec2, network, "s3", known, VpcEndpointType="Gateway", RouteTableIds=tables)
+                self._ensure_endpoint(
+                    ec2,
+                    network,
+                    "s3",
+                    known,
+                    VpcEndpointType="Gateway",
+                    RouteTableIds=table_ids,
+                )
             ]
             endpoints += [
                 self._ensure_endpoint(

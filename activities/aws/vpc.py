@@ -23,6 +23,14 @@ from domain.facts import Network
 from domain.failure import FailureClass
 from domain.naming import token
 
+PUBLIC_ROUTES = "public-routes"
+"""The part that the public subnets' route table plays."""
+
+
+def private_routes(zone: str) -> str:
+    """Return the part that the route table of a zone's private subnet plays: each zone goes out by its own gateway."""
+    return f"private-routes-{zone}"
+
 
 @dataclass(frozen=True)
 class _SubnetWanted:
@@ -75,10 +83,9 @@ class AwsVpc(Ec2Part, NetworkContract):
                 for role, cidrs in (("private", plan.private_cidrs), ("public", plan.public_cidrs))
             )
             tables = ec2.by_resource(ROUTE_TABLE)
-            self._ensure_route_table(ec2, network, "public-routes", public, tables)
+            self._ensure_route_table(ec2, network, PUBLIC_ROUTES, public, tables)
             for zone, subnet in zip(zones, private, strict=True):
-                # One table for each zone, so that each zone goes out by its own NAT gateway.
-                self._ensure_route_table(ec2, network, f"private-routes-{zone}", [subnet], tables)
+                self._ensure_route_table(ec2, network, private_routes(zone), [subnet], tables)
         return Network(network_id=network, private_subnet_ids=tuple(private), public_subnet_ids=tuple(public))
 
     @activity.defn

@@ -135,10 +135,17 @@ class KubernetesServer(KubernetesContract):
 
     @activity.defn
     def smoke_test(self, request: SmokeTestRequest) -> SmokeTest:
-        """Write and read one document through the public endpoint with a short-lived API key of its own."""
+        """Use the server as a client would; see `smoke.smoke_test`."""
         api = self._connections.api(request.site, request.cluster)
         with smoke.PublicEndpoint(request.site, request.domain.name, self._settings) as public:
-            return smoke.smoke_test(api, public, request.release, self._settings, heartbeat=activity.heartbeat)
+            return smoke.smoke_test(
+                api,
+                public,
+                request.release,
+                self._settings,
+                read_only=request.read_only,
+                heartbeat=activity.heartbeat,
+            )
 
     @activity.defn
     def back_up(self, request: BackupRequest) -> Backup:

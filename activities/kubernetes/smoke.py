@@ -82,9 +82,12 @@ def smoke_test(
     release: Release,
     settings: KubernetesSettings,
     *,
+    read_only: bool,
     heartbeat: Callable[[], None],
 ) -> SmokeTest:
     """Return what was seen once every component is healthy, the release is the expected one and a document came back.
+
+    With `read_only` no document is written and no key is made; the round trip is that of the question for health.
 
     Nothing is changed before the endpoint answers. The key that the test makes is gone afterwards, whatever happens.
 
@@ -92,7 +95,7 @@ def smoke_test(
         ApplicationError: NOT_READY while it is not so yet; after the grace, UNKNOWN with what was seen instead.
     """
     try:
-        return _tested(api, endpoint, release, settings, heartbeat)
+        return _tested(api, endpoint, release, settings, heartbeat, read_only=read_only)
     except requests.RequestException as error:
         # Its text names host and port; the key is in a header and not in it.
         raise _not_yet(settings, endpoint, f"does not answer ({type(error).__name__}: {error})") from error
@@ -104,8 +107,12 @@ def _tested(
     release: Release,
     settings: KubernetesSettings,
     heartbeat: Callable[[], None],
+    *,
+    read_only: bool,
 ) -> SmokeTest:
+    begun = time.perf_counter()
     health = endpoint.ask("GET", "/healthz")
+    milliseconds = (time.perf_counter() - begun) * 1000
     components = _components(health)
     unwell = {name: components.get(name, "missing") for name in Component if components.get(name) != _HEALTHY}
     if health.status != 200 or unwell:
@@ -114,8 +121,9 @@ def _tested(
     version = endpoint.ask("GET", "/version").body.get("release")
     if version != release.version:
         raise _not_yet(settings, endpoint, f"runs release {version} and not {release.version}")
-    with api_keys.temporary_key(api, health.date, settings.key_lifetime) as key:
-        milliseconds = _round_trip(endpoint, key, settings, heartbeat)
+    if not read_only:
+        with api_keys.temporary_key(api, health.date, settings.key_lifetime) as key:
+            milliseconds = _round_trip(endpoint, key, settings, heartbeat)
     return SmokeTest(url=endpoint.url, release=version, components=components, round_trip_ms=milliseconds)
 
 

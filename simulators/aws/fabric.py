@@ -31,6 +31,11 @@ def subnet(subnet_id: str) -> Record | None:
     return record
 
 
+def vpc_of(subnet_id: str) -> str:
+    """Return the VPC of an existing subnet."""
+    return str(ec2._subnets[subnet_id]["VpcId"])
+
+
 def zone_of(subnet_id: str) -> str:
     """Return the zone of an existing subnet."""
     return str(ec2._subnets[subnet_id]["AvailabilityZone"])

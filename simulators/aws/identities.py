@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ministack.core import iam_evaluator
-from ministack.services import iam
-from ministack.services.tagging import resource_tags
+from ministack.services import iam, tagging
 
-from simulators.aws import scope
+from simulators.aws import authorization, scope
 
 Record = dict[str, Any]
 
@@ -68,13 +67,10 @@ def role_allows(
     """
     here = scope.current()
     name, account = role["RoleName"], role["Arn"].split(":")[4]
-    keys: dict[str, Any] = {
-        f"aws:resourcetag/{key}".lower(): tag for key, tag in (resource_tags(resource) or {}).items()
-    }
-    keys |= {"aws:securetransport": "true", **{key.lower(): value for key, value in (context or {}).items()}}
     evaluation = iam_evaluator.EvalContext(
         principal_arn=f"arn:aws:sts::{account}:assumed-role/{name}/{session}", principal_type="AssumedRole",
-        principal_account=account, action=action, resource_arn=resource, region=here.region, service_context=keys,
+        principal_account=account, action=action, resource_arn=resource, region=here.region,
+        service_context=_condition_keys(resource, context),
     )  # fmt: skip
     policies = iam_evaluator._gather_role_policies(name, account)
     limits = iam_evaluator._permissions_boundary(iam._roles, name, account)
@@ -85,6 +81,38 @@ def role_allows(
             result, evaluation, *own_policy, required=service in iam_evaluator._POLICY_REQUIRED, limits=limits
         )
     return bool(result.decision == "Allow")
+
+
+def caller_allows(action: str, resource: str, context: Mapping[str, Any] | None = None) -> bool:
+    """Return whether the caller of the current request may do `action`, which a service does on the caller's behalf.
+
+    `context` holds condition keys beyond the global ones; the tags of `resource` are known.
+    """
+    request = authorization.current_request.get()
+    if request is None:
+        return True
+    here = scope.current()
+    principal = iam_evaluator.resolve_principal(request.access_key, here.account)
+    if isinstance(principal, iam_evaluator.AuthError):
+        return False
+    if principal.policies is None:
+        return True
+    evaluation = iam_evaluator.EvalContext(
+        principal_arn=principal.arn, principal_type=principal.type, principal_account=principal.account, action=action,
+        resource_arn=resource, region=here.region, service_context=_condition_keys(resource, context),
+        principal_keys=principal.keys,
+    )  # fmt: skip
+    return bool(iam_evaluator.evaluate(evaluation, principal.policies, *principal.limits).decision == "Allow")
+
+
+def _condition_keys(resource: str, context: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the tags of `resource` and the given keys, spelled as the evaluator looks them up.
+
+    What a cluster's pods and controllers send arrives over TLS.
+    """
+    keys = {"aws:securetransport": "true"}
+    keys |= {f"aws:resourcetag/{key}".lower(): value for key, value in (tagging.resource_tags(resource) or {}).items()}
+    return {**keys, **{key.lower(): value for key, value in (context or {}).items()}}
 
 
 def has_managed_policy(role: Record, name: str) -> bool:

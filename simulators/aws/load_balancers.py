@@ -67,7 +67,7 @@ class LoadBalancers:
             "LoadBalancerName": name,
             "DNSName": f"{name}-{hash_}.elb.{here.region}.amazonaws.com",
             "Scheme": scheme,
-            "VpcId": _vpc_of(subnets[0]),
+            "VpcId": fabric.vpc_of(subnets[0]),
             "State": _ANNOUNCED,
             "Type": "network",
             "Subnets": list(subnets),
@@ -186,11 +186,6 @@ def _listen(balancer: Record, listener: Listener, targets: Sequence[Record], tag
     alb._listeners[listener_arn] = record
     alb._listener_attrs[listener_arn] = []
     alb._tags[listener_arn] = _tag_list(tags)
-
-
-def _vpc_of(subnet_id: str) -> str:
-    record = fabric.subnet(subnet_id)
-    return str(record["VpcId"]) if record is not None else ""
 
 
 def _tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:

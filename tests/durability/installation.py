@@ -8,10 +8,12 @@ import itertools
 import math
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing.process import BaseProcess
@@ -24,13 +26,15 @@ from activities.aws.template import template
 from domain.account import AccountAccess, AccountPhase, AccountSpec
 from domain.actor import Actor, Door
 from domain.clouds import Cloud
+from domain.naming import TAG_RESOURCE
 from domain.operation import Pace
 from domain.state import DeploymentPhase, DeploymentState
 from simulators.control_client import ControlClient
 from simulators.endpoints import Endpoints
 from simulators.faults import Fault, FaultKind
+from simulators.inventory import Resource
 from simulators.launch import running_simulators
-from starters.client import ControlPlane
+from starters.client import ControlPlane, Unreachable
 from starters.ordering import place_order, read_orders
 from tests.conftest import dynamic_config_arguments, executable
 from workers.aws import aws_cloud
@@ -166,21 +170,26 @@ class Installation:
 
     async def until_phase(self, customer: Customer, *phases: DeploymentPhase) -> DeploymentState:
         """Wait until the deployment is in one of the phases."""
+        return await self.until(customer, lambda state: state.phase in phases)
+
+    async def until(self, customer: Customer, condition: Callable[[DeploymentState], bool]) -> DeploymentState:
+        """Wait until `condition` holds of the deployment; Temporal may be away for a while."""
         plane = await self.connected()
         state = None
         try:
             async with asyncio.timeout(PATIENCE):
                 while True:
-                    state = await plane.deployment(customer.name)
-                    if state.phase in phases:
-                        return state
+                    with contextlib.suppress(Unreachable):
+                        state = await plane.deployment(customer.name)
+                        if condition(state):
+                            return state
                     await asyncio.sleep(0.1)
         except TimeoutError:
             raise AssertionError(await self._explained(plane, customer, state)) from None
 
-    async def until_held(self, *, times: float = 30.0) -> str | None:
+    async def until_held(self, *, seconds: float = 30.0) -> str | None:
         """Wait until a call is held at a rule and return the hold's id; None if that does not happen in time."""
-        held = await asyncio.to_thread(self.control.held, wait=times)
+        held = await asyncio.to_thread(self.control.held, wait=seconds)
         return held[0].id if held else None
 
     def hold(self, customer: Customer, activity: str, *, after_the_deed: bool, mutating: bool | None = True) -> Fault:
@@ -188,12 +197,16 @@ class Installation:
         return self.control.inject(
             Fault(
                 kind=FaultKind.HOLD if after_the_deed else FaultKind.HOLD_BEFORE,
-                agent=f"deployment/{customer.name} ",
-                operation="*",
+                account=customer.account,
+                agent=f"step/{activity}",
                 mutating=mutating,
                 times=1,
-            ).model_copy(update={"agent": f"step/{activity}", "account": customer.account})
+            )
         )
+
+    def inventory(self, customer: Customer) -> Counter[str]:
+        """Return what the customer's account holds, described so that two customers' can be compared."""
+        return Counter(_described(resource, customer) for resource in self.control.inventory(customer.account))
 
     async def _explained(self, plane: ControlPlane, customer: Customer, state: DeploymentState | None) -> str:
         lines = [f"deployment {customer.name} stays {state.phase if state else 'unknown'}"]
@@ -220,6 +233,15 @@ spec:
   endpoint: {{domain: {name}.db.acme.example}}
   authWebhook: {{url: "https://login.acme.example/byoc"}}
 """
+
+
+def _described(resource: Resource, customer: Customer) -> str:
+    """Say what a resource is, without what differs from customer to customer (ids, names, account)."""
+    role = resource.tags.get(TAG_RESOURCE, "")
+    named = resource.name or resource.id if resource.service in ("iam", "s3", "eks", "cloudwatch", "logs") else ""
+    named = re.sub(r"-[0-9a-f]{8}$", "", named.replace(customer.name, "NAME").replace(customer.account, "ACCOUNT"))
+    objects = resource.details.get("objects", "")
+    return f"{resource.service} {resource.type} {role} {named} {resource.state} {resource.encrypted} {objects}".strip()
 
 
 @contextlib.asynccontextmanager

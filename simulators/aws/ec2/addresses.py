@@ -127,7 +127,8 @@ class Addresses:
         self._quotas.require(
             scope.current(), "vpc", "L-FE5A380F", len(present) + 1,
             lambda limit: Refusal(
-                "NatGatewayLimitExceeded", f"Performing this operation would exceed the limit of {limit:.0f} NAT gateways"
+                "NatGatewayLimitExceeded",
+                f"Performing this operation would exceed the limit of {limit:.0f} NAT gateways",
             ),
         )  # fmt: skip
 

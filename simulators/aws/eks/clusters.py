@@ -10,18 +10,19 @@ import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 
-from ministack.services import kms
+from ministack.services import cloudwatch_logs, kms
 
-from simulators.aws import fabric, identities, scope
-from simulators.aws.context import report_no_effect
+from simulators.aws import fabric, identities
+from simulators.aws.context import current_fault, report_no_effect
 from simulators.aws.eks import versions
 from simulators.aws.eks.access import Access
 from simulators.aws.eks.records import ClusterRecord, Document, forbidden_now, in_use, invalid
 from simulators.aws.eks.surroundings import Surroundings
 from simulators.aws.eks.updates import Updates
+from simulators.aws.instance_types import zones_of
 from simulators.aws.refusals import Refusal
 from simulators.aws.scope import Scope
-from simulators.faults import Fault
+from simulators.faults import Fault, FaultKind
 from simulators.kubernetes.provider import CloudProvider
 
 _NAME = re.compile(r"[0-9A-Za-z][A-Za-z0-9_-]{0,99}")
@@ -96,7 +97,7 @@ class ControlPlanes:
                 raise invalid(f"The subnet ID '{subnet}' does not exist", clusterName=name)
         if len({fabric.zone_of(subnet) for subnet in subnets}) < 2:
             raise invalid("Subnets specified must be in at least two different AZs", clusterName=name)
-        vpcs = {fabric.subnet(subnet)["VpcId"] for subnet in subnets}  # type: ignore[index]  # known to exist
+        vpcs = {fabric.vpc_of(subnet) for subnet in subnets}
         if len(vpcs) > 1:
             raise invalid("Subnets specified must belong to the same VPC", clusterName=name)
         for group in network.get("securityGroupIds") or []:
@@ -138,6 +139,11 @@ class ControlPlanes:
             raise invalid(message, clusterName=name)
         for encryption in parameters.get("encryptionConfig") or ():
             _validate_key(name, encryption)
+        fault = current_fault.get()
+        if fault is not None and fault.kind is FaultKind.CAPACITY:
+            zones = list(zones_of(here.region))
+            message = fault.message or f"Cannot create cluster '{name}' because a targeted zone has no capacity."
+            raise Refusal("UnsupportedAvailabilityZoneException", message, 400, clusterName=name, validZones=zones)
 
     def _description(self, here: Scope, parameters: Document, network: Document) -> Document:
         name = parameters["name"]
@@ -181,6 +187,7 @@ class ControlPlanes:
         )
         authority = base64.b64encode(self._has.kubernetes.ca_pem).decode()
         cluster.description.update(status="ACTIVE", endpoint=made.url, certificateAuthority={"data": authority})
+        _write_logs(cluster)
 
     def describe_cluster(self, here: Scope, parameters: Document) -> Document:
         """DescribeCluster."""
@@ -265,6 +272,7 @@ class ControlPlanes:
 
         def apply() -> None:
             cluster.description.update({setting: wanted, "status": "ACTIVE"})
+            _write_logs(cluster)
 
         seconds = self._has.durations.cluster_configuration_update
         return self._begin(cluster, kind, [(parameter, wanted)], seconds, apply)
@@ -427,8 +435,21 @@ def _validate_key(cluster: str, encryption: Document) -> None:
     key = kms._resolve_key(arn)
     if key is None or not arn.startswith("arn:"):
         raise invalid(f"Failed to retrieve key {arn}: the key does not exist", clusterName=cluster)
+    for action in ("kms:DescribeKey", "kms:CreateGrant"):
+        if not identities.caller_allows(action, arn, {"kms:GrantIsForAWSResource": "true"}):
+            raise Refusal(
+                "AccessDeniedException", f"You are not authorized to perform: {action} on resource: {arn}", 403
+            )
     if key.get("KeyState") != "Enabled":
         raise invalid(f"The key {arn} is not enabled (state {key.get('KeyState')})", clusterName=cluster)
+
+
+def _write_logs(cluster: ClusterRecord) -> None:
+    """Let the control plane write its logs: without a log group of the right name it makes one, which stays behind."""
+    name = f"/aws/eks/{cluster.name}/cluster"
+    enabled = any(entry["enabled"] for entry in cluster.description["logging"]["clusterLogging"])
+    if enabled and name not in cloudwatch_logs._log_groups:
+        cloudwatch_logs._create_log_group({"logGroupName": name})
 
 
 def _logging(asked: Document | None, present: Document | None = None) -> Document:
@@ -449,8 +470,3 @@ def _logging(asked: Document | None, present: Document | None = None) -> Documen
         for state in (True, False)
     ]
     return {"clusterLogging": [group for group in groups if group["types"]]}
-
-
-def current_arn(name: str) -> str:
-    """Return the ARN of a cluster of that name in the current account and region."""
-    return scope.current().arn("eks", f"cluster/{name}")

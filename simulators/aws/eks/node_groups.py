@@ -15,7 +15,6 @@ from uuid import uuid4
 from ministack.services import ec2
 
 from simulators.aws import fabric, identities
-from simulators.aws.context import current_fault
 from simulators.aws.eks import versions
 from simulators.aws.eks.access import Access
 from simulators.aws.eks.records import (
@@ -80,7 +79,7 @@ class NodeGroups:
         self._access.admit_nodes(cluster, parameters["nodeRole"])
 
         def finish() -> None:
-            problem = self._problem(cluster, group)
+            problem = self._problem(cluster, group, group.description["scalingConfig"]["desiredSize"])
             if problem is None:
                 self._scale(cluster, group)
                 group.description["status"] = "ACTIVE"
@@ -95,33 +94,15 @@ class NodeGroups:
     def _description(self, cluster: ClusterRecord, parameters: Document) -> Document:
         name = parameters["nodegroupName"]
         where = {"clusterName": cluster.name, "nodegroupName": name}
-        if not _NAME.fullmatch(name):
-            raise invalid(f"The node group name '{name}' does not match {_NAME.pattern}", **where)
-        subnets = parameters["subnets"]
-        for subnet in subnets:
-            record = fabric.subnet(subnet)
-            if record is None or record["VpcId"] != cluster.description["resourcesVpcConfig"]["vpcId"]:
-                raise invalid(f"Subnets are not in the cluster's VPC or do not exist: {subnet}", **where)
-        role = identities.role_of(parameters["nodeRole"])
-        if role is None or not identities.service_may_assume(role, "ec2.amazonaws.com"):
-            message = (
-                f"Role with arn: {parameters['nodeRole']}, could not be assumed because it does not exist"
-                " or the trusted entity is not correct"
-            )
-            raise invalid(message, **where)
+        _validate_place_and_role(cluster, parameters, where)
         version = parameters.get("version", cluster.version)
         if version not in versions.KUBERNETES_VERSIONS or versions.distance(cluster.version, version) > 0:
             message = f"Nodegroup Kubernetes version {version} is unsupported with cluster version {cluster.version}"
             raise invalid(message, **where)
         template, template_data = _launch_template(parameters.get("launchTemplate"), where)
-        types = parameters.get("instanceTypes")
-        if types and template_data.get("InstanceType"):
-            raise invalid("Instance types must be given in the request or in the launch template, not in both", **where)
-        types = types or [template_data.get("InstanceType") or _DEFAULT_TYPE]
-        for type_ in types:
-            zones = {fabric.zone_of(subnet) for subnet in subnets}
-            if type_ not in INSTANCE_TYPES or not any(type_ in offered_in(zone) for zone in zones):
-                raise invalid(f"[{type_}] is not a valid instance type or is not offered in the zones", **where)
+        if template is not None:
+            _require_launch_permission(cluster.scope, template, template_data, where)
+        types = _validated_types(parameters, template_data, where)
         if template and parameters.get("diskSize"):
             raise invalid("Disk size must be specified within the launch template.", **where)
         now = self._has.clock.time()
@@ -140,7 +121,7 @@ class NodeGroups:
                 {"minSize": 1, "maxSize": 2, "desiredSize": 2} | (parameters.get("scalingConfig") or {}), where
             ),
             "instanceTypes": types,
-            "subnets": subnets,
+            "subnets": parameters["subnets"],
             "amiType": parameters.get("amiType", "AL2023_x86_64_STANDARD"),
             "nodeRole": parameters["nodeRole"],
             "labels": dict(parameters.get("labels") or {}),
@@ -153,7 +134,7 @@ class NodeGroups:
             "tags": dict(parameters.get("tags") or {}),
         }
 
-    def _problem(self, cluster: ClusterRecord, group: NodeGroupRecord) -> Document | None:
+    def _problem(self, cluster: ClusterRecord, group: NodeGroupRecord, desired: int) -> Document | None:
         """Return why the group's nodes cannot come up, if they cannot, as an issue of the group's health."""
         description = group.description
         role = identities.role_of(description["nodeRole"])
@@ -165,7 +146,7 @@ class NodeGroups:
         networked = cluster.bootstraps_network or "vpc-cni" in cluster.add_ons
         if not (allowed and networked):
             return _problem("NodeCreationFailure", "Instances failed to join the kubernetes cluster", description)
-        wanted = INSTANCE_TYPES[description["instanceTypes"][0]].cpu * description["scalingConfig"]["desiredSize"]
+        wanted = INSTANCE_TYPES[description["instanceTypes"][0]].cpu * (desired - len(group.instances))
         if not self._has.quotas.allows(cluster.scope, "ec2", "L-1216C47A", vcpus_in_use() + wanted):
             message = (
                 "Could not launch On-Demand Instances. VcpuLimitExceeded - You have requested more vCPU capacity than"
@@ -283,13 +264,11 @@ class NodeGroups:
             (name, scaling[key])
             for name, key in (("MinSize", "minSize"), ("MaxSize", "maxSize"), ("DesiredSize", "desiredSize"))
         ]
-        out_of_capacity = _met_lack_of_capacity()
 
         def apply() -> list[Document] | None:
             grows = scaling["desiredSize"] > len(group.instances)
-            if grows and (out_of_capacity or self._problem(cluster, group)):
-                message = _NO_CAPACITY.format(type=description["instanceTypes"][0])
-                return [{"errorCode": "NodeCreationFailure", "errorMessage": message, "resourceIds": []}]
+            if grows and (problem := self._problem(cluster, group, scaling["desiredSize"])):
+                return [{"errorCode": "NodeCreationFailure", "errorMessage": problem["message"], "resourceIds": []}]
             description.update(changes, status="ACTIVE", modifiedAt=self._has.clock.time())
             self._scale(cluster, group)
             return None
@@ -388,11 +367,6 @@ _NO_CAPACITY = (
 )
 
 
-def _met_lack_of_capacity() -> bool:
-    fault = current_fault.get()
-    return fault is not None and fault.kind is FaultKind.CAPACITY
-
-
 def _problem(code: str, message: str, description: Document) -> Document:
     resources = [group["name"] for group in description["resources"]["autoScalingGroups"]]
     return {"code": code, "message": message, "resourceIds": resources}
@@ -409,6 +383,37 @@ def _issue(group: NodeGroupRecord, fault: Fault) -> Document:
 
 def _fail_creation(group: NodeGroupRecord, issue: Document) -> None:
     group.description.update(status="CREATE_FAILED", health={"issues": [issue]})
+
+
+def _validate_place_and_role(cluster: ClusterRecord, parameters: Document, where: Mapping[str, Any]) -> None:
+    """Refuse a bad name, subnets outside the cluster's VPC, and a role that machines cannot have."""
+    name = parameters["nodegroupName"]
+    if not _NAME.fullmatch(name):
+        raise invalid(f"The node group name '{name}' does not match {_NAME.pattern}", **where)
+    subnets = parameters["subnets"]
+    for subnet in subnets:
+        record = fabric.subnet(subnet)
+        if record is None or record["VpcId"] != cluster.description["resourcesVpcConfig"]["vpcId"]:
+            raise invalid(f"Subnets are not in the cluster's VPC or do not exist: {subnet}", **where)
+    role = identities.role_of(parameters["nodeRole"])
+    if role is None or not identities.service_may_assume(role, "ec2.amazonaws.com"):
+        message = (
+            f"Role with arn: {parameters['nodeRole']}, could not be assumed because it does not exist"
+            " or the trusted entity is not correct"
+        )
+        raise invalid(message, **where)
+
+
+def _validated_types(parameters: Document, template: Document, where: Mapping[str, Any]) -> list[str]:
+    """Return the machine types, from the request or the template; each must be offered in one of the zones."""
+    types = parameters.get("instanceTypes")
+    if types and template.get("InstanceType"):
+        raise invalid("Instance types must be given in the request or in the launch template, not in both", **where)
+    types = types or [template.get("InstanceType") or _DEFAULT_TYPE]
+    offered = frozenset().union(*(offered_in(fabric.zone_of(subnet)) for subnet in parameters["subnets"]))
+    if unknown := sorted(set(types) - offered):
+        raise invalid(f"{unknown} are not valid instance types, or are not offered in the zones", **where)
+    return list(types)
 
 
 def _validated_scaling(scaling: dict[str, int], where: Mapping[str, Any]) -> dict[str, int]:
@@ -435,6 +440,18 @@ def _launch_template(asked: Document | None, where: Mapping[str, Any]) -> tuple[
                 reference = {"id": id_, "name": template["LaunchTemplateName"], "version": str(entry["VersionNumber"])}
                 return reference, entry["LaunchTemplateData"]
     raise forbidden_now(f"Launch template {asked} could not be found", **where)
+
+
+def _require_launch_permission(here: Scope, template: Document, data: Document, where: Mapping[str, Any]) -> None:
+    """Refuse a caller who may not start machines from the template: EKS tries it in the caller's name."""
+    tags = {f"aws:RequestTag/{key}": value for key, value in _template_tags(data, "instance").items()}
+    context = {**tags, "ec2:LaunchTemplate": here.arn("ec2", f"launch-template/{template['id']}")}
+    if not identities.caller_allows("ec2:RunInstances", here.arn("ec2", "instance/*"), context):
+        message = (
+            "You are not authorized to launch instances with this launch template."
+            " The missing permission is ec2:RunInstances."
+        )
+        raise forbidden_now(message, **where)
 
 
 def _security_groups(template: Document) -> list[str]:

@@ -8,9 +8,12 @@ from uuid import uuid4
 from simulators.aws.eks.records import ClusterRecord, Document, UpdateRecord, not_found
 from simulators.aws.eks.surroundings import Surroundings
 from simulators.aws.scope import Scope
-from simulators.faults import Fault
+from simulators.faults import Fault, FaultKind
 
 Errors = Sequence[Document]
+
+_INTERNAL_FAILURE = "An internal failure occurred while the update was in progress."
+_NO_CAPACITY = "Could not launch On-Demand Instances. InsufficientInstanceCapacity"
 
 
 class Updates:
@@ -52,11 +55,11 @@ class Updates:
             if errors:
                 revert()
 
-        def fail(_fault: Fault) -> None:
-            message = "An internal failure occurred while the update was in progress."
-            update.update(
-                status="Failed", errors=[{"errorCode": "Unknown", "errorMessage": message, "resourceIds": []}]
-            )
+        def fail(fault: Fault) -> None:
+            lacking = fault.kind is FaultKind.CAPACITY
+            code = fault.code or ("NodeCreationFailure" if lacking else "Unknown")
+            message = fault.message or (_NO_CAPACITY if lacking else _INTERNAL_FAILURE)
+            update.update(status="Failed", errors=[{"errorCode": code, "errorMessage": message, "resourceIds": []}])
             revert()
 
         self._has.work.start(seconds, finish, fail)

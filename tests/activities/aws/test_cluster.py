@@ -220,6 +220,15 @@ def test_the_token_names_the_caller_to_this_cluster(account: Account, cluster: C
     assert "X-Amz-Expires=60" in url
 
 
+def test_the_cluster_is_found_without_facts(account: Account, cluster: Cluster) -> None:
+    """A deletion finds the cluster by the deployment alone; one that is gone is none."""
+    found = account.cloud.cluster_credentials.find(account.site)
+    account.run("delete_cluster", account.site)
+
+    assert found == cluster
+    assert account.cloud.cluster_credentials.find(account.site) is None
+
+
 def test_a_deleted_cluster_leaves_nothing(account: Account, cluster: Cluster) -> None:
     """Protection is lifted, the control plane goes, then its logs; lost replies and repeats do no harm."""
     for operation in ("UpdateClusterConfig", "DeleteCluster", "DeleteLogGroup"):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -126,24 +127,53 @@ def test_lost_replies_leave_no_duplicates(account: Account) -> None:
     assert parts(account) == PARTS
 
 
-def test_nothing_is_made_twice_while_the_first_one_is_not_seen_yet(account: Account) -> None:
+@pytest.fixture
+def slowly(account: Account) -> Iterator[AwsNetwork]:
+    """The activities with patience, while what is made is not listed for 5 simulated seconds: a tenth of a real one."""
+    settings = AwsSettings(
+        principal="unused", consistency_wait=timedelta(seconds=1), poll_interval=timedelta(milliseconds=50)
+    )
+    account.control.set_speed(50)
+    yield AwsNetwork(settings, account.cloud.connections)
+    account.control.set_speed(math.inf)
+
+
+def retried(network: AwsNetwork) -> Callable[[str, object], Any]:
+    """Return a function that runs an activity as Temporal does, with the number of the attempt."""
+
+    def run(activity: str, argument: object) -> Any:
+        environment = ActivityEnvironment()
+        for attempt in range(1, 200):
+            environment.info = replace(environment.info, attempt=attempt)
+            try:
+                return environment.run(getattr(network, activity), argument)
+            except ApplicationError as error:
+                if error.non_retryable:
+                    raise
+                last = error
+                time.sleep(0.05)
+        raise AssertionError(f"{activity} was tried for too long") from last
+
+    return run
+
+
+def test_each_step_waits_for_what_the_step_before_has_made(account: Account, slowly: AwsNetwork) -> None:
+    """EC2 lists nothing at once, and still everything is made once."""
+    build(account, retried(slowly))
+
+    account.control.set_speed(math.inf)
+    assert parts(account) == PARTS
+
+
+def test_nothing_is_made_twice_while_the_first_one_is_not_seen_yet(account: Account, slowly: AwsNetwork) -> None:
     """After a lost reply the next attempt waits until EC2 lists what there is, and adopts it."""
-    settings = AwsSettings(principal="unused", consistency_wait=timedelta(seconds=2))
-    patient = AwsNetwork(settings, account.cloud.connections)
-    # A VPC is listed after 5 simulated seconds, here half a real one.
-    account.control.set_speed(10)
-    account.inject(FaultKind.LOST_REPLY, "CreateVpc", times=1)
-    environment = ActivityEnvironment()
-    try:
-        with pytest.raises(ApplicationError):
-            environment.run(patient.create_network, request(account))
-        environment.info = replace(environment.info, attempt=2)
+    for operation in ("CreateVpc", "CreateSubnet", "CreateInternetGateway", "AllocateAddress", "CreateSecurityGroup"):
+        account.inject(FaultKind.LOST_REPLY, operation, times=1)
 
-        environment.run(patient.create_network, request(account))
-    finally:
-        account.control.set_speed(math.inf)
+    build(account, retried(slowly))
 
-    assert parts(account)["vpc"] == 1
+    account.control.set_speed(math.inf)
+    assert parts(account) == PARTS
     assert [call.operation for call in account.changes()].count("CreateVpc") == 1
 
 

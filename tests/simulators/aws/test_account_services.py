@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 from typing import Any
 
@@ -162,7 +162,7 @@ class TestBuckets:
     def test_keep_locked_versions(self, account: Customer) -> None:
         """A version under governance goes only with the bypass, one under compliance not before its time."""
         s3 = self.make(account)
-        until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
+        until = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
         versions = {}
         for mode in ("GOVERNANCE", "COMPLIANCE"):
             version = s3.put_object(Bucket="byoc-backups", Key=mode, Body=b"x")["VersionId"]

@@ -358,9 +358,8 @@ class TestEndpoints:
         vpc, subnets = account.make_network()
         table = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
         gateway = {"VpcId": vpc, "ServiceName": f"com.amazonaws.{REGION}.s3", "RouteTableIds": [table]}
-        interface = {
-            "VpcId": vpc, "ServiceName": f"com.amazonaws.{REGION}.sts", "VpcEndpointType": "Interface", "SubnetIds": subnets
-        }  # fmt: skip
+        service = f"com.amazonaws.{REGION}.sts"
+        interface = {"VpcId": vpc, "ServiceName": service, "VpcEndpointType": "Interface", "SubnetIds": subnets}
         ec2.create_vpc_endpoint(**gateway)
         ec2.create_vpc_endpoint(**interface)
 

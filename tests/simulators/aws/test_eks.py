@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
-import datetime
+import datetime as dt
+import json
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from botocore.signers import RequestSigner
 
 from simulators.aws.scope import Scope
@@ -204,6 +206,38 @@ class TestCreatingClusters:
 
         assert (stuck, freed) == ("CREATING", "ACTIVE")
 
+    def test_names_the_zones_that_have_room(self, account: Customer) -> None:
+        """Under a capacity fault the call is refused with the zones that could be used."""
+        account.inject(kind="capacity", service="eks", operation="CreateCluster")
+        request = cluster_request(account)
+
+        with pytest.raises(ClientError) as refusal:
+            account.client("eks").create_cluster(**request)
+
+        assert refusal.value.response["Error"]["Code"] == "UnsupportedAvailabilityZoneException"
+        assert refusal.value.response["validZones"] == [f"{REGION}{zone}" for zone in "abc"]
+
+    def test_writes_logs_into_a_group_of_its_own(self, account: Customer) -> None:
+        """With logging EKS makes the log group, and leaves it behind when the cluster is deleted."""
+        logging = {"clusterLogging": [{"types": ["audit"], "enabled": True}]}
+        account.make_cluster(logging=logging)
+        account.client("eks").delete_cluster(name="byoc-1")
+
+        groups = account.client("logs").describe_log_groups(logGroupNamePrefix="/aws/eks/")["logGroups"]
+
+        assert [group["logGroupName"] for group in groups] == ["/aws/eks/byoc-1/cluster"]
+
+    def test_needs_permission_for_its_key(self, account: Customer) -> None:
+        """The caller must be allowed to let EKS use the key."""
+        key = account.client("kms").create_key()["KeyMetadata"]["Arn"]
+        encryption = [{"resources": ["secrets"], "provider": {"keyArn": key}}]
+        user = account.make_user("one", allow("eks:*", "iam:PassRole", "kms:DescribeKey"))
+
+        with refused("AccessDeniedException", "kms:CreateGrant"):
+            account.client("eks", credentials=user).create_cluster(
+                **cluster_request(account, encryptionConfig=encryption)
+            )
+
     def test_needs_permission_for_cluster_and_role(self, account: Customer) -> None:
         """eks:CreateCluster holds for the names in the policy, and the role must be passable."""
         request = cluster_request(account)
@@ -357,6 +391,40 @@ class TestNodeGroups:
         assert (volume["Encrypted"], volume["KmsKeyId"], volume["Size"]) == (True, key, 50)
         assert [entry["GroupId"] for entry in machine["SecurityGroups"]] == [group]
         assert tags(machine)["byoc"] == "managed"
+
+    def test_needs_permission_to_launch_from_a_template(self, account: Customer) -> None:
+        """With a launch template the caller must be allowed to run instances from it."""
+        subnets = account.make_cluster()
+        role = account.make_role("nodes", "ec2.amazonaws.com", managed=["AmazonEKSWorkerNodePolicy"])
+        account.client("ec2").create_launch_template(
+            LaunchTemplateName="nodes", LaunchTemplateData={"MetadataOptions": {"HttpTokens": "required"}}
+        )
+        may_create = allow("eks:*", "iam:PassRole")
+        templates = f"arn:aws:ec2:*:{ACCOUNT}:launch-template/*"
+        may_launch = allow("ec2:RunInstances", ArnLike={"ec2:LaunchTemplate": templates})
+        request = {"clusterName": "byoc-1", "subnets": subnets, "nodeRole": role, "launchTemplate": {"name": "nodes"}}
+        without = account.client("eks", credentials=account.make_user("one", may_create))
+        permitted = account.client("eks", credentials=account.make_user("two", may_create, may_launch))
+
+        with refused("InvalidRequestException", "ec2:RunInstances"):
+            without.create_nodegroup(nodegroupName="store", **request)
+        created = permitted.create_nodegroup(nodegroupName="store", **request)["nodegroup"]
+
+        assert created["status"] == "CREATING"
+
+    def test_does_not_grow_for_lack_of_capacity(self, account: Customer) -> None:
+        """Under a capacity fault an update fails, and the group stays as it was."""
+        eks = account.client("eks")
+        account.make_node_group(account.make_cluster())
+        account.inject(kind="capacity", service="eks", operation="UpdateNodegroupConfig")
+        which = {"clusterName": "byoc-1", "nodegroupName": "store"}
+
+        update = eks.update_nodegroup_config(**which, scalingConfig={"desiredSize": 5})["update"]
+
+        outcome = eks.describe_update(name="byoc-1", updateId=update["id"], nodegroupName="store")["update"]
+        assert outcome["status"] == "Failed"
+        assert outcome["errors"][0]["errorCode"] == "NodeCreationFailure"
+        assert len(running_machines(account)) == 3
 
     def test_goes_with_its_machines(self, account: Customer) -> None:
         """After the deletion no machine, interface, volume or node of the group is left."""
@@ -531,11 +599,10 @@ class TestAccess:
     def test_knows_a_role_by_its_sessions(self, account: Customer) -> None:
         """An entry for a role with a path holds for the sessions of that role."""
         account.make_cluster()
-        trust = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"%s"},"Action":"sts:AssumeRole"}]}'
+        statement = {"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"}
+        trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
         iam, cluster = account.client("iam"), the_cluster(account)
-        arn = iam.create_role(RoleName="operate", Path="/byoc/", AssumeRolePolicyDocument=trust % ACCOUNT)["Role"][
-            "Arn"
-        ]
+        arn = iam.create_role(RoleName="operate", Path="/byoc/", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
         account.client("eks").create_access_entry(clusterName="byoc-1", principalArn=arn)
         session = account.client("sts").assume_role(RoleArn=arn, RoleSessionName="worker")["Credentials"]
         keys = (session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"])
@@ -553,7 +620,7 @@ class TestAccess:
             clusterName="byoc-1", principalArn=f"arn:aws:iam::{ACCOUNT}:user/operator"
         )
         key, secret = credentials.values()
-        long_ago = datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=16)
+        long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=16)
 
         fresh = cluster_token("byoc-1", key, secret)
         monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: long_ago.replace(tzinfo=None))

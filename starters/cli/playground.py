@@ -1,0 +1,103 @@
+"""`byoc dev` and `byoc demo`: the whole control plane on this machine, with simulated clouds."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from starters.cli.errors import Exit, fail
+from starters.cli.output import stdout
+from starters.playground.children import ChildDied
+from starters.playground.installation import CannotStart, Installation, installed
+from starters.playground.story import Story, StoryBroke
+from starters.playground.world import WorldRefused
+
+Speed = Annotated[float, typer.Option(min=1, max=10_000, help="simulated seconds in a real one")]
+
+
+def dev(
+    speed: Speed = 60.0,
+    state: Annotated[Path, typer.Option(help="directory for logs, database and `env`")] = Path(".byoc"),
+) -> None:
+    """Keep a playground running on this machine: simulated clouds, Temporal, workers.
+
+    Nothing leaves loopback and no real account is touched. Ctrl-C stops it all. What an earlier run left is removed.
+
+    Example: byoc dev --speed 120
+    """
+    with _explained(), installed(state, speed=speed, poll_interval=1.0, say=_say) as playground:
+        _print_places(playground)
+        _stay(playground)
+
+
+def demo(
+    speed: Speed = 120.0,
+    keep: Annotated[bool, typer.Option("--keep", help="leave the playground running after the story")] = False,
+    state: Annotated[Path, typer.Option(help="directory for logs, database and `env`")] = Path(".byoc/demo"),
+) -> None:
+    """Play the whole story on this machine, in about a minute.
+
+    Two customers connect their accounts, two deployments are provisioned side by side, a permission is missing and
+    comes back, a client uses the server, and one deployment leaves with a receipt. Clouds are simulated: nothing
+    leaves loopback.
+
+    Example: byoc demo --keep
+    """
+    with _explained(), installed(state, speed=speed, poll_interval=0.3, say=_say) as playground:
+        Story(playground, stdout, speed).tell()
+        if keep:
+            _print_places(playground)
+            _stay(playground)
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """End in order on Ctrl-C and SIGTERM; say clearly what went wrong."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        stdout.print("\nStopped: no process of the playground is left.")
+    except (ChildDied, CannotStart, StoryBroke, WorldRefused) as error:
+        fail(str(error), Exit.FAILED)
+
+
+def _stay(playground: Installation) -> None:
+    while True:
+        playground.check()
+        time.sleep(0.5)
+
+
+def _say(line: str) -> None:
+    stdout.print(line, style="dim", soft_wrap=True)
+
+
+def _print_places(playground: Installation) -> None:
+    state, addresses = playground.state, playground.addresses
+    stdout.print(
+        f"""
+The playground runs. Ctrl-C stops all of it.
+
+  Temporal UI         {playground.ui_url}
+  Temporal            {playground.temporal}
+  Simulated AWS       {addresses.aws_url}
+  Simulated clusters  {addresses.kubernetes_url}
+  Control API         {addresses.control_url}  (faults, clock, inventory)
+  Logs                {state}/*.log
+
+In a second shell:
+
+  source {state}/env
+  byoc accounts connect acme-aws --customer acme --account-id 222222222222 --region eu-central-1
+  byoc customer apply-template acme-aws       # you play the customer
+  byoc accounts verify acme-aws
+  byoc deployments create -f docs/examples/deployment-small.yaml --watch
+""",
+        soft_wrap=True,
+    )

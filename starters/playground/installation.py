@@ -1,0 +1,224 @@
+"""The playground's processes: simulators, then Temporal, then workers; all on loopback, all gone at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shlex
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from starters.playground.children import Child, ChildDied
+from starters.playground.world import Addresses, Vendor, World
+from workflows.temporal import search_attributes
+
+START_TIMEOUT = 90.0
+"""Seconds that a process may take until it answers, on a busy machine."""
+_LOOK = 0.1
+
+DYNAMIC_CONFIG = (
+    "history.transferProcessorMaxPollRPS=1000",
+    "history.timerProcessorMaxPollRPS=1000",
+    "history.visibilityProcessorMaxPollRPS=1000",
+    'history.timerProcessorMaxTimeShift="50ms"',
+    "frontend.namespaceCount=10000",
+)
+"""Without these the development server adds 50 ms to a step and a second to a timer."""
+
+_OTHERS = ("AWS_", "BYOC_", "TEMPORAL_")
+"""What begins so in the environment is the user's own, for real clouds and servers: no child of ours sees it."""
+
+
+class CannotStart(Exception):  # noqa: N818 - it names what happened
+    """The playground cannot be started; the message says why."""
+
+
+@dataclass
+class Installation:
+    """What runs, and where it is reached."""
+
+    state: Path
+    addresses: Addresses
+    vendor: Vendor
+    temporal: str
+    """host:port of Temporal."""
+    ui_url: str
+    children: list[Child] = field(default_factory=list)
+
+    @property
+    def world(self) -> World:
+        """The simulated world."""
+        return World(self.addresses.control_url)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What `byoc` needs in its environment to use this playground."""
+        return {
+            "TEMPORAL_ADDRESS": self.temporal,
+            "TEMPORAL_NAMESPACE": "default",
+            "BYOC_AWS_ENDPOINT_URL": self.addresses.aws_url,
+            "BYOC_AWS_PRINCIPAL": self.vendor.principal,
+            "BYOC_PUBLIC_PROXY": self.addresses.internet_proxy_url,
+            "BYOC_PUBLIC_CA_FILE": str(self.addresses.internet_ca_file),
+            "BYOC_PLAYGROUND_URL": self.addresses.control_url,
+        }
+
+    @property
+    def child_environment(self) -> dict[str, str]:
+        """What a process that belongs to this playground has in its environment."""
+        return {**_clean_environment(), **self.environment}
+
+    def check(self) -> None:
+        """Raise ChildDied if any process has ended."""
+        for child in self.children:
+            child.check()
+
+
+@contextlib.contextmanager
+def installed(state: Path, *, speed: float, poll_interval: float, say: Callable[[str], None]) -> Iterator[Installation]:
+    """Start everything in order and stop it, in reverse, at the end; `state` keeps logs and the database.
+
+    The simulated clouds live in memory, so what an earlier run left in `state` is removed first.
+
+    Raises:
+        CannotStart: Another playground uses `state`, or a program is missing.
+        ChildDied: A process ended instead of answering.
+    """
+    with _owned(state), contextlib.ExitStack() as running:
+        children: list[Child] = []
+
+        def start(name: str, arguments: list[str], environment: dict[str, str]) -> Child:
+            child = Child(name, arguments, environment=environment, log=state / f"{name.split()[-1]}.log")
+            running.callback(child.stop)
+            children.append(child)
+            return child
+
+        say("Starting the simulated clouds …")
+        addresses = _start_simulators(start, state, speed)
+        vendor = World(addresses.control_url).vendor()
+        say("Starting Temporal …")
+        port, ui_port = _free_ports(2)
+        _start_temporal(start, state, port, ui_port)
+        installation = Installation(
+            state=state,
+            addresses=addresses,
+            vendor=vendor,
+            temporal=f"127.0.0.1:{port}",
+            ui_url=f"http://127.0.0.1:{ui_port}",
+            children=children,
+        )
+        say("Starting the workers …")
+        _start_workers(start, installation, poll_interval)
+        _write_environment(installation)
+        yield installation
+
+
+@contextlib.contextmanager
+def _owned(state: Path) -> Iterator[None]:
+    """Hold the state directory, emptied, for this process alone."""
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotStart(
+                f"another playground uses {state}; stop it, or give this one a directory of its own (--state)"
+            ) from None
+        for name in ("temporal.db", "temporal.db-wal", "temporal.db-shm", "env", "simulators.json"):
+            (state / name).unlink(missing_ok=True)
+        for log in state.glob("*.log"):
+            log.unlink()
+        yield
+
+
+Start = Callable[[str, list[str], dict[str, str]], Child]
+
+
+def _start_simulators(start: Start, state: Path, speed: float) -> Addresses:
+    ready = state / "simulators.json"
+    arguments = [sys.executable, "-m", "simulators", "--speed", str(speed), "--ready-file", str(ready)]
+    child = start("simulators", [*arguments, "--parent", str(os.getpid())], _clean_environment())
+    _until(ready.exists, child)
+    return Addresses.model_validate_json(ready.read_text("utf-8"))
+
+
+def _start_temporal(start: Start, state: Path, port: int, ui_port: int) -> None:
+    arguments = [
+        _program("temporal"), "server", "start-dev", "--ip", "127.0.0.1",
+        "--port", str(port), "--ui-port", str(ui_port), "--db-filename", str(state / "temporal.db"),
+        "--sqlite-pragma", "journal_mode=wal", "--log-level", "error",
+    ]  # fmt: skip
+    for value in DYNAMIC_CONFIG:
+        arguments += ["--dynamic-config-value", value]
+    for key in search_attributes.ALL:
+        arguments += ["--search-attribute", f"{key.name}=Keyword"]
+    child = start("temporal", arguments, _clean_environment())
+    _until(lambda: _listens(port) and _listens(ui_port), child)
+
+
+def _start_workers(start: Start, installation: Installation, poll_interval: float) -> None:
+    environment = {
+        **installation.child_environment,
+        "AWS_ACCESS_KEY_ID": installation.vendor.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": installation.vendor.secret_access_key,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "BYOC_LOG_JSON": "false",
+        "BYOC_POLL_INTERVAL": str(poll_interval),
+        "BYOC_CONSISTENCY_WAIT": "5",
+        "BYOC_GRACEFUL_SHUTDOWN": "3",
+    }
+    child = start("workers", [sys.executable, "-m", "workers", "all"], environment)
+    _until(lambda: "worker runs" in child.log.read_text("utf-8", errors="replace"), child)
+
+
+def _write_environment(installation: Installation) -> None:
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in installation.environment.items()]
+    (installation.state / "env").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _clean_environment() -> dict[str, str]:
+    """Return this process's environment without the user's own clouds, and without proxies for loopback."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OTHERS)}
+    root = Path(__file__).parents[2]
+    return {**kept, "NO_PROXY": "127.0.0.1,localhost", "PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1"}
+
+
+def _until(answers: Callable[[], bool], child: Child) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while not answers():
+        child.check()
+        if time.monotonic() > deadline:
+            raise ChildDied(f"the {child.name} did not answer in {START_TIMEOUT:.0f} s; the log is {child.log}")
+        time.sleep(_LOOK)
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that were free a moment ago, each another one."""
+    with contextlib.ExitStack() as probes:
+        sockets = [probes.enter_context(socket.socket()) for _ in range(count)]
+        for probe in sockets:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in sockets]
+
+
+def _program(name: str) -> str:
+    """Return the path of a program that a wheel has put beside the interpreter, or that is on the path."""
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if not found:
+        raise CannotStart(f"{name!r} is not installed: pip install 'byoc[aws,playground]'")
+    return found

@@ -1,0 +1,400 @@
+"""The demo's story: two customers, two deployments, one missing permission, one client, one goodbye."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import requests
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from domain import api_key
+from domain.account import AccountAccess, AccountPhase, AccountSpec
+from domain.actor import Actor, Door
+from domain.clouds import Cloud
+from domain.deployment import FinalBackup
+from domain.operation import OperationPhase, OperationProgress, Pace, StepState, WaitingFor
+from domain.receipt import render
+from domain.shape import Component
+from domain.state import AccountState, ApiKeyChange, ApiKeyChangeKind, DeploymentPhase, DeploymentState
+from starters.client import ControlPlane
+from starters.ordering import place_order, read_orders
+from starters.playground.installation import Installation
+from workflows.temporal.connection import connect
+
+REGION = "eu-central-1"
+DENIED = "ec2:CreateNatGateway"
+VENDOR = Actor(name="ada@vendor.example", door=Door.CLI)
+
+BRISK = Pace(
+    permission_probe=timedelta(seconds=2),
+    quota_probe=timedelta(seconds=2),
+    capacity_probe=timedelta(seconds=2),
+    first_verification_probe=timedelta(seconds=1),
+    liveness=timedelta(seconds=15),
+)
+"""Probes every second or two, where real customers are given minutes and hours."""
+
+_LOOK = 0.3
+_LONGEST = 300.0
+"""Seconds after which the story gives up on anything that it waits for."""
+_WAIT_SHOWN = 3.0
+"""Seconds that the story lets the reader look at a wait before the customer ends it."""
+
+MILESTONES = (
+    "check_permissions",
+    "create_network",
+    "create_egress",
+    "create_cluster",
+    "create_node_pool/store",
+    "create_node_pool/services",
+    *(f"install_component/{component}" for component in Component),
+    "open_endpoint",
+    "smoke_test",
+    "prove_restore",
+    "back_up",
+    "lock_backup",
+    "delete_workloads",
+    "delete_node_pools",
+    "delete_cluster",
+    "delete_egress",
+    "delete_network",
+    "delete_roles",
+    "find_leftovers",
+)
+"""The steps that the story tells of; the Temporal UI has all."""
+
+
+class StoryBroke(Exception):  # noqa: N818 - it names what happened
+    """Something that the story waits for did not come; the message says what was seen instead."""
+
+
+@dataclass(frozen=True)
+class Customer:
+    """A customer of the story."""
+
+    name: str
+    account: str
+    """12 digits."""
+    deployment: str
+    shape: str
+    highly_available: bool
+
+    @property
+    def spec(self) -> AccountSpec:
+        """The customer's account as we connect it."""
+        return AccountSpec(
+            name=f"{self.name}-aws",
+            customer=self.name,
+            cloud=Cloud.AWS,
+            cloud_account_id=self.account,
+            regions=(REGION,),
+            contact=f"cloud@{self.name}.example",
+        )
+
+    @property
+    def manifest(self) -> str:
+        """The order as a file."""
+        return f"""\
+apiVersion: byoc.dev/v1
+kind: Deployment
+metadata: {{name: {self.deployment}}}
+spec:
+  account: {self.name}-aws
+  region: {REGION}
+  shape: {self.shape}
+  highAvailability: {str(self.highly_available).lower()}
+  endpoint: {{domain: {self.deployment}.db.{self.name}.example}}
+"""
+
+
+ACME = Customer("acme", "222222222222", "acme-dev", "v1-small", highly_available=False)
+GLOBEX = Customer("globex", "333333333333", "globex-prod", "v1-medium", highly_available=True)
+CUSTOMERS = (ACME, GLOBEX)
+
+
+class Story:
+    """Tells the story as it happens, on a console or into a plain log."""
+
+    def __init__(self, playground: Installation, console: Console, speed: float) -> None:
+        self._playground = playground
+        self._console = console
+        self._speed = speed
+        self._begun = time.monotonic()
+
+    def tell(self) -> None:
+        """Tell it all.
+
+        Raises:
+            StoryBroke: Something did not come about in time.
+            ChildDied: A process of the playground ended.
+        """
+        asyncio.run(self._tell())
+
+    async def _tell(self) -> None:
+        client = await connect(target_host=self._playground.temporal, namespace="default")
+        plane = ControlPlane(client, VENDOR, timedelta(seconds=60))
+        self._say(f"Everything runs. Simulated clouds go {self._speed:g} times faster than real ones.")
+        self._say(f"Watch along in the Temporal UI: {self._playground.ui_url}")
+
+        self._chapter("1. Two customers let us in")
+        await asyncio.gather(*(self._connect(plane, customer) for customer in CUSTOMERS))
+
+        self._chapter("2. Two deployments, side by side, and a permission that is missing")
+        await self._lose_permission()
+        await asyncio.gather(*(self._order(plane, customer) for customer in CUSTOMERS))
+        await asyncio.gather(self._mend(plane), *(self._watch(plane, customer) for customer in CUSTOMERS))
+        for customer in CUSTOMERS:
+            self._show_components(customer, await plane.deployment(customer.deployment))
+
+        self._chapter("3. A client uses the server")
+        await self._use(plane, GLOBEX)
+
+        self._chapter("4. One customer leaves")
+        await self._retire(plane, ACME)
+
+        self._chapter("What there is now")
+        await self._summary(plane)
+
+    # Chapter 1
+
+    async def _connect(self, plane: ControlPlane, customer: Customer) -> None:
+        state = await plane.connect_account(customer.spec, pace=BRISK)
+        self._line(customer, f"is invited: AWS account {customer.account}, workflow [bold]account/{state.spec.name}[/bold]")
+        template = await asyncio.to_thread(self._template, state)
+        roles = template.count('"AWS::IAM::Role"')
+        self._line(customer, f"applies our CloudFormation template: {roles} roles, only what our steps declare")
+        await asyncio.to_thread(self._playground.world.apply_template, customer.account, template)
+        state = await self._until(
+            lambda: plane.account(customer.spec.name),
+            lambda found: found.phase is AccountPhase.ACTIVE,
+            f"account {customer.spec.name} active",
+        )
+        actions = state.report.checked_actions if state.report else 0
+        self._line(customer, f"is [green]active[/green]: all {actions} permissions verified by asking AWS")
+
+    def _template(self, state: AccountState) -> str:
+        """Return the CloudFormation template for an account, made by the worker that knows what it needs."""
+        access = AccountAccess(
+            account=state.spec.name,
+            customer=state.spec.customer,
+            cloud=state.spec.cloud,
+            cloud_account_id=state.spec.cloud_account_id,
+            external_id=state.external_id,
+        )
+        arguments = [sys.executable, "-m", "workers", "template", *(f"--region={name}" for name in state.spec.regions)]
+        made = subprocess.run(  # noqa: S603 - our own program
+            arguments,
+            input=access.model_dump_json(),
+            capture_output=True,
+            text=True,
+            check=False,
+            env=self._playground.child_environment,
+        )
+        if made.returncode:
+            raise StoryBroke(f"the template cannot be made: {made.stderr.strip()}")
+        return made.stdout
+
+    # Chapter 2
+
+    async def _lose_permission(self) -> None:
+        self._line(ACME, f"tightens its roles and takes [bold]{DENIED}[/bold] away, without telling anyone")
+        await asyncio.to_thread(
+            self._playground.world.deny, ACME.account, f"byoc-{ACME.spec.name}-operate", DENIED
+        )
+
+    async def _order(self, plane: ControlPlane, customer: Customer) -> None:
+        (manifest,) = await read_orders(plane, customer.manifest)
+        order = await place_order(plane, manifest, pace=BRISK)
+        await plane.order(order)
+        spread = "over three zones" if customer.highly_available else "in one copy"
+        self._line(customer, f"orders [bold]{customer.deployment}[/bold]: {customer.shape}, {spread}, release {order.release.version}")
+
+    async def _mend(self, plane: ControlPlane) -> None:
+        """Let the customer give the permission back once the wait was seen."""
+        wait = await self._wait_of(plane, ACME)
+        await asyncio.sleep(_WAIT_SHOWN)
+        self._line(ACME, f"reads who is waited for, and grants [bold]{escape(wait.action or DENIED)}[/bold] again")
+        await asyncio.to_thread(
+            self._playground.world.allow, ACME.account, f"byoc-{ACME.spec.name}-operate", DENIED
+        )
+        self._line(ACME, "nobody has to restart anything: the step tries again by itself")
+
+    async def _wait_of(self, plane: ControlPlane, customer: Customer) -> WaitingFor:
+        async def look() -> OperationProgress:
+            return await plane.progress(await self._newest(plane, customer))
+
+        progress = await self._until(
+            look,
+            lambda found: bool(found.waiting_for) or found.phase is OperationPhase.DONE,
+            f"{customer.deployment} waits",
+        )
+        if not progress.waiting_for:
+            raise StoryBroke(f"{customer.deployment} was provisioned without {DENIED}, which cannot be")
+        return progress.waiting_for[0]
+
+    async def _watch(self, plane: ControlPlane, customer: Customer) -> None:
+        """Tell of an operation's milestones and waits until it is over."""
+        workflow = await self._newest(plane, customer)
+        told: set[tuple[str, str]] = set()
+        while True:
+            self._playground.check()
+            progress = await plane.progress(workflow)
+            self._tell_of(customer, progress, told)
+            if progress.phase in (OperationPhase.DONE, OperationPhase.ABORTED):
+                break
+            if time.monotonic() - self._begun > _LONGEST:
+                raise StoryBroke(f"{progress.operation} of {customer.deployment} takes too long: {_open_steps(progress)}")
+            await asyncio.sleep(_LOOK)
+        if progress.phase is not OperationPhase.DONE:
+            raise StoryBroke(f"{progress.operation} of {customer.deployment} ended {progress.phase}")
+
+    def _tell_of(self, customer: Customer, progress: OperationProgress, told: set[tuple[str, str]]) -> None:
+        for step in progress.steps:
+            if step.state is StepState.DONE and step.name in MILESTONES and (step.name, "done") not in told:
+                told.add((step.name, "done"))
+                self._line(customer, f"[green]✔[/green] {escape(step.summary)}")
+        for wait in progress.waiting_for:
+            if (wait.step, wait.missing) not in told:
+                told.add((wait.step, wait.missing))
+                self._line(customer, f"[yellow]⏸ waits for the {wait.party}[/yellow]: {escape(wait.missing)}")
+
+    def _show_components(self, customer: Customer, state: DeploymentState) -> None:
+        ready = ", ".join(f"{each.component} {each.ready}/{each.desired}" for each in state.facts.components)
+        self._line(customer, f"[green]ready[/green]: {ready}")
+
+    # Chapter 3
+
+    async def _use(self, plane: ControlPlane, customer: Customer) -> None:
+        made = api_key.issue(
+            "demo", ["read", "write"], now=datetime.now(UTC), lifetime=timedelta(days=1), randomness=secrets.token_bytes
+        )
+        change = ApiKeyChange(
+            request_id=f"key-{uuid4().hex[:12]}", kind=ApiKeyChangeKind.CREATE, actor=VENDOR, record=made.record
+        )
+        accepted = await plane.change_api_keys(customer.deployment, change)
+        await self._until(
+            lambda: plane.deployment(customer.deployment),
+            lambda found: any(past.operation_id == accepted.operation_id for past in found.past),
+            f"{accepted.operation_id} done",
+        )
+        self._line(customer, f"gets an API key: {made.key[:12]}…; we keep its hash only")
+        domain = (await plane.deployment(customer.deployment)).order.spec.endpoint.domain
+        await asyncio.to_thread(self._call, customer, f"https://{domain}", made.key)
+
+    def _call(self, customer: Customer, url: str, key: str) -> None:
+        """Use the server as a client on the internet would, and tell what it answers."""
+        addresses = self._playground.addresses
+        with requests.Session() as http:
+            http.trust_env = False
+            http.proxies = {"https": addresses.internet_proxy_url}
+            http.verify = str(addresses.internet_ca_file)
+            document = f"{url}/v1/collections/greetings/documents"
+            refused = http.post(document, json={"id": "hello"}, timeout=10)
+            self._line(customer, f"POST {document} without a key: {refused.status_code}")
+            written = self._with_key(http, document, key)
+            self._line(customer, f"POST {document} with the key: {written.status_code}")
+            read = http.get(f"{document}/hello", headers={"Authorization": f"Bearer {key}"}, timeout=10)
+            self._line(customer, f"GET  …/hello: {read.status_code} {escape(read.text.strip()[:80])}")
+        if (refused.status_code, read.status_code) != (401, 200):
+            raise StoryBroke(f"{url} answers {refused.status_code} without a key and {read.status_code} with it")
+
+    def _with_key(self, http: requests.Session, document: str, key: str) -> requests.Response:
+        """Write a document; the server's pods learn of a new key some seconds after the control plane has applied it."""
+        deadline = time.monotonic() + 20
+        while True:
+            written = http.post(
+                document,
+                json={"id": "hello", "text": "Hello from the demo"},
+                headers={"Authorization": f"Bearer {key}"},
+                timeout=10,
+            )
+            if written.status_code != 401 or time.monotonic() > deadline:
+                return written
+            time.sleep(_LOOK)
+
+    # Chapter 4
+
+    async def _retire(self, plane: ControlPlane, customer: Customer) -> None:
+        await plane.retire(customer.deployment, reason="trial ended", final_backup=FinalBackup.KEEP)
+        self._line(customer, f"asks to retire {customer.deployment} and to keep a last backup")
+        await self._watch(plane, customer)
+        state = await self._until(
+            lambda: plane.deployment(customer.deployment),
+            lambda found: found.phase is DeploymentPhase.RETIRED,
+            f"{customer.deployment} retired",
+        )
+        if state.receipt is None:
+            raise StoryBroke(f"{customer.deployment} is retired without a receipt")
+        self._line(customer, "gets the receipt:\n")
+        for line in render(state.receipt).splitlines():
+            self._console.print(f"    {line}", markup=False, soft_wrap=True)
+
+    # The end
+
+    async def _summary(self, plane: ControlPlane) -> None:
+        table = Table(
+            "DEPLOYMENT", "CUSTOMER", "SHAPE", "RELEASE", "PHASE", "ENDPOINT", box=None, header_style="bold", pad_edge=False
+        )
+        for customer in CUSTOMERS:
+            state = await plane.deployment(customer.deployment)
+            smoke = state.facts.smoke_test
+            table.add_row(
+                customer.deployment,
+                customer.name,
+                state.order.spec.shape,
+                state.order.spec.release,
+                state.phase,
+                smoke.url if smoke else "gone",
+            )
+        self._console.print(table)
+        self._say(f"\nThat took {time.monotonic() - self._begun:.0f} s. `byoc dev` gives you a playground of your own.")
+
+    # How it is told
+
+    async def _newest(self, plane: ControlPlane, customer: Customer) -> str:
+        """Return the workflow id of the running (else the newest) operation, once there is one that started."""
+        state = await self._until(
+            lambda: plane.deployment(customer.deployment),
+            lambda found: not found.queue and (found.running is not None or bool(found.past)),
+            f"an operation of {customer.deployment} starts",
+        )
+        return state.running.summary.workflow_id if state.running else state.past[-1].workflow_id
+
+    async def _until(
+        self, look: Callable[[], Awaitable[Any]], is_so: Callable[[Any], bool], what: str
+    ) -> Any:  # noqa: ANN401 - whatever `look` returns
+        """Return what `look` finds as soon as it is so."""
+        deadline = time.monotonic() + _LONGEST
+        while not is_so(found := await look()):
+            self._playground.check()
+            if time.monotonic() > deadline:
+                raise StoryBroke(f"not in {_LONGEST:.0f} s: {what}")
+            await asyncio.sleep(_LOOK)
+        return found
+
+    def _chapter(self, title: str) -> None:
+        self._console.print(f"\n[bold]{title}[/bold]")
+
+    def _line(self, customer: Customer, text: str) -> None:
+        elapsed = int(time.monotonic() - self._begun)
+        self._console.print(f"  [dim]{elapsed // 60}:{elapsed % 60:02}[/dim]  [cyan]{customer.name:<7}[/cyan] {text}", soft_wrap=True)
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True)
+
+
+def _open_steps(progress: OperationProgress) -> str:
+    under_way = [step.summary for step in progress.steps if step.state in (StepState.RUNNING, StepState.WAITING)]
+    waits = [wait.missing for wait in progress.waiting_for]
+    return "; ".join([*under_way, *waits]) or "nothing is under way"
