@@ -58,9 +58,8 @@ class AwsCluster(AwsPart, ClusterContract):
             eks = self._connections.client("eks", site, Purpose.OPERATE)
             cluster = find_cluster(eks, name)
             if cluster is None:
-                logs = self._connections.client("logs", site, Purpose.OPERATE)
-                converge_log_group(logs, site, request.key)
-                self._create_cluster(self._connections.client("eks", site, Purpose.OPERATE), request)
+                converge_log_group(self._connections.client("logs", site, Purpose.OPERATE), site, request.key)
+                self._create_cluster(eks, request)
                 raise self._look_again(f"EKS is creating {name}")
             require_ours(site, cluster.get("tags", {}), f"EKS cluster {name}")
             if cluster["status"] in _UNDER_WAY:

@@ -1,4 +1,8 @@
-"""The log group to which EKS writes, made beforehand: EKS would make it unencrypted and keep it for ever."""
+"""The log group to which EKS writes, made beforehand: EKS would make it without our key and keep it for ever.
+
+Its name is EKS's choice and means our cluster. So a group that carries no owner's tag is ours too: EKS made it, because
+somebody deleted the first one, or after the cluster's end out of its last lines.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,10 @@ from activities.aws.connection import AwsClient
 from activities.aws.encryption import log_group_arn
 from activities.aws.errors import code_of
 from activities.aws.existence import gone_is_success
-from activities.aws.ownership import lacking, require_ours
+from activities.aws.ownership import Tags, lacking, require_ours
 from domain.deployment import Site
 from domain.facts import Key
-from domain.naming import base_name, owner_tags
+from domain.naming import TAG_OWNER, base_name, owner_tags
 
 RETENTION_DAYS = 90
 
@@ -37,7 +41,7 @@ def converge_log_group(logs: AwsClient, site: Site, key: Key) -> None:
         logs.put_retention_policy(logGroupName=name, retentionInDays=RETENTION_DAYS)
         return
     tags = logs.list_tags_for_resource(resourceArn=log_group_arn(site)).get("tags", {})
-    require_ours(site, tags, f"log group {name}")
+    _require_nobody_elses(site, tags)
     # Its key is given with the creation, and lives as long as the group.
     if missing := lacking(owner_tags(site, "logs"), tags):
         logs.tag_resource(resourceArn=log_group_arn(site), tags=missing)
@@ -50,9 +54,14 @@ def delete_log_group(logs: AwsClient, site: Site) -> None:
     if find_log_group(logs, site) is None:
         return
     tags = logs.list_tags_for_resource(resourceArn=log_group_arn(site)).get("tags", {})
-    require_ours(site, tags, f"log group {log_group_name(site)}")
+    _require_nobody_elses(site, tags)
     with gone_is_success():
         logs.delete_log_group(logGroupName=log_group_name(site))
+
+
+def _require_nobody_elses(site: Site, tags: Tags) -> None:
+    if TAG_OWNER in tags:
+        require_ours(site, tags, f"log group {log_group_name(site)}")
 
 
 def find_log_group(logs: AwsClient, site: Site) -> Mapping[str, Any] | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib import metadata
 from typing import Any, TypeAlias
 
@@ -16,12 +17,13 @@ from botocore.loaders import create_loader
 from botocore.session import Session as SdkSession
 from temporalio import activity
 
-from activities.aws.errors import SIGNING_NAME
+from activities.aws.errors import SIGNING_NAME, classify
 from activities.aws.identity import access_to, control_role_arn
 from activities.aws.settings import AwsSettings
 from domain.account import AccountAccess
 from domain.clouds import Purpose
 from domain.deployment import Site
+from domain.failure import FailureClass
 from domain.naming import PREFIX, TAG_CUSTOMER, TAG_DEPLOYMENT
 
 AwsClient: TypeAlias = Any
@@ -98,6 +100,7 @@ class AwsConnections:
             client = assumed.clients.get(service)
             if client is None:
                 client = assumed.clients[service] = self._make_client(assumed.session, service, key.region)
+                client.meta.events.register("after-call.*.*", partial(self._drop_if_refused, key))
             return client
 
     def credentials(self, place: Place, purpose: Purpose) -> tuple[boto3.Session, str]:
@@ -117,6 +120,13 @@ class AwsConnections:
         roles = {control_role_arn(place, purpose) for purpose in Purpose}
         with self._lock:
             self._assumed = {key: assumed for key, assumed in self._assumed.items() if key.role not in roles}
+
+    def _drop_if_refused(self, key: _SessionKey, parsed: dict[str, Any], **_: object) -> None:
+        """Forget credentials that AWS does not accept (any more), so that the next try assumes the role anew."""
+        code = str(parsed.get("Error", {}).get("Code", ""))
+        if code and classify(code) is FailureClass.AUTH:
+            with self._lock:
+                self._assumed = {other: assumed for other, assumed in self._assumed.items() if other != key}
 
     def _key(self, place: Place, purpose: Purpose, region: str | None) -> _SessionKey:
         deployment, home = (place.deployment, place.region) if isinstance(place, Site) else ("", "")

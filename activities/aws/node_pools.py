@@ -73,7 +73,6 @@ class AwsNodePools(AwsPart, ClusterContract):
             if None in found.values():
                 ec2 = self._connections.client("ec2", site, Purpose.OPERATE)
                 template_id = self._launch_template(ec2, request)
-                eks = self._connections.client("eks", site, Purpose.OPERATE)
                 for group in groups:
                     if found[group.name] is None:
                         self._create_group(eks, request, group, template_id)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+from temporalio.exceptions import ApplicationError
+
 from activities.aws.identity import access_to, control_role_arn
 from activities.contracts import AccessQuestion
 from domain.account import AccessReport, RevocationProof
@@ -75,7 +78,8 @@ def test_an_account_without_the_template_is_not_entered(account: Account) -> Non
 
 def test_a_revocation_is_proven_by_the_clouds_refusals(account: Account) -> None:
     """As long as a role lets us in there is no proof; then there is one refusal for each purpose."""
-    assert account.attempt_once("prove_revoked", question(account)).failure is FailureClass.NOT_READY
+    with pytest.raises(ApplicationError, match="still lets us in"):
+        account.attempt("prove_revoked", question(account))
     account.control.customer(account.site.cloud_account_id).delete_template()
 
     proof: RevocationProof = account.run("prove_revoked", question(account))

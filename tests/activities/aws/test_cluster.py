@@ -111,6 +111,25 @@ def test_a_cluster_with_other_settings_is_brought_to_ours(account: Account, clus
     assert described["deletionProtection"]
 
 
+def test_a_log_group_that_eks_made_is_adopted(
+    account: Account, cluster_request: ClusterRequest, cluster: Cluster
+) -> None:
+    """EKS makes the group anew without tags if somebody deletes it; it gets tags and retention, and goes in the end."""
+    logs, name = account.customer("logs"), log_group_name(account.site)
+    logs.delete_log_group(logGroupName=name)
+    logs.create_log_group(logGroupName=name)
+
+    account.run("create_cluster", cluster_request)
+
+    tags = logs.list_tags_for_resource(resourceArn=log_group_arn(account.site))["tags"]
+    assert tags == owner_tags(account.site, "logs")
+    assert logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"][0]["retentionInDays"] == RETENTION_DAYS
+    logs.delete_log_group(logGroupName=name)
+    logs.create_log_group(logGroupName=name)
+    account.run("delete_cluster", account.site)
+    assert logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"] == []
+
+
 def test_a_cluster_of_somebody_else_is_refused(account: Account, cluster_request: ClusterRequest) -> None:
     """A cluster that has our name without our tags is neither changed nor deleted."""
     _foreign_cluster(account, cluster_request, tags={})

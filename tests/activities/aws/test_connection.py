@@ -83,6 +83,18 @@ def test_a_role_is_assumed_again_before_its_credentials_end(account: Account, se
     assert assumptions(account) == 2
 
 
+def test_credentials_that_are_refused_are_not_used_again(account: Account, settings: AwsSettings) -> None:
+    """A session that AWS has ended is forgotten: the next try assumes the role anew."""
+    connections = AwsConnections(settings)
+    account.inject(FaultKind.ERROR, "DescribeVpcs", times=1, code="RequestExpired")
+
+    with pytest.raises(ClientError, match="RequestExpired"):
+        connections.client("ec2", account.site, Purpose.OBSERVE).describe_vpcs()
+    connections.client("ec2", account.site, Purpose.OBSERVE).describe_vpcs()
+
+    assert assumptions(account) == 2
+
+
 def test_another_external_id_does_not_open_the_account(account: Account, settings: AwsSettings) -> None:
     """Whoever talks us into naming another customer's account does not get in, not even through the cache."""
     connections = AwsConnections(settings)
