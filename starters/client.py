@@ -59,6 +59,10 @@ from workflows.temporal import search_attributes as attributes
 from workflows.temporal.connection import connect
 
 
+_LOOKS, _PAUSE = 15, 0.2
+"""How often, and every how many seconds, something that is about to start is looked for."""
+
+
 class ControlPlaneError(Exception):
     """A request did not succeed; the message is for the person who made it."""
 
@@ -291,10 +295,16 @@ class ControlPlane:
     # Operations
 
     async def progress(self, workflow_id: str) -> OperationProgress:
-        """Return how an operation is going, or how it went."""
-        with _explained(f"operation {workflow_id!r}"):
-            handle = self.client.get_workflow_handle(workflow_id)
-            return await handle.query(Operation.progress, rpc_timeout=self.patience)
+        """Return how an operation is going, or how it went.
+
+        A deployment names an operation an instant before it starts it, so one that is not there yet is looked for again.
+        """
+        handle = self.client.get_workflow_handle(workflow_id)
+        for _ in range(_LOOKS):
+            with contextlib.suppress(NotFound), _explained(f"operation {workflow_id!r}"):
+                return await handle.query(Operation.progress, rpc_timeout=self.patience)
+            await asyncio.sleep(_PAUSE)
+        raise NotFound(f"there is no operation {workflow_id!r}")
 
     async def decide(self, name: str, decision: StepDecision) -> str:
         """Decide about the running operation of a deployment: retry or skip a waiting step, or abort.

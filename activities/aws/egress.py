@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from temporalio import activity
 
@@ -26,7 +27,7 @@ from activities.contracts import InNetwork, NetworkContract
 from activities.needs import needs
 from domain.clouds import Purpose
 from domain.deployment import Site
-from domain.naming import TAG_RESOURCE, token
+from domain.naming import TAG_RESOURCE
 
 ANYWHERE = "0.0.0.0/0"
 
@@ -117,12 +118,12 @@ class AwsEgress(Ec2Part, NetworkContract):
 
     def _ensure_nat_gateways(self, ec2: DeploymentEc2, subnets: Mapping[str, str]) -> dict[str, Description]:
         """Return a NAT gateway for each zone, keyed by zone as `subnets` is; one that failed is replaced."""
-        addresses, known = self._settled_addresses(ec2), ec2.by_resource(NAT_GATEWAY)
-        failed = {resource: nat for resource, nat in known.items() if state_of(nat) == "failed"}
-        for nat in failed.values():
-            ec2.client.delete_nat_gateway(NatGatewayId=nat["NatGatewayId"])
-        alive = {resource: nat for resource, nat in known.items() if resource not in failed}
-        gateways = {}
+        addresses, gateways = self._settled_addresses(ec2), ec2.ours(NAT_GATEWAY)
+        for gateway in gateways:
+            if state_of(gateway) == "failed":
+                ec2.client.delete_nat_gateway(NatGatewayId=gateway["NatGatewayId"])
+        alive = {tags_of(gateway)[TAG_RESOURCE]: gateway for gateway in gateways if state_of(gateway) != "failed"}
+        by_zone = {}
         for zone, subnet in subnets.items():
             resource = f"nat-{zone}"
             address = ec2.found_or_made(
@@ -131,19 +132,16 @@ class AwsEgress(Ec2Part, NetworkContract):
                 lambda **tags: ec2.client.allocate_address(Domain="vpc", **tags),
                 addresses,
             )
-            # The token is another one after a failure: with the same EC2 would answer with the gateway that failed.
-            attempt = f"{resource}-after-{failed[resource]['NatGatewayId']}" if resource in failed else resource
-            gateways[zone] = alive.get(resource) or self._make_nat_gateway(ec2, resource, attempt, subnet, address)
-        return gateways
+            by_zone[zone] = alive.get(resource) or self._make_nat_gateway(ec2, resource, subnet, address)
+        return by_zone
 
-    def _make_nat_gateway(
-        self, ec2: DeploymentEc2, resource: str, attempt: str, subnet: str, address: Description
-    ) -> Description:
+    def _make_nat_gateway(self, ec2: DeploymentEc2, resource: str, subnet: str, address: Description) -> Description:
         gateway: Description = ec2.once_found(
-            lambda: ec2.client.create_nat_gateway(
+            partial(
+                ec2.client.create_nat_gateway,
                 SubnetId=subnet,
                 AllocationId=address["AllocationId"],
-                ClientToken=token(ec2.site, f"{attempt}-in-{subnet}"),
+                ClientToken=ec2.creation_token(NAT_GATEWAY, resource, subnet, {"subnet-id": subnet}),
                 TagSpecifications=[ec2.tag_specification(NAT_GATEWAY, resource)],
             )
         )["NatGateway"]

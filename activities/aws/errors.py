@@ -74,7 +74,7 @@ _CODES: dict[FailureClass, frozenset[str]] = {
         "BucketAlreadyOwnedByYou", "ConcurrentModification", "ConcurrentModificationException", "ConflictException",
         "DeleteConflict", "DependencyViolation", "EntityAlreadyExists", "EntityTemporarilyUnmodifiable",
         "IncorrectInstanceState", "IncorrectState", "InvalidRequestException", "OperationAborted",
-        "OperationInProgress", "ResourceInUse", "ResourceInUseException", "VolumeInUse",
+        "OperationInProgress", "Resource.AlreadyAssociated", "ResourceInUse", "ResourceInUseException", "VolumeInUse",
     }),
     FailureClass.TRANSIENT: frozenset({
         "InternalError", "InternalFailure", "InternalServerError", "InternalServiceError", "RequestTimeout",

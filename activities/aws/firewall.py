@@ -64,7 +64,7 @@ class AwsFirewall(Ec2Part, NetworkContract):
     @activity.defn
     @needs(
         "ec2:DeleteNetworkInterface", "ec2:DeleteSecurityGroup", "ec2:DescribeNetworkInterfaces",
-        "ec2:DescribeSecurityGroups", "ec2:RevokeSecurityGroupEgress", "ec2:RevokeSecurityGroupIngress",
+        "ec2:DescribeSecurityGroups", "ec2:RevokeSecurityGroupIngress",
         purpose=Purpose.DELETE, why="Delete security groups and what the cluster's controllers leaked",
     )  # fmt: skip
     def delete_firewall(self, site: Site) -> None:

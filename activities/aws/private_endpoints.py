@@ -26,7 +26,6 @@ from activities.needs import needs
 from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.facts import Network
-from domain.naming import token
 
 INTERFACE_ENDPOINTS = ("ec2", "ecr.api", "ecr.dkr", "eks", "eks-auth", "logs", "sts")
 """Services that nodes and pods call all the time; S3 is reached by a gateway endpoint, which costs nothing."""
@@ -103,14 +102,16 @@ class AwsPrivateEndpoints(Ec2Part, NetworkContract):
         **parameters: object,
     ) -> Description:  # fmt: skip
         """Return the endpoint of one service, which may still be pending."""
-        resource = f"endpoint-{service}"
+        resource, network_id = f"endpoint-{service}", network.network_id
+        name = f"com.amazonaws.{ec2.site.region}.{service}"
+        like = {"vpc-id": network_id, "service-name": name}
         return ec2.found_or_made(
             ENDPOINT,
             resource,
             lambda **tags: ec2.client.create_vpc_endpoint(
-                VpcId=network.network_id,
-                ServiceName=f"com.amazonaws.{ec2.site.region}.{service}",
-                ClientToken=token(ec2.site, f"{resource}-in-{network.network_id}"),
+                VpcId=network_id,
+                ServiceName=name,
+                ClientToken=ec2.creation_token(ENDPOINT, resource, network_id, like),
                 **parameters,
                 **tags,
             )["VpcEndpoint"],

@@ -57,20 +57,15 @@ def ensure_ingress(ec2: DeploymentEc2, group: Description, rules: Sequence[Descr
 
 
 def revoke_references(ec2: DeploymentEc2, group: Description) -> None:
-    """Remove the rules of `group` that name other groups."""
-    incoming, outgoing = (
-        [
-            {**permission, "IpRanges": [], "Ipv6Ranges": [], "PrefixListIds": []}
-            for permission in group.get(key, ())
-            if permission.get("UserIdGroupPairs")
-        ]
-        for key in ("IpPermissions", "IpPermissionsEgress")
-    )
-    with gone_is_success():
-        if incoming:
-            ec2.client.revoke_security_group_ingress(GroupId=group["GroupId"], IpPermissions=incoming)
-        if outgoing:
-            ec2.client.revoke_security_group_egress(GroupId=group["GroupId"], IpPermissions=outgoing)
+    """Remove the rules of `group` that let other groups in: as long as a rule names a group, it cannot be deleted."""
+    rules = [
+        {**permission, "IpRanges": [], "Ipv6Ranges": [], "PrefixListIds": []}
+        for permission in group.get("IpPermissions", ())
+        if permission.get("UserIdGroupPairs")
+    ]
+    if rules:
+        with gone_is_success():
+            ec2.client.revoke_security_group_ingress(GroupId=group["GroupId"], IpPermissions=rules)
 
 
 def tcp(first: int, last: int, **source: object) -> Description:

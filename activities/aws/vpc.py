@@ -188,7 +188,7 @@ class AwsVpc(Ec2Part, NetworkContract):
             ROUTE_TABLE,
             resource,
             lambda **tags: ec2.client.create_route_table(
-                VpcId=network, ClientToken=token(ec2.site, f"{resource}-of-{network}"), **tags
+                VpcId=network, ClientToken=token(ec2.site, f"{resource}-in-{network}"), **tags
             )["RouteTable"],
             known,
         )

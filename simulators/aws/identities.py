@@ -70,7 +70,7 @@ def role_allows(
     evaluation = iam_evaluator.EvalContext(
         principal_arn=f"arn:aws:sts::{account}:assumed-role/{name}/{session}", principal_type="AssumedRole",
         principal_account=account, action=action, resource_arn=resource, region=here.region,
-        service_context=_condition_keys(resource, context),
+        secure_transport=True, service_context=_condition_keys(resource, context),
     )  # fmt: skip
     policies = iam_evaluator._gather_role_policies(name, account)
     limits = iam_evaluator._permissions_boundary(iam._roles, name, account)
@@ -106,12 +106,8 @@ def caller_allows(action: str, resource: str, context: Mapping[str, Any] | None 
 
 
 def _condition_keys(resource: str, context: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the tags of `resource` and the given keys, spelled as the evaluator looks them up.
-
-    What a cluster's pods and controllers send arrives over TLS.
-    """
-    keys = {"aws:securetransport": "true"}
-    keys |= {f"aws:resourcetag/{key}".lower(): value for key, value in (tagging.resource_tags(resource) or {}).items()}
+    """Return the tags of `resource` and the given keys, spelled as the evaluator looks them up."""
+    keys = {f"aws:resourcetag/{key}".lower(): value for key, value in (tagging.resource_tags(resource) or {}).items()}
     return {**keys, **{key.lower(): value for key, value in (context or {}).items()}}
 
 

@@ -51,7 +51,7 @@ BRISK = Pace(
     first_verification_probe=timedelta(seconds=1),
     liveness=timedelta(seconds=1.5),
 )
-PATIENCE = 45.0
+PATIENCE = 40.0
 """Real seconds until a test gives up."""
 
 _processes = multiprocessing.get_context("forkserver")

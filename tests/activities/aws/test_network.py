@@ -248,6 +248,23 @@ def test_a_route_that_somebody_removed_is_put_back(account: Account) -> None:
     assert "0.0.0.0/0" in {route.get("DestinationCidrBlock") for route in table["Routes"]}
 
 
+def test_a_nat_gateway_that_somebody_deleted_is_made_again(account: Account) -> None:
+    """A new gateway takes the old one's address, and the zone's route leads to it."""
+    network, _ = build(account, account.run)
+    ec2 = account.customer("ec2")
+    lost = ec2.describe_nat_gateways()["NatGateways"][0]["NatGatewayId"]
+    ec2.delete_nat_gateway(NatGatewayId=lost)
+
+    account.run("create_egress", InNetwork(site=account.site, network=network))
+
+    alive = {nat["NatGatewayId"] for nat in ec2.describe_nat_gateways()["NatGateways"] if nat["State"] == "available"}
+    tables = ec2.describe_route_tables(Filters=[{"Name": "tag:byoc:resource", "Values": ["private-routes-*"]}])
+    targets = {route.get("NatGatewayId") for table in tables["RouteTables"] for route in table["Routes"]} - {None}
+    assert len(alive) == len(ZONES)
+    assert targets == alive
+    assert parts(account)["elastic-ip"] == len(ZONES)
+
+
 def test_a_nat_gateway_that_failed_is_replaced(account: Account) -> None:
     """A gateway that ends as failed is deleted, and another one takes its place and address."""
     network = account.run("create_network", request(account))
