@@ -43,7 +43,7 @@ class Load(BaseModel):
 
 
 class Plan(BaseModel):
-    """Payload sizes of a provisioning: step -> (request, answer) in bytes, and the sizes of its own input and result."""
+    """Payload sizes of a provisioning: step -> (request, answer) in bytes, and of its own input and result."""
 
     sizes: dict[str, tuple[int, int]]
     input_padding: str
@@ -87,7 +87,7 @@ def answer(load: Load) -> str:
 
 
 async def measure() -> dict[str, float]:
-    """Return `overhead_cpu_ratio` and `overhead_wall_ratio`, medians over interleaved rounds, and the history's size."""
+    """Return `overhead_cpu_ratio` and `overhead_wall_ratio` (medians of interleaved rounds), and the history's size."""
     async with server() as (environment, process):
         client, cloud = environment.client, ScriptedCloud()
         async with (
@@ -104,10 +104,7 @@ async def measure() -> dict[str, float]:
                     before, started = _cpu(process), time.perf_counter()
                     run = _ours if kind == "ours" else _bare
                     await asyncio.gather(
-                        *(
-                            run(client, plan, f"{kind}{number}x{each}", cloud)
-                            for each in range(TOGETHER)
-                        )
+                        *(run(client, plan, f"{kind}{number}x{each}", cloud) for each in range(TOGETHER))
                     )
                     samples.append((_cpu(process) - before, time.perf_counter() - started))
     return {
@@ -189,5 +186,3 @@ def _cpu(server_process: psutil.Process) -> float:
 def _median(samples: list[tuple[float, float]], index: int) -> float:
     ordered = sorted(sample[index] for sample in samples)
     return ordered[len(ordered) // 2]
-
-

@@ -58,7 +58,6 @@ from workflows.temporal import ids, queues
 from workflows.temporal import search_attributes as attributes
 from workflows.temporal.connection import connect
 
-
 _LOOKS, _PAUSE = 15, 0.2
 """How often, and every how many seconds, something that is about to start is looked for."""
 
@@ -256,15 +255,14 @@ class ControlPlane:
         if not include_closed:
             clauses.append("ExecutionStatus = 'Running'")
         if account:
-            clauses.append(f"{attributes.ACCOUNT.name} = '{account}'")
+            quoted = account.replace("'", "''")
+            clauses.append(f"{attributes.ACCOUNT.name} = '{quoted}'")
         return await self._listed(" AND ".join(clauses))
 
     async def request(self, name: str, request: OperationRequest) -> OperationAccepted:
         """Ask for an operation on a deployment; returns as soon as it is queued."""
         with _explained(f"deployment {name!r}"):
-            return await self._deployment(name).execute_update(
-                Deployment.request, request, rpc_timeout=self.patience
-            )
+            return await self._deployment(name).execute_update(Deployment.request, request, rpc_timeout=self.patience)
 
     async def retire(
         self, name: str, *, reason: str = "", final_backup: FinalBackup = FinalBackup.KEEP, request_id: str = ""
@@ -297,7 +295,7 @@ class ControlPlane:
     async def progress(self, workflow_id: str) -> OperationProgress:
         """Return how an operation is going, or how it went.
 
-        A deployment names an operation an instant before it starts it, so one that is not there yet is looked for again.
+        A deployment names an operation an instant before it starts, so one that is not there yet is looked for again.
         """
         handle = self.client.get_workflow_handle(workflow_id)
         for _ in range(_LOOKS):

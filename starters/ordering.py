@@ -31,7 +31,9 @@ async def read_orders(plane: ControlPlane, text: str) -> tuple[DeploymentManifes
     return _deployments(text, accounts)
 
 
-async def place_order(plane: ControlPlane, manifest: DeploymentManifest, *, pace: Pace | None = None) -> DeploymentOrder:
+async def place_order(
+    plane: ControlPlane, manifest: DeploymentManifest, *, pace: Pace | None = None
+) -> DeploymentOrder:
     """Return the complete order for a manifest: where it goes, its shape, its release, and who asks."""
     account = await plane.account(manifest.spec.account)
     catalogue = load()
@@ -60,5 +62,3 @@ async def place_order(plane: ControlPlane, manifest: DeploymentManifest, *, pace
 def _deployments(text: str, accounts: Mapping[str, AccountSpec]) -> tuple[DeploymentManifest, ...]:
     manifests = read_manifests(text, catalogue=load(), accounts=accounts)
     return tuple(manifest for manifest in manifests if isinstance(manifest, DeploymentManifest))
-
-

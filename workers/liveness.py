@@ -35,5 +35,5 @@ class _Heartbeating(ActivityInboundInterceptor):
 async def _beat(interval: float) -> None:
     while True:
         await asyncio.sleep(interval)
-        # A heartbeat of an activity that runs in a thread must come from a thread: on the loop it would wait for itself.
+        # An activity in a thread expects its heartbeats from a thread: on the loop they would wait for themselves.
         await asyncio.to_thread(activity.heartbeat)

@@ -132,7 +132,10 @@ class Provision(Operation):
     async def _look_before(self) -> tuple[Placement, AddressPlan]:
         """Nothing is made before the account was seen to allow, and to have room for, all of it."""
         room = CapacityQuestion(
-            site=self.order.site, shape=self.order.shape, high_availability=self.order.spec.high_availability
+            site=self.order.site,
+            shape=self.order.shape,
+            high_availability=self.order.spec.high_availability,
+            network=self.order.spec.network,
         )
         _, _, placement = await self.steps.together(
             self.steps.run(steps.CHECK_PERMISSIONS, self.order.site),

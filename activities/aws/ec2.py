@@ -25,7 +25,7 @@ from activities.aws.part import AwsPart
 from activities.failures import not_ready
 from domain.clouds import Purpose
 from domain.deployment import Site
-from domain.naming import OWNER_VALUE, TAG_DEPLOYMENT, TAG_OWNER, TAG_RESOURCE, owner_tags, resource_name, token
+from domain.naming import OWNER_VALUE, TAG_DEPLOYMENT, TAG_OWNER, TAG_RESOURCE, owner_tags, resource_name
 
 Description = dict[str, Any]
 """One resource as EC2 describes it."""
@@ -78,16 +78,6 @@ class DeploymentEc2:
         filters = {f"tag:{TAG_DEPLOYMENT}": self.site.deployment, f"tag:{TAG_OWNER}": OWNER_VALUE}
         found = [each for each in self.matching(kind, filters) if state_of(each) not in _GONE]
         return sorted(found, key=lambda each: str(each[kind.id]))
-
-    def creation_token(self, kind: Kind, resource: str, place: str, like: Mapping[str, str]) -> str:
-        """Return the idempotency token for making `resource` in `place` (the id of a network or subnet).
-
-        It is another one when there was such a resource before: with the same EC2 would answer with the one that
-        failed or was deleted, for as long as it remembers the token. What is gone is still listed for about an hour;
-        `like` are the filters that find it, which cannot be its tags, because these may be gone before it.
-        """
-        before = [str(each[kind.id]) for each in self.matching(kind, like) if state_of(each) in {*_GONE, "failed"}]
-        return token(self.site, "-after-".join([f"{resource}-in-{place}", *sorted(before)]))
 
     def by_resource(self, kind: Kind) -> dict[str, Description]:
         """Return the same, keyed by the part that each plays (`private-eu-west-1a`); of several, the first by id."""
@@ -194,6 +184,19 @@ class Ec2Part(AwsPart):
     def _ec2(self, site: Site, purpose: Purpose) -> DeploymentEc2:
         client = self._connections.client("ec2", site, purpose)
         return DeploymentEc2(client, site, self._settings.consistency_wait, self._settings.poll_interval)
+
+    @contextmanager
+    def _unless_not_listed_yet(self, what: str, *signs: str) -> Iterator[None]:
+        """Look again where EC2 refuses a second `what`: the first one, made without a reply, shows itself in a moment.
+
+        `signs` are codes, or parts of the message, by which EC2 says that there is one already.
+        """
+        try:
+            yield
+        except ClientError as error:
+            if any(sign in str(error) for sign in signs):
+                raise self._look_again(f"{what} exists and is not listed yet") from error
+            raise
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 from temporalio import activity
 
@@ -136,15 +135,17 @@ class AwsEgress(Ec2Part, NetworkContract):
         return by_zone
 
     def _make_nat_gateway(self, ec2: DeploymentEc2, resource: str, subnet: str, address: Description) -> Description:
-        gateway: Description = ec2.once_found(
-            partial(
-                ec2.client.create_nat_gateway,
-                SubnetId=subnet,
-                AllocationId=address["AllocationId"],
-                ClientToken=ec2.creation_token(NAT_GATEWAY, resource, subnet, {"subnet-id": subnet}),
-                TagSpecifications=[ec2.tag_specification(NAT_GATEWAY, resource)],
-            )
-        )["NatGateway"]
+        """Make the gateway of one zone. Its address cannot serve two, so that there is never a second one.
+
+        A client token would do harm: once the gateway is gone, EC2 would go on answering with it.
+        """
+        tags = ec2.tag_specification(NAT_GATEWAY, resource)
+        with self._unless_not_listed_yet(f"the NAT gateway {resource}", "Resource.AlreadyAssociated"):
+            gateway: Description = ec2.once_found(
+                lambda: ec2.client.create_nat_gateway(
+                    SubnetId=subnet, AllocationId=address["AllocationId"], TagSpecifications=[tags]
+                )
+            )["NatGateway"]
         return gateway
 
     def _settled_addresses(self, ec2: DeploymentEc2) -> dict[str, Description]:

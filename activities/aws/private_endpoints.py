@@ -102,18 +102,17 @@ class AwsPrivateEndpoints(Ec2Part, NetworkContract):
         **parameters: object,
     ) -> Description:  # fmt: skip
         """Return the endpoint of one service, which may still be pending."""
-        resource, network_id = f"endpoint-{service}", network.network_id
-        name = f"com.amazonaws.{ec2.site.region}.{service}"
-        like = {"vpc-id": network_id, "service-name": name}
-        return ec2.found_or_made(
-            ENDPOINT,
-            resource,
-            lambda **tags: ec2.client.create_vpc_endpoint(
-                VpcId=network_id,
-                ServiceName=name,
-                ClientToken=ec2.creation_token(ENDPOINT, resource, network_id, like),
-                **parameters,
-                **tags,
-            )["VpcEndpoint"],
-            known,
-        )
+        resource = f"endpoint-{service}"
+
+        def make(**tags: object) -> Description:
+            # A VPC has one way to each service: EC2 refuses a second one, by its route or by its private name.
+            with self._unless_not_listed_yet(resource, "RouteAlreadyExists", "conflicting DNS domain"):
+                endpoint: Description = ec2.client.create_vpc_endpoint(
+                    VpcId=network.network_id,
+                    ServiceName=f"com.amazonaws.{ec2.site.region}.{service}",
+                    **parameters,
+                    **tags,
+                )["VpcEndpoint"]
+            return endpoint
+
+        return ec2.found_or_made(ENDPOINT, resource, make, known)

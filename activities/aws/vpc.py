@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from botocore.exceptions import ClientError
 from temporalio import activity
 
 from activities.aws.customer_network import PRIVATE_ROLE, PUBLIC_ROLE, verified_network
 from activities.aws.ec2 import ROUTE_TABLE, SUBNET, VPC, DeploymentEc2, Description, Ec2Part
-from activities.aws.errors import code_of, failures_named
+from activities.aws.errors import failures_named
 from activities.aws.existence import gone_is_success
 from activities.aws.ownership import as_tag_list
 from activities.contracts import NetworkContract, NetworkRequest
@@ -155,7 +154,8 @@ class AwsVpc(Ec2Part, NetworkContract):
         def make(**tags: list[Description]) -> Description:
             (specification,) = tags["TagSpecifications"]
             all_tags = [*specification["Tags"], *as_tag_list(wanted.role_tag)]
-            try:
+            # A VPC has each range once, so there is never a second subnet.
+            with self._unless_not_listed_yet(f"the subnet {wanted.resource}", "InvalidSubnet.Conflict"):
                 subnet: Description = ec2.once_found(
                     lambda: ec2.client.create_subnet(
                         VpcId=network,
@@ -164,11 +164,6 @@ class AwsVpc(Ec2Part, NetworkContract):
                         TagSpecifications=[{**specification, "Tags": all_tags}],
                     )
                 )["Subnet"]
-            except ClientError as error:
-                if code_of(error) != "InvalidSubnet.Conflict":
-                    raise
-                # A VPC has each range once: what was made without a reply shows itself in a moment.
-                raise self._look_again(f"a subnet with the range {wanted.cidr} exists, not listed yet") from error
             return subnet
 
         subnet = ec2.found_or_made(SUBNET, wanted.resource, make, known)

@@ -24,7 +24,9 @@ from starters.cli.output import Format, FormatOption, ago, print_data, print_fac
 from starters.client import ControlPlane
 from starters.manifest import API_VERSION, AccountManifest, ManifestInvalid, read_manifests
 
-app = typer.Typer(help="Customers' cloud accounts: connect, verify, hold, revoke.", no_args_is_help=True)
+app = typer.Typer(
+    help="Customers' cloud accounts: connect, verify, hold, revoke.", no_args_is_help=True, add_completion=False
+)
 
 Name = Annotated[str, typer.Argument(help="name of the account", metavar="NAME")]
 Reason = Annotated[str, typer.Option(help="why; it goes into the audit trail")]
@@ -42,7 +44,9 @@ class TemplateForm(StrEnum):
 @app.command()
 def connect(
     name: Annotated[str | None, typer.Argument(help="what we call the account", metavar="NAME")] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="a file of kind Account, instead of options")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="a file of kind Account, instead of options")
+    ] = None,
     customer: Annotated[str, typer.Option(help="whose account it is")] = "",
     cloud: Annotated[Cloud, typer.Option(help="which cloud")] = Cloud.AWS,
     cloud_account_id: Annotated[
@@ -104,7 +108,15 @@ def render_template(state: AccountState, form: TemplateForm) -> tuple[str, int]:
         cloud_account_id=spec.cloud_account_id,
         external_id=state.external_id,
     )
-    arguments = [sys.executable, "-m", "workers", "template", "--format", form, *(f"--region={r}" for r in spec.regions)]
+    arguments = [
+        sys.executable,
+        "-m",
+        "workers",
+        "template",
+        "--format",
+        form,
+        *(f"--region={r}" for r in spec.regions),
+    ]
     made = subprocess.run(arguments, input=access.model_dump_json(), capture_output=True, text=True, check=False)  # noqa: S603
     return (made.stdout, 0) if made.returncode == 0 else (made.stderr, made.returncode)
 
@@ -238,9 +250,11 @@ def _about_an_option(problem: Problem) -> Problem:
 
 async def _until(plane: ControlPlane, name: str, phase: AccountPhase) -> AccountState:
     """Return the account as soon as it is in a phase."""
-    while (state := await plane.account(name)).phase is not phase:
+    while True:
+        state = await plane.account(name)
+        if state.phase is phase:
+            return state
         await asyncio.sleep(POLL_SECONDS)
-    return state
 
 
 def _print(state: AccountState, output: Format) -> None:
@@ -273,5 +287,3 @@ def _print_account(state: AccountState) -> None:
         stdout.print(f"\nProven gone at {state.proof.proven_at:%Y-%m-%d %H:%M:%SZ}:")
         for refusal in state.proof.refusals:
             stdout.print(f"  {escape(refusal)}")
-
-

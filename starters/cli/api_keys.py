@@ -20,7 +20,9 @@ from starters.cli.output import Format, FormatOption, duration, print_data, prin
 from starters.cli.watching import OVER
 from starters.client import ControlPlane, NotFound
 
-app = typer.Typer(help="HTTP API keys of a deployment: create, list, rotate, revoke.", no_args_is_help=True)
+app = typer.Typer(
+    help="HTTP API keys of a deployment: create, list, rotate, revoke.", no_args_is_help=True, add_completion=False
+)
 
 Deployment = Annotated[str, typer.Argument(help="name of the deployment", metavar="DEPLOYMENT")]
 KeyId = Annotated[str, typer.Argument(help="id of the key, as `list` shows it", metavar="KEY")]
@@ -119,9 +121,7 @@ def revoke(deployment: Deployment, key: KeyId, wait: Wait = True) -> None:
 
     Example: byoc api-keys revoke acme-prod k3v9
     """
-    change = ApiKeyChange(
-        request_id=f"revoke-{key}", kind=ApiKeyChangeKind.REVOKE, actor=acting(), key_id=key
-    )
+    change = ApiKeyChange(request_id=f"revoke-{key}", kind=ApiKeyChangeKind.REVOKE, actor=acting(), key_id=key)
     _apply(deployment, change, wait=wait)
     stdout.print(f"Key {key} is revoked.")
 

@@ -21,18 +21,25 @@ class Entry(NamedTuple):
 
 
 ENTRIES = {
-    "accounts": Entry("starters.cli.accounts", "app", "Customers' cloud accounts: connect, verify, hold, revoke."),
-    "deployments": Entry("starters.cli.deployments", "app", "Deployments of the server: create, watch, decide, retire."),
-    "api-keys": Entry("starters.cli.api_keys", "app", "HTTP API keys of a deployment: create, list, rotate, revoke."),
-    "validate": Entry("starters.cli.files", "validate", "Check a file offline and name everything that is wrong with it."),
-    "schema": Entry("starters.cli.files", "schema", "Print the JSON Schema of a kind, for editors."),
-    "demo": Entry("starters.cli.playground", "demo", "Play the whole story on this machine, in about a minute."),
-    "dev": Entry("starters.cli.playground", "dev", "Keep a playground running on this machine: simulated clouds, Temporal, workers."),
-    "worker": Entry("starters.cli.processes", "worker", "Run a worker process: what executes workflows and acts in the clouds."),
-    "setup": Entry("starters.cli.processes", "setup", "Prepare Temporal: the namespace and the search attributes."),
-    "version": Entry("starters.cli.processes", "version", "Print the versions of byoc and of what it stands on."),
+    name: Entry(f"starters.cli.{module}", attribute, summary)
+    for name, module, attribute, summary in (
+        ("accounts", "accounts", "app", "Customers' cloud accounts: connect, verify, hold, revoke."),
+        ("deployments", "deployments", "app", "Deployments of the server: create, watch, decide, retire."),
+        ("api-keys", "api_keys", "app", "HTTP API keys of a deployment: create, list, rotate, revoke."),
+        ("validate", "files", "validate", "Check a file offline and name everything that is wrong with it."),
+        ("schema", "files", "schema", "Print the JSON Schema of a kind, for editors."),
+        ("demo", "playground", "demo", "Play the whole story on this machine, in about a minute."),
+        ("dev", "playground", "dev", "Keep a playground running on this machine: clouds, Temporal, workers."),
+        ("customer", "customer", "app", "Play the customer of an account in the playground."),
+        ("worker", "processes", "worker", "Run a worker process: what runs workflows and acts in the clouds."),
+        ("setup", "processes", "setup", "Prepare Temporal: the namespace and the search attributes."),
+        ("version", "processes", "version", "Print the versions of byoc and of what it stands on."),
+    )
 }
 """In the order in which `byoc --help` lists them."""
+
+
+HELP = {"help_option_names": ["-h", "--help"]}
 
 
 class Commands(TyperGroup):
@@ -70,8 +77,6 @@ def load(entry: Entry) -> Any:  # noqa: ANN401 - a command or a group; their com
     return get_command(single)
 
 
-HELP = {"help_option_names": ["-h", "--help"]}
-
 app = typer.Typer(
     name="byoc",
     cls=Commands,
@@ -96,7 +101,7 @@ class Options(NamedTuple):
     """Seconds."""
 
 
-CHOSEN: ContextVar[Options] = ContextVar("CHOSEN", default=Options())
+CHOSEN: ContextVar[Options] = ContextVar("CHOSEN")
 """The options of this call."""
 
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from domain.actor import Actor, Door
-from starters.cli.app import CHOSEN
+from starters.cli.app import CHOSEN, Options
 from starters.client import ControlPlane
 
 Answer = TypeVar("Answer")
@@ -18,14 +18,14 @@ Answer = TypeVar("Answer")
 
 def acting() -> Actor:
     """Return who this command acts for."""
-    return Actor(name=CHOSEN.get().actor or f"{getpass.getuser()}@{socket.gethostname()}", door=Door.CLI)
+    return Actor(name=CHOSEN.get(Options()).actor or f"{getpass.getuser()}@{socket.gethostname()}", door=Door.CLI)
 
 
 def ask(question: Callable[[ControlPlane], Awaitable[Answer]]) -> Answer:
     """Connect, ask, and return the answer."""
 
     async def asking() -> Answer:
-        options = CHOSEN.get()
+        options = CHOSEN.get(Options())
         patience = timedelta(seconds=options.patience)
         return await question(await ControlPlane.open(acting(), profile=options.profile, patience=patience))
 

@@ -22,7 +22,9 @@ from starters.cli.watching import view, watch
 from starters.client import ControlPlane, Refused
 from starters.ordering import place_order, read_orders
 
-app = typer.Typer(help="Deployments of the server: create, watch, decide, retire.", no_args_is_help=True)
+app = typer.Typer(
+    help="Deployments of the server: create, watch, decide, retire.", no_args_is_help=True, add_completion=False
+)
 
 Name = Annotated[str, typer.Argument(help="name of the deployment", metavar="NAME")]
 Reason = Annotated[str, typer.Option(help="why; it goes into the audit trail")]
@@ -64,8 +66,9 @@ def create(file: FileOption, watch_it: Watch = False, output: FormatOption = For
 @app.command()
 def converge(
     name: Name,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="a changed specification; default: the known one")]
-    = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="a changed specification; default: the known one")
+    ] = None,
     reason: Reason = "",
     watch_it: Watch = False,
 ) -> None:
@@ -84,9 +87,7 @@ def converge(
             if manifest is None:
                 raise BadInput([f"--file: {file} holds no Deployment named {name}"])
             order = await place_order(plane, manifest)
-            change = change.model_copy(
-                update={"spec": order.spec, "shape": order.shape, "release": order.release}
-            )
+            change = change.model_copy(update={"spec": order.spec, "shape": order.shape, "release": order.release})
         accepted = await plane.request(name, change)
         stdout.print(f"{accepted.operation_id} is queued.")
 
@@ -195,7 +196,8 @@ def retire(
     name: Name,
     reason: Reason = "",
     final_backup: Annotated[
-        FinalBackup, typer.Option(help="keep: a last backup stays, locked, in the customer's account; none: nothing stays")
+        FinalBackup,
+        typer.Option(help="keep: a last backup stays, locked, in the customer's account; none: nothing stays"),
     ] = FinalBackup.KEEP,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask for the name")] = False,
     watch_it: Watch = False,

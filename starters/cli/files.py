@@ -40,7 +40,9 @@ def validate(file: Annotated[Path, typer.Option("--file", "-f", help="YAML file,
         stdout.print(f"{manifest.kind} {manifest.metadata.name} is valid.")
 
 
-def schema(kind: Annotated[Kind, typer.Argument(help="which kind of file", metavar="KIND", case_sensitive=False)]) -> None:
+def schema(
+    kind: Annotated[Kind, typer.Argument(help="which kind of file", metavar="KIND", case_sensitive=False)],
+) -> None:
     """Print the JSON Schema of a kind, for editors.
 
     Example: byoc schema Deployment > deployment.json

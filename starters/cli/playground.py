@@ -25,9 +25,10 @@ def dev(
     speed: Speed = 60.0,
     state: Annotated[Path, typer.Option(help="directory for logs, database and `env`")] = Path(".byoc"),
 ) -> None:
-    """Keep a playground running on this machine: simulated clouds, Temporal, workers.
+    """Keep a playground running on this machine: clouds, Temporal, workers.
 
-    Nothing leaves loopback and no real account is touched. Ctrl-C stops it all. What an earlier run left is removed.
+    The clouds are simulated: nothing leaves loopback, and no real account is touched. Ctrl-C stops all of it. What an
+    earlier run left is removed.
 
     Example: byoc dev --speed 120
     """

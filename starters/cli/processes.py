@@ -35,9 +35,10 @@ def worker(
     cloud: Annotated[Cloud, typer.Option(help="whose activities to run")] = Cloud.AWS,
     region: Annotated[str, typer.Option(help="poll the queue of this region only, for data locality")] = "",
 ) -> None:
-    """Run a worker process: what executes workflows and acts in the clouds.
+    """Run a worker process: what runs workflows and acts in the clouds.
 
-    It runs until SIGTERM or Ctrl-C and then lets what is under way finish. Settings come as BYOC_* from the environment.
+    It runs until SIGTERM or Ctrl-C and then lets what is under way finish. Its settings are
+    BYOC_* in the environment.
 
     Example: byoc worker cloud --cloud aws
     """

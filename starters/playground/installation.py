@@ -94,7 +94,7 @@ def installed(state: Path, *, speed: float, poll_interval: float, say: Callable[
         children: list[Child] = []
 
         def start(name: str, arguments: list[str], environment: dict[str, str]) -> Child:
-            child = Child(name, arguments, environment=environment, log=state / f"{name.split()[-1]}.log")
+            child = Child(name, arguments, environment=environment, log=state / f"{name.rsplit(maxsplit=1)[-1]}.log")
             running.callback(child.stop)
             children.append(child)
             return child

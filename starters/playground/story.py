@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TypeVar
 from uuid import uuid4
 
 import requests
@@ -31,6 +31,8 @@ from starters.client import ControlPlane
 from starters.ordering import place_order, read_orders
 from starters.playground.installation import Installation
 from workflows.temporal.connection import connect
+
+Seen = TypeVar("Seen")
 
 REGION = "eu-central-1"
 DENIED = "ec2:CreateNatGateway"
@@ -170,7 +172,9 @@ class Story:
 
     async def _connect(self, plane: ControlPlane, customer: Customer) -> None:
         state = await plane.connect_account(customer.spec, pace=BRISK)
-        self._line(customer, f"is invited: AWS account {customer.account}, workflow [bold]account/{state.spec.name}[/bold]")
+        self._line(
+            customer, f"is invited: AWS account {customer.account}, workflow [bold]account/{state.spec.name}[/bold]"
+        )
         template = await asyncio.to_thread(self._template, state)
         roles = template.count('"AWS::IAM::Role"')
         self._line(customer, f"applies our CloudFormation template: {roles} roles, only what our steps declare")
@@ -209,25 +213,24 @@ class Story:
 
     async def _lose_permission(self) -> None:
         self._line(ACME, f"tightens its roles and takes [bold]{DENIED}[/bold] away, without telling anyone")
-        await asyncio.to_thread(
-            self._playground.world.deny, ACME.account, f"byoc-{ACME.spec.name}-operate", DENIED
-        )
+        await asyncio.to_thread(self._playground.world.deny, ACME.account, f"byoc-{ACME.spec.name}-operate", DENIED)
 
     async def _order(self, plane: ControlPlane, customer: Customer) -> None:
         (manifest,) = await read_orders(plane, customer.manifest)
         order = await place_order(plane, manifest, pace=BRISK)
         await plane.order(order)
         spread = "over three zones" if customer.highly_available else "in one copy"
-        self._line(customer, f"orders [bold]{customer.deployment}[/bold]: {customer.shape}, {spread}, release {order.release.version}")
+        self._line(
+            customer,
+            f"orders [bold]{customer.deployment}[/bold]: {customer.shape}, {spread}, release {order.release.version}",
+        )
 
     async def _mend(self, plane: ControlPlane) -> None:
         """Let the customer give the permission back once the wait was seen."""
         wait = await self._wait_of(plane, ACME)
         await asyncio.sleep(_WAIT_SHOWN)
         self._line(ACME, f"reads who is waited for, and grants [bold]{escape(wait.action or DENIED)}[/bold] again")
-        await asyncio.to_thread(
-            self._playground.world.allow, ACME.account, f"byoc-{ACME.spec.name}-operate", DENIED
-        )
+        await asyncio.to_thread(self._playground.world.allow, ACME.account, f"byoc-{ACME.spec.name}-operate", DENIED)
         self._line(ACME, "nobody has to restart anything: the step tries again by itself")
 
     async def _wait_of(self, plane: ControlPlane, customer: Customer) -> WaitingFor:
@@ -254,7 +257,9 @@ class Story:
             if progress.phase in (OperationPhase.DONE, OperationPhase.ABORTED):
                 break
             if time.monotonic() - self._begun > _LONGEST:
-                raise StoryBroke(f"{progress.operation} of {customer.deployment} takes too long: {_open_steps(progress)}")
+                raise StoryBroke(
+                    f"{progress.operation} of {customer.deployment} takes too long: {_open_steps(progress)}"
+                )
             await asyncio.sleep(_LOOK)
         if progress.phase is not OperationPhase.DONE:
             raise StoryBroke(f"{progress.operation} of {customer.deployment} ended {progress.phase}")
@@ -310,7 +315,7 @@ class Story:
             raise StoryBroke(f"{url} answers {refused.status_code} without a key and {read.status_code} with it")
 
     def _with_key(self, http: requests.Session, document: str, key: str) -> requests.Response:
-        """Write a document; the server's pods learn of a new key some seconds after the control plane has applied it."""
+        """Write a document. The server's pods learn of a new key some seconds after it was applied."""
         deadline = time.monotonic() + 20
         while True:
             written = http.post(
@@ -344,7 +349,15 @@ class Story:
 
     async def _summary(self, plane: ControlPlane) -> None:
         table = Table(
-            "DEPLOYMENT", "CUSTOMER", "SHAPE", "RELEASE", "PHASE", "ENDPOINT", box=None, header_style="bold", pad_edge=False
+            "DEPLOYMENT",
+            "CUSTOMER",
+            "SHAPE",
+            "RELEASE",
+            "PHASE",
+            "ENDPOINT",
+            box=None,
+            header_style="bold",
+            pad_edge=False,
         )
         for customer in CUSTOMERS:
             state = await plane.deployment(customer.deployment)
@@ -371,9 +384,7 @@ class Story:
         )
         return state.running.summary.workflow_id if state.running else state.past[-1].workflow_id
 
-    async def _until(
-        self, look: Callable[[], Awaitable[Any]], is_so: Callable[[Any], bool], what: str
-    ) -> Any:  # noqa: ANN401 - whatever `look` returns
+    async def _until(self, look: Callable[[], Awaitable[Seen]], is_so: Callable[[Seen], bool], what: str) -> Seen:
         """Return what `look` finds as soon as it is so."""
         deadline = time.monotonic() + _LONGEST
         while not is_so(found := await look()):
@@ -388,7 +399,9 @@ class Story:
 
     def _line(self, customer: Customer, text: str) -> None:
         elapsed = int(time.monotonic() - self._begun)
-        self._console.print(f"  [dim]{elapsed // 60}:{elapsed % 60:02}[/dim]  [cyan]{customer.name:<7}[/cyan] {text}", soft_wrap=True)
+        self._console.print(
+            f"  [dim]{elapsed // 60}:{elapsed % 60:02}[/dim]  [cyan]{customer.name:<7}[/cyan] {text}", soft_wrap=True
+        )
 
     def _say(self, text: str) -> None:
         self._console.print(text, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""A whole control plane on this machine whose processes can be killed: simulated clouds, Temporal on a file, a worker."""
+"""A control plane on this machine whose processes can be killed: simulated clouds, Temporal on a file, a worker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import socket
 import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -51,9 +51,6 @@ BRISK = Pace(
     first_verification_probe=timedelta(seconds=1),
     liveness=timedelta(seconds=1.5),
 )
-PATIENCE = 40.0
-"""Real seconds until a test gives up."""
-
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["workers.__main__", "workers.aws"])
 _accounts = itertools.count(os.getpid() * 1000)
@@ -79,7 +76,8 @@ class Installation:
     worker_environment: dict[str, str]
     server: subprocess.Popen[bytes] | None = None
     worker: BaseProcess | None = None
-    plane: ControlPlane | None = field(default=None)
+    patience: float = 60.0
+    """Real seconds until a wait is given up."""
 
     @property
     def address(self) -> str:
@@ -163,7 +161,7 @@ class Installation:
     async def until_account(self, name: str, phase: AccountPhase) -> None:
         """Wait until an account is in a phase."""
         plane = await self.connected()
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(self.patience):
             while (state := await plane.account(name)).phase is not phase:
                 await asyncio.sleep(0.1)
         assert state.phase is phase
@@ -177,7 +175,7 @@ class Installation:
         plane = await self.connected()
         state = None
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(self.patience):
                 while True:
                     with contextlib.suppress(Unreachable):
                         state = await plane.deployment(customer.name)
@@ -256,7 +254,7 @@ async def installed(folder: Path, speed: float = math.inf) -> AsyncIterator[Inst
             "BYOC_LOG_LEVEL": "warning",
             "BYOC_LOG_JSON": "false",
             "BYOC_POLL_INTERVAL": "0.05",
-            "BYOC_CONSISTENCY_WAIT": "2",
+            "BYOC_CONSISTENCY_WAIT": "0.05" if math.isinf(speed) else f"{20 / speed:.2f}",
             "BYOC_STICKY_TIMEOUT": "1",
             "BYOC_GRACEFUL_SHUTDOWN": "1",
             "BYOC_AWS_ENDPOINT_URL": endpoints.aws_url,
@@ -306,5 +304,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-

@@ -19,9 +19,7 @@ async def test_converging_an_unchanged_deployment_changes_nothing(
     position = installation.control.position()
     plane = await installation.connected()
 
-    await plane.request(
-        customer.name, OperationRequest(request_id="again", kind=OperationKind.PROVISION, actor=ACTOR)
-    )
+    await plane.request(customer.name, OperationRequest(request_id="again", kind=OperationKind.PROVISION, actor=ACTOR))
     state = await installation.until(customer, lambda state: len(state.past) == 2)
 
     assert state.phase is DeploymentPhase.ACTIVE
@@ -32,7 +30,7 @@ async def test_converging_an_unchanged_deployment_changes_nothing(
 
 
 async def test_retirement_leaves_nothing_but_what_it_names(installation: Installation, customer: Customer) -> None:
-    """After a retirement with no final backup the account holds what it held before, and a key that is on its way out."""
+    """After a retirement without final backup the account is as before, but for a key that is on its way out."""
     before = installation.inventory(customer)
     await installation.order(customer)
     await installation.until_phase(customer, DeploymentPhase.ACTIVE)

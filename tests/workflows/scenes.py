@@ -64,9 +64,7 @@ class Stage:
         """Return the deployment's state as soon as it is in `phase`."""
         return await self.until(handle, lambda state: state.phase is phase)
 
-    async def _operation(
-        self, run: Any, operation: str, **changes: Any
-    ) -> WorkflowHandle[Any, OperationOutcome]:
+    async def _operation(self, run: Any, operation: str, **changes: Any) -> WorkflowHandle[Any, OperationOutcome]:
         order = operation_order(self.name, operation, **changes)
         handle: WorkflowHandle[Any, OperationOutcome] = await self.client.start_workflow(
             run, order, id=ids.operation_workflow_id(self.name, operation), task_queue=queues.LIFECYCLES

@@ -1,0 +1,87 @@
+"""`byoc customer`: play the customer of an account in the playground."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Annotated
+
+import requests
+import typer
+
+from starters.cli.accounts import TemplateForm, render_template
+from starters.cli.asking import ask
+from starters.cli.errors import BadInput, Exit, fail
+from starters.cli.output import stdout
+from starters.playground.world import World, WorldRefused
+
+app = typer.Typer(help="Play the customer of an account in the playground.", no_args_is_help=True, add_completion=False)
+
+Name = Annotated[str, typer.Argument(help="name of the account", metavar="NAME")]
+Action = Annotated[str, typer.Argument(help="in the cloud's own spelling, ec2:CreateNatGateway", metavar="ACTION")]
+Purpose = Annotated[str, typer.Option(help="which of our roles: observe, operate or delete")]
+
+
+@app.command("apply-template")
+def apply_template(name: Name) -> None:
+    """Apply our permission template in the account, as its administrator would.
+
+    Example: byoc customer apply-template acme-aws
+    """
+    state = ask(lambda plane: plane.account(name))
+    text, code = render_template(state, TemplateForm.JSON)
+    if code:
+        fail(text.strip(), Exit.FAILED)
+    _act(lambda world: world.apply_template(state.spec.cloud_account_id, text))
+    stdout.print(
+        f"The template is applied in {state.spec.cloud_account_id}. `byoc accounts verify {name}` looks at once."
+    )
+
+
+@app.command("delete-template")
+def delete_template(name: Name) -> None:
+    """Delete the template's stack: every permission of ours is gone.
+
+    Example: byoc customer delete-template acme-aws
+    """
+    account = _account_of(name)
+    _act(lambda world: world.delete_template(account))
+    stdout.print(f"The template is gone from {account}.")
+
+
+@app.command()
+def deny(name: Name, action: Action, purpose: Purpose = "operate") -> None:
+    """Take one action away from one of our roles.
+
+    Example: byoc customer deny acme-aws ec2:CreateNatGateway
+    """
+    account = _account_of(name)
+    _act(lambda world: world.deny(account, f"byoc-{name}-{purpose}", action))
+    stdout.print(f"{action} is taken away from byoc-{name}-{purpose}.")
+
+
+@app.command()
+def allow(name: Name, action: Action, purpose: Purpose = "operate") -> None:
+    """Give back an action that was taken away.
+
+    Example: byoc customer allow acme-aws ec2:CreateNatGateway
+    """
+    account = _account_of(name)
+    _act(lambda world: world.allow(account, f"byoc-{name}-{purpose}", action))
+    stdout.print(f"{action} is given back to byoc-{name}-{purpose}.")
+
+
+def _account_of(name: str) -> str:
+    return ask(lambda plane: plane.account(name)).spec.cloud_account_id
+
+
+def _act(deed: Callable[[World], None]) -> None:
+    url = os.environ.get("BYOC_PLAYGROUND_URL")
+    if not url:
+        raise BadInput(["BYOC_PLAYGROUND_URL is not set: start `byoc dev` and `source .byoc/env` in this shell"])
+    try:
+        deed(World(url))
+    except WorldRefused as error:
+        fail(f"the simulated cloud refuses: {error}", Exit.FAILED)
+    except requests.ConnectionError:
+        fail(f"no playground answers at {url}; `byoc dev` starts one", Exit.UNREACHABLE)

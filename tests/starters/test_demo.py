@@ -1,0 +1,52 @@
+"""The whole story, as a first-time user plays it: one command, nothing prepared, nothing left."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parents[2]
+LONGEST = 300.0
+"""Real seconds, on a machine that runs other tests at the same time."""
+
+
+def processes_of(state: Path) -> list[str]:
+    """Return the command lines of processes that know this playground's directory or its workers' environment."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        command = " ".join(process.info["cmdline"] or ())
+        if str(state) in command:
+            found.append(command)
+    return found
+
+
+def test_the_demo_tells_the_whole_story_and_leaves_nothing_running(tmp_path: Path) -> None:
+    """Two accounts, two deployments, a wait that names its permission, a served request, a receipt; exit code 0."""
+    state = tmp_path / "playground"
+    ran = subprocess.run(
+        [sys.executable, "-c", "from starters.cli import main; main()", "demo", "--state", str(state)],
+        cwd=ROOT, env={**os.environ, "AWS_PROFILE": "not-a-profile", "TEMPORAL_ADDRESS": "127.0.0.1:1"},
+        capture_output=True, text=True, timeout=LONGEST, check=False,
+    )  # fmt: skip
+
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr
+    assert ran.stderr == ""
+    story = ran.stdout
+    for words in (
+        "waits for the customer: The role for operate lacks the permission ec2:CreateNatGateway",
+        "grants ec2:CreateNatGateway again",
+        "without a key: 401",
+        "…/hello: 200",
+        "# Offboarding receipt: acme-dev",
+        "Prove that nothing is left",
+    ):
+        assert words in story
+    rows = {line.split()[0]: line.split() for line in story[story.index("What there is now") :].splitlines() if line}
+    assert rows["acme-dev"][4] == "retired"
+    assert rows["globex-prod"][4:6] == ["active", "https://globex-prod.db.globex.example"]
+    assert story.index("grants ec2:CreateNatGateway") < story.index("acme    ✔ Create the network")
+    assert processes_of(state) == []
