@@ -85,7 +85,7 @@ class Authorizer:
         """Forget what was checked."""
         self._checked.clear()
 
-    def _enforce(  # noqa: PLR0917 (ministack passes the first four by position)
+    def _enforce(
         self,
         access_key_id: str,
         iam_action: str,
