@@ -1,6 +1,8 @@
 # byoc: every command sets up what it needs in .venv (Python >= 3.11 and make suffice).
 PYTHON ?= python3
 VENV   := .venv
+# Tests wait for servers and killed processes more than they compute: one process more than two cores.
+TESTS  := $(VENV)/bin/python -m pytest -n 3 --dist worksteal
 PIP    := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 
 .PHONY: demo dev test check bench clean help
@@ -28,14 +30,14 @@ dev: $(VENV)/.runtime ## Keep the playground running and print its URLs
 	$(VENV)/bin/byoc dev
 
 test: $(VENV)/.development ## Run every test
-	$(VENV)/bin/python -m pytest
+	$(TESTS)
 
 check: $(VENV)/.development ## Lint, type check, check the architecture, run every test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/python -m pytest
+	$(TESTS)
 
 bench: $(VENV)/.development ## Measure, print a table, write bench/results.json
 	$(VENV)/bin/python -m bench

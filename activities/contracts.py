@@ -421,7 +421,7 @@ class ClusterContract(ABC):
     @activity.defn
     @abstractmethod
     def create_workload_identity(self, request: WorkloadIdentityRequest) -> None:
-        """Let the service accounts of store, storage driver and load balancer act as their roles."""
+        """Let the service accounts of store, restore and storage driver act as their roles."""
 
     @activity.defn
     @abstractmethod

@@ -55,8 +55,10 @@ class Roles(Model):
     control_plane: str
     nodes: str
     storage_driver: str
-    load_balancer: str
     store: str
+    restore: str = ""
+    """Of the proof that a backup can be restored: it reads backups and writes nothing. Empty in facts that are older
+    than this role."""
 
 
 class Key(Model):

@@ -123,10 +123,11 @@ def _proofs(
 ) -> tuple[Proof, ...]:
     proofs = []
     if final_backup:
+        noun = "record" if final_backup.records == 1 else "records"
         proofs.append(
             Proof(
                 statement=f"The final backup {final_backup.key} in bucket {final_backup.bucket} holds "
-                f"{final_backup.records} records, SHA-256 {final_backup.sha256}",
+                f"{final_backup.records} {noun}, SHA-256 {final_backup.sha256}",
                 seen_at=final_backup.taken_at,
             )
         )

@@ -260,7 +260,17 @@ class ControlPlane:
         return await self._listed(" AND ".join(clauses))
 
     async def request(self, name: str, request: OperationRequest) -> OperationAccepted:
-        """Ask for an operation on a deployment; returns as soon as it is queued."""
+        """Ask for an operation on a deployment; returns as soon as it is queued.
+
+        Raises:
+            Refused: The customer holds the account ("hands off"), or the deployment is over or being retired.
+        """
+        account = await self.account((await self.deployment(name)).order.site.account)
+        if account.phase is AccountPhase.HELD:
+            raise Refused(
+                f"account {account.spec.name!r} is held ({account.hold_reason or 'no reason given'}); "
+                f"`byoc accounts release {account.spec.name}` ends the hold"
+            )
         with _explained(f"deployment {name!r}"):
             return await self._deployment(name).execute_update(Deployment.request, request, rpc_timeout=self.patience)
 

@@ -22,23 +22,41 @@ from temporalio.worker import Worker
 from domain.account import AccountAccess
 from domain.clouds import Cloud
 from workers import assembly, telemetry
-from workers.settings import WorkerSettings
+from workers.settings import BadSettings, WorkerSettings, read_settings
 from workflows.temporal import logs
 from workflows.temporal.connection import connect, telemetry_runtime
 
 log = structlog.get_logger()
 
+_PARENT_CHECK_INTERVAL = 0.5
+"""Seconds."""
+
+
+class CannotStart(Exception):  # noqa: N818 - it names what happened
+    """The worker has nothing to work for; the message says why, in one line."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until SIGTERM or SIGINT, then let what is under way finish (up to the graceful shutdown time)."""
+    """Run until SIGTERM or SIGINT, then let what is under way finish (up to the graceful shutdown time).
+
+    What cannot be run is explained in one line on standard error: exit code 2 for a bad setting or a cloud in which
+    this version does not act, 1 if Temporal does not answer.
+    """
     options = _parser().parse_args(arguments)
-    settings = WorkerSettings()
-    if options.kind == "template":
-        return _print_template(options.region, options.format, settings)
-    logs.configure(level=settings.log_level, as_json=settings.log_json)
-    tracing = telemetry.start_tracing() if settings.tracing else contextlib.nullcontext()
-    with tracing:
-        asyncio.run(_run(options.kind, Cloud(options.cloud), options.region, settings))
+    try:
+        settings = read_settings()
+        if options.kind == "template":
+            return _print_template(options.region, options.format, settings)
+        logs.configure(level=settings.log_level, as_json=settings.log_json)
+        tracing = telemetry.start_tracing() if settings.tracing else contextlib.nullcontext()
+        with tracing:
+            asyncio.run(_run(options, settings))
+    except (BadSettings, assembly.NotServed) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except CannotStart as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     sys.stdout.flush()
     # The SDK's runtime threads may abort an interpreter that is being torn down; everything is closed by now.
     os._exit(0)
@@ -55,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         worker = kinds.add_parser(kind, help=what)
         worker.add_argument("--cloud", choices=[*Cloud], default=Cloud.AWS, help="whose activities to run")
         worker.add_argument("--region", default="", help="poll the queue of this region, for data locality")
+        worker.add_argument("--parent", type=int, help="end at once when the process of this id is not the parent")
     template = kinds.add_parser("template", help="print what a customer applies; reads an AccountAccess on stdin")
     template.add_argument("--region", action="append", required=True, help="region of the account; repeatable")
     template.add_argument("--format", choices=["json", "yaml", "table"], default="json")
@@ -75,12 +94,10 @@ def _print_template(regions: Sequence[str], form: str, settings: WorkerSettings)
     return 0
 
 
-async def _run(kind: str, cloud: Cloud, region: str, settings: WorkerSettings) -> None:
-    client = await connect(
-        profile=settings.temporal_profile,
-        tracing=settings.tracing,
-        runtime=telemetry_runtime(settings.metrics_address),
-    )
+async def _run(options: argparse.Namespace, settings: WorkerSettings) -> None:
+    kind, cloud, region = options.kind, Cloud(options.cloud), options.region
+    watch = asyncio.create_task(_end_without(options.parent)) if options.parent else None
+    client = await _connect(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -91,6 +108,30 @@ async def _run(kind: str, cloud: Cloud, region: str, settings: WorkerSettings) -
         log.info("worker runs", kind=kind, cloud=cloud, region=region, pid=os.getpid())
         await stop.wait()
         log.info("worker stops, finishing what is under way", kind=kind)
+    if watch is not None:
+        watch.cancel()
+
+
+async def _connect(settings: WorkerSettings) -> Client:
+    try:
+        runtime = telemetry_runtime(settings.metrics_address)
+    except ValueError as error:
+        raise CannotStart(f"metrics cannot be served at {settings.metrics_address}: {error}") from error
+    try:
+        return await connect(profile=settings.temporal_profile, tracing=settings.tracing, runtime=runtime)
+    except RuntimeError as error:
+        raise CannotStart(f"Temporal does not answer: {error}") from error
+
+
+async def _end_without(parent: int) -> None:
+    """End this process as soon as `parent` is no longer its parent: it ended, or was killed.
+
+    There is no grace: what the parent had running for us, Temporal above all, ends at the same moment.
+    """
+    while os.getppid() == parent:
+        await asyncio.sleep(_PARENT_CHECK_INTERVAL)
+    log.warning("worker ends: its parent is gone", parent=parent)
+    os._exit(1)
 
 
 def _workers(kind: str, cloud: Cloud, region: str, client: Client, settings: WorkerSettings) -> list[Worker]:

@@ -24,6 +24,13 @@ WORKFLOWS: tuple[type, ...] = (Account, Deployment, Provision, Reconfigure, Reti
 """Every workflow type. A new lifecycle is one more name here."""
 
 
+class NotServed(ValueError):  # noqa: N818 - it names what is so
+    """This version does not act in the cloud; the message says in which it does."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        super().__init__(f"cloud is {cloud}; this version acts in: aws")
+
+
 def lifecycles_worker(client: Client, settings: WorkerSettings) -> Worker:
     """Return the worker that runs workflows and nothing else."""
     return Worker(
@@ -52,14 +59,18 @@ def cloud_worker(client: Client, settings: WorkerSettings, cloud: Cloud, region:
 
 
 def cloud_activities(settings: WorkerSettings, cloud: Cloud) -> Sequence[Callable[..., Any]]:
-    """Return the activities of one cloud; only here its SDK is imported, so a worker needs only its cloud's extra."""
+    """Return the activities of one cloud; only here its SDK is imported, so a worker needs only its cloud's extra.
+
+    Raises:
+        NotServed: This version does not act in the cloud.
+    """
     match cloud:
         case Cloud.AWS:
             from workers.aws import activities  # noqa: PLC0415 - only this cloud's worker has this SDK installed
 
             return activities(settings)
         case Cloud.GCP | Cloud.AZURE:
-            raise ValueError(f"cloud is {cloud}; this version acts in: aws")
+            raise NotServed(cloud)
         case _:
             assert_never(cloud)
 
@@ -68,7 +79,8 @@ def permission_template(access: AccountAccess, regions: Sequence[str], form: str
     """Return what the customer applies, as `json` or `yaml`, or as the `table` that their security review reads.
 
     Raises:
-        ValueError: This version does not act in the account's cloud, or the settings do not say who acts.
+        NotServed: This version does not act in the account's cloud.
+        ValueError: The settings do not say who acts.
     """
     match access.cloud:
         case Cloud.AWS:
@@ -76,6 +88,6 @@ def permission_template(access: AccountAccess, regions: Sequence[str], form: str
 
             return rendered_template(access, regions, form, settings)
         case Cloud.GCP | Cloud.AZURE:
-            raise ValueError(f"cloud is {access.cloud}; this version acts in: aws")
+            raise NotServed(access.cloud)
         case _:
             assert_never(access.cloud)

@@ -4,11 +4,46 @@ from __future__ import annotations
 
 import contextlib
 from datetime import timedelta
+from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+_PREFIX = "BYOC_"
+
+
+class BadSettings(ValueError):  # noqa: N818 - it names what is wrong
+    """The environment holds values that no worker can run with; the message names each in one line."""
+
+
+class LogLevel(StrEnum):
+    """From which importance on a line is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _socket_address(value: str) -> str:
+    """Return `value` if metrics can be served there: what the SDK takes is an IP address and a port."""
+    host, _, port = value.rpartition(":")
+    try:
+        ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        host = ""
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError("it should be an IP address and a port, such as 0.0.0.0:9464")
+    return value
 
 
 def _seconds(value: object) -> object:
@@ -18,28 +53,28 @@ def _seconds(value: object) -> object:
     return value
 
 
-Duration = Annotated[timedelta, BeforeValidator(_seconds)]
+Duration = Annotated[timedelta, BeforeValidator(_seconds), Field(ge=timedelta(0))]
 """A duration in seconds, or in ISO 8601."""
 
 
 class WorkerSettings(BaseSettings):
     """What a worker is told from outside. Temporal's own address comes from Temporal's own profiles."""
 
-    model_config = SettingsConfigDict(env_prefix="BYOC_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
 
     temporal_profile: str | None = None
-    log_level: str = "info"
+    log_level: Annotated[LogLevel, BeforeValidator(_lower)] = LogLevel.INFO
     log_json: bool = True
     tracing: bool = False
     """Export spans by OTLP to the address in OpenTelemetry's own `OTEL_EXPORTER_OTLP_ENDPOINT`."""
-    metrics_address: str | None = None
-    """host:port at which Prometheus metrics are served."""
+    metrics_address: Annotated[str, AfterValidator(_socket_address)] | None = None
+    """IP address and port at which Prometheus metrics are served."""
 
     activity_slots: int = Field(default=40, ge=1, le=1000)
     """Activities that one worker runs at once; there are as many threads."""
     workflow_cache: int = Field(default=2000, ge=10)
     """Workflows kept in memory; at least the size of the fleet that is in motion."""
-    activities_per_second: float | None = None
+    activities_per_second: float | None = Field(default=None, gt=0)
     """Rate limit of a cloud's whole queue; every worker of that queue must name the same value."""
     graceful_shutdown: Duration = timedelta(seconds=60)
     sticky_timeout: Duration = timedelta(seconds=3)
@@ -64,3 +99,24 @@ class WorkerSettings(BaseSettings):
     """HTTP proxy through which public endpoints are reached."""
     public_ca_file: Path | None = None
     """Certificate authorities of public endpoints, instead of the well-known ones."""
+
+
+def read_settings() -> WorkerSettings:
+    """Return the settings that the environment holds.
+
+    Raises:
+        BadSettings: A value cannot be used.
+    """
+    try:
+        return WorkerSettings()
+    except ValidationError as error:
+        raise BadSettings("; ".join(_complaint(each) for each in error.errors())) from error
+    except SettingsError as error:
+        # A value that must be JSON and is not: the SDK's message names the field, its cause what is wrong in it.
+        raise BadSettings(f"{error}: {error.__cause__}") from error
+
+
+def _complaint(error: ErrorDetails) -> str:
+    field, *inside = error["loc"]
+    name = f"{_PREFIX}{field}".upper() + "".join(f"[{part}]" for part in inside)
+    return f"{name} is {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"

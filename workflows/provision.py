@@ -92,7 +92,7 @@ class Provision(Operation):
     20. Create the encrypted storage class
     21. Create the server's namespace
     22. Apply the API keys
-    23. Install the store, authentication, api, subscription and cdc
+    23. Install the store, authentication, api, subscription and cdc components
     24. Open the public endpoint
     25. Publish the endpoint's name
     26. Use the server through its public endpoint

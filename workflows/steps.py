@@ -146,7 +146,7 @@ CREATE_NAMESPACE = Step(
     in_cluster=True,
     undo=(DELETE_WORKLOADS,),
 )
-INSTALL_COMPONENT = Step(KubernetesContract.install_component, "Install the {about}", SLOW, in_cluster=True)
+INSTALL_COMPONENT = Step(KubernetesContract.install_component, "Install the {about} component", SLOW, in_cluster=True)
 APPLY_API_KEYS = Step(KubernetesContract.apply_api_keys, "Apply the API keys", in_cluster=True)
 OPEN_ENDPOINT = Step(KubernetesContract.open_endpoint, "Open the public endpoint", SLOW, in_cluster=True)
 PUBLISH_ENDPOINT = Step(ClusterContract.publish_endpoint, "Publish the endpoint's name")
@@ -319,7 +319,8 @@ class Steps:
         self._undoing = True
         site = self._required_site()
         question = Retention(site=site, keep_backups=keep_backups) if undo.takes_retention else site
-        step: Step[Any, None] = Step(undo.activity, undo.summary, SLOW, may_skip=True, in_cluster=undo.in_cluster)
+        summary = f"{undo.summary}, but for what is kept" if keep_backups and undo.takes_retention else undo.summary
+        step: Step[Any, None] = Step(undo.activity, summary, SLOW, may_skip=True, in_cluster=undo.in_cluster)
         await self._run(step, question, "", skip_allowed=True)
 
     async def _run(

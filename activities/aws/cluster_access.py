@@ -112,8 +112,6 @@ def service_account_roles(request: WorkloadIdentityRequest) -> Mapping[tuple[str
     """Return the role of each service account, keyed by (namespace, service account)."""
     return {
         (SERVER_NAMESPACE, Component.STORE.value): request.roles.store,
-        # Proving a restore reads what the store has written.
-        (RESTORE_NAMESPACE, RESTORE_ACCOUNT): request.roles.store,
+        (RESTORE_NAMESPACE, RESTORE_ACCOUNT): request.roles.restore or request.roles.store,
         ("kube-system", "ebs-csi-controller-sa"): request.roles.storage_driver,
-        ("kube-system", "aws-load-balancer-controller"): request.roles.load_balancer,
     }

@@ -7,6 +7,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from activities.aws.connection import AwsClient
 from activities.aws.errors import code_of, failures_named
@@ -22,6 +23,7 @@ from activities.contracts import (
 )
 from activities.failures import refused
 from activities.needs import needs
+from activities.patience import is_young
 from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.facts import Certificate, Domain
@@ -102,7 +104,12 @@ class AwsCertificate(AwsPart, FoundationContract):
         purpose=Purpose.OPERATE,
     )  # fmt: skip
     def create_certificate(self, request: CertificateRequest) -> Certificate:
-        """An issued certificate of the domain exists, and the records in our zone by which ACM renews it."""
+        """An issued certificate of the domain exists, and the records in our zone by which ACM renews it.
+
+        Raises:
+            ApplicationError: NOT_READY while ACM has not seen the records; after the grace POLICY, because only the
+                customer can delegate the domain to our zone.
+        """
         site, domain = request.site, request.domain
         with failures_named(resource=domain.name):
             acm = self._connections.client("acm", site, Purpose.OPERATE)
@@ -126,11 +133,7 @@ class AwsCertificate(AwsPart, FoundationContract):
                 }
                 _put_record(route53, domain.zone_id, wanted)
             if certificate["Status"] != "ISSUED":
-                servers = ", ".join(domain.name_servers)
-                raise self._look_again(
-                    f"the certificate of {domain.name} waits until ACM sees its validation record: "
-                    f"{domain.name} has to be delegated to {servers}"
-                )
+                raise self._undelegated(domain)
         return Certificate(certificate_id=arn)
 
     @activity.defn
@@ -160,6 +163,16 @@ class AwsCertificate(AwsPart, FoundationContract):
             Tags=as_tag_list(owner_tags(site, "certificate")),
         )["CertificateArn"]
         return arn
+
+    def _undelegated(self, domain: Domain) -> ApplicationError:
+        """Return the error for a domain in which ACM does not find the validation record of our zone."""
+        message = (
+            f"the certificate of {domain.name} waits until ACM sees its validation record: at the registrar (or in the "
+            f"zone above) delegate {domain.name} to the name servers {', '.join(domain.name_servers)}"
+        )
+        if is_young(self._settings.delegation_grace):
+            return self._look_again(message)
+        return refused(FailureClass.POLICY, message, resource=domain.name)
 
 
 class AwsEndpointRecord(AwsPart, ClusterContract):

@@ -26,8 +26,8 @@ class RoleName(StrEnum):
     CONTROL_PLANE = "control-plane"
     NODES = "nodes"
     STORAGE_DRIVER = "storage-driver"
-    LOAD_BALANCER = "load-balancer"
     STORE = "store"
+    RESTORE = "restore"
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ def role_definitions(site: Site) -> tuple[RoleDefinition, ...]:
             RoleName.CONTROL_PLANE,
             role_name(site, RoleName.CONTROL_PLANE),
             trust=_trust("eks.amazonaws.com", ["sts:AssumeRole"], _only_for_our_cluster(site)),
+            # It lets EKS's own service controller make load balancers, and open the nodes' security group to them.
             managed_policies=("arn:aws:iam::aws:policy/AmazonEKSClusterPolicy",),
             inline_policy=_document(_use_key(site, "kms:Encrypt", "kms:Decrypt", "kms:ListGrants", "kms:DescribeKey")),
         ),
@@ -86,18 +87,18 @@ def role_definitions(site: Site) -> tuple[RoleDefinition, ...]:
             inline_policy=_document(*_manage_volumes(site)),
         ),
         RoleDefinition(
-            RoleName.LOAD_BALANCER,
-            role_name(site, RoleName.LOAD_BALANCER),
-            trust=_pod_trust(site),
-            managed_policies=(),
-            inline_policy=_document(*_manage_load_balancers(site)),
-        ),
-        RoleDefinition(
             RoleName.STORE,
             role_name(site, RoleName.STORE),
             trust=_pod_trust(site),
             managed_policies=(),
             inline_policy=_document(*_write_backups(site)),
+        ),
+        RoleDefinition(
+            RoleName.RESTORE,
+            role_name(site, RoleName.RESTORE),
+            trust=_pod_trust(site),
+            managed_policies=(),
+            inline_policy=_document(*_read_backups(site)),
         ),
     )
 
@@ -184,104 +185,31 @@ def _manage_volumes(site: Site) -> tuple[Statement, ...]:
     )
 
 
-def _manage_load_balancers(site: Site) -> tuple[Statement, ...]:
-    """What the AWS load balancer controller needs, on what carries the name of this deployment's cluster alone."""
-    cluster_tag = "elbv2.k8s.aws/cluster"
-    asked_for_us = {"StringEquals": {f"aws:RequestTag/{cluster_tag}": base_name(site)}}
-    ours = {"StringEquals": {f"aws:ResourceTag/{cluster_tag}": base_name(site)}}
-    groups = f"arn:aws:ec2:{site.region}:{site.cloud_account_id}:security-group/*"
-    return (
-        {
-            "Effect": "Allow",
-            "Action": [
-                "acm:DescribeCertificate",
-                "acm:ListCertificates",
-                "ec2:DescribeAccountAttributes",
-                "ec2:DescribeAddresses",
-                "ec2:DescribeAvailabilityZones",
-                "ec2:DescribeInstances",
-                "ec2:DescribeInternetGateways",
-                "ec2:DescribeNetworkInterfaces",
-                "ec2:DescribeSecurityGroups",
-                "ec2:DescribeSubnets",
-                "ec2:DescribeTags",
-                "ec2:DescribeVpcs",
-                "ec2:GetSecurityGroupsForVpc",
-                "elasticloadbalancing:Describe*",
-            ],
-            "Resource": "*",
-        },
-        {
-            "Effect": "Allow",
-            "Action": ["elasticloadbalancing:CreateLoadBalancer", "elasticloadbalancing:CreateTargetGroup"],
-            "Resource": "*",
-            "Condition": asked_for_us,
-        },
-        {
-            "Effect": "Allow",
-            "Action": [
-                "elasticloadbalancing:AddTags",
-                "elasticloadbalancing:CreateListener",
-                "elasticloadbalancing:DeleteListener",
-                "elasticloadbalancing:DeleteLoadBalancer",
-                "elasticloadbalancing:DeleteTargetGroup",
-                "elasticloadbalancing:DeregisterTargets",
-                "elasticloadbalancing:ModifyListener",
-                "elasticloadbalancing:ModifyLoadBalancerAttributes",
-                "elasticloadbalancing:ModifyTargetGroup",
-                "elasticloadbalancing:ModifyTargetGroupAttributes",
-                "elasticloadbalancing:RegisterTargets",
-                "elasticloadbalancing:RemoveTags",
-                "elasticloadbalancing:SetSecurityGroups",
-                "elasticloadbalancing:SetSubnets",
-            ],
-            "Resource": "*",
-            "Condition": ours,
-        },
-        {
-            "Effect": "Allow",
-            "Action": "elasticloadbalancing:AddTags",
-            "Resource": f"arn:aws:elasticloadbalancing:{site.region}:{site.cloud_account_id}:*",
-            "Condition": {
-                "StringEquals": {
-                    "elasticloadbalancing:CreateAction": ["CreateLoadBalancer", "CreateTargetGroup"],
-                    f"aws:RequestTag/{cluster_tag}": base_name(site),
-                }
-            },
-        },
-        {
-            "Effect": "Allow",
-            "Action": "ec2:CreateSecurityGroup",
-            "Resource": [groups, f"arn:aws:ec2:{site.region}:{site.cloud_account_id}:vpc/*"],
-        },
-        {
-            "Effect": "Allow",
-            "Action": "ec2:CreateTags",
-            "Resource": groups,
-            "Condition": {"StringEquals": {"ec2:CreateAction": "CreateSecurityGroup", **asked_for_us["StringEquals"]}},
-        },
-        {
-            "Effect": "Allow",
-            "Action": [
-                "ec2:AuthorizeSecurityGroupIngress",
-                "ec2:DeleteSecurityGroup",
-                "ec2:RevokeSecurityGroupIngress",
-            ],
-            "Resource": groups,
-            "Condition": ours,
-        },
-    )
-
-
 def _write_backups(site: Site) -> tuple[Statement, ...]:
     """Let the store write and read backups; it may delete none, so a stolen pod identity cannot destroy them."""
-    bucket = f"arn:aws:s3:::{global_name(site, 'backups')}"
     return (
-        {"Effect": "Allow", "Action": ["s3:ListBucket", "s3:GetBucketLocation"], "Resource": bucket},
+        *_list_backups(site),
         {
             "Effect": "Allow",
             "Action": ["s3:PutObject", "s3:GetObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
-            "Resource": f"{bucket}/*",
+            "Resource": f"{_bucket_arn(site)}/*",
         },
         _use_key(site, "kms:GenerateDataKey", "kms:Decrypt", via="s3"),
     )
+
+
+def _read_backups(site: Site) -> tuple[Statement, ...]:
+    """Let the proof of a restore read backups and nothing else: what it restores into is thrown away."""
+    return (
+        *_list_backups(site),
+        {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"{_bucket_arn(site)}/*"},
+        _use_key(site, "kms:Decrypt", via="s3"),
+    )
+
+
+def _list_backups(site: Site) -> tuple[Statement, ...]:
+    return ({"Effect": "Allow", "Action": ["s3:ListBucket", "s3:GetBucketLocation"], "Resource": _bucket_arn(site)},)
+
+
+def _bucket_arn(site: Site) -> str:
+    return f"arn:aws:s3:::{global_name(site, 'backups')}"

@@ -49,8 +49,8 @@ class AwsRoles(AwsPart, FoundationContract):
             control_plane=role_arn(site, RoleName.CONTROL_PLANE),
             nodes=role_arn(site, RoleName.NODES),
             storage_driver=role_arn(site, RoleName.STORAGE_DRIVER),
-            load_balancer=role_arn(site, RoleName.LOAD_BALANCER),
             store=role_arn(site, RoleName.STORE),
+            restore=role_arn(site, RoleName.RESTORE),
         )
 
     @activity.defn

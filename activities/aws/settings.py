@@ -23,6 +23,9 @@ class AwsSettings(BaseModel):
     consistency_wait: timedelta = timedelta(seconds=10)
     """How long an activity waits inside for what it just made to be found: EC2 and IAM are eventually consistent,
     usually for a few seconds."""
+    delegation_grace: timedelta = timedelta(minutes=10)
+    """How long after its start the certificate's step still takes a domain that does not lead to our zone for a
+    delegation that is on its way. ACM itself looks every few minutes."""
     connect_timeout: timedelta = timedelta(seconds=5)
     read_timeout: timedelta = timedelta(seconds=30)
     session_duration: timedelta = timedelta(hours=1)

@@ -21,8 +21,8 @@ from activities.failures import not_ready
 from activities.kubernetes.credentials import ClusterCredentials
 from activities.kubernetes.errors import conflicts_of, failures_named
 from activities.kubernetes.objects import Kind, Object, Reference, reference_to
-from activities.kubernetes.patience import is_young
 from activities.kubernetes.settings import KubernetesSettings
+from activities.patience import is_young
 from domain.deployment import Site
 from domain.facts import Cluster
 from domain.failure import FailureClass

@@ -1,7 +1,7 @@
 """What AWS does for its Kubernetes clusters: identities, load balancers, volumes, and the pods' way to S3.
 
-The controllers that ask (the AWS Load Balancer Controller, the EBS CSI driver) act with the role that their service
-account has by EKS Pod Identity, so that a role which lacks a permission keeps them from their work here too.
+The EBS CSI driver acts with the role that its service account has by EKS Pod Identity, the service controller with the
+cluster's own, so that a role which lacks a permission keeps them from their work here too.
 """
 
 # ministack keeps its records in module-level stores that have no public names.
@@ -9,27 +9,21 @@ account has by EKS Pod Identity, so that a role which lacks a permission keeps t
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ministack.services import acm, alb, ec2, kms, s3
+from ministack.services import alb, ec2, kms, s3
 
-from simulators.aws import fabric, identities, scope
+from simulators.aws import fabric, identities, scope, service_controller
 from simulators.aws.durations import Durations
 from simulators.aws.eks.records import ClusterRecord
 from simulators.aws.eks.service import EksService
 from simulators.aws.identifiers import new_id
-from simulators.aws.load_balancers import (
-    Listener,
-    LoadBalancers,
-    interfaces_of,
-    remove_target_groups,
-    target_groups_of,
-)
+from simulators.aws.load_balancers import LoadBalancers, interfaces_of, remove_target_groups, target_groups_of
+from simulators.aws.service_controller import NotPermitted
 from simulators.aws.work import Work
 from simulators.clock import Clock
 from simulators.kubernetes import kinds
@@ -38,14 +32,7 @@ from simulators.kubernetes.objects import Object, name_of, namespace_of
 from simulators.kubernetes.provider import User
 from simulators.kubernetes.simulator import KubernetesSimulator
 
-_ANNOTATION = "service.beta.kubernetes.io/aws-load-balancer-"
 _ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"
-_SUBNET_ROLE = {"internet-facing": "kubernetes.io/role/elb", "internal": "kubernetes.io/role/internal-elb"}
-_CLUSTER_TAG = "elbv2.k8s.aws/cluster"
-
-
-class NotPermitted(Exception):  # noqa: N818 - named by what is the matter
-    """A controller or a pod may not do what it has to; the text says what."""
 
 
 @dataclass
@@ -54,8 +41,6 @@ class _Balancer:
 
     arn: str
     hostname: str
-    group: str
-    """Id of its security group."""
     target_groups: list[str]
     deleting: bool = False
 
@@ -98,7 +83,10 @@ class AwsProvider:
         return None
 
     def ensure_load_balancer(self, cluster_id: str, service: Object) -> str | None:
-        """Make the service's load balancer, or bring its targets up to date; return its hostname once it is active."""
+        """Make the service's load balancer, or bring its targets up to date.
+
+        Like the service controller of EKS it returns the hostname at once: nothing answers there for some minutes.
+        """
         cluster = self._eks.clusters.by_id(cluster_id)
         if cluster is None:
             return None
@@ -113,56 +101,34 @@ class AwsProvider:
                 except NotPermitted as refusal:
                     self.complaints[subject] = str(refusal)
                     return None
-            self.complaints.pop(subject, None)
-            for group in balancer.target_groups:
-                alb._targets[group] = self._targets(cluster)
             record = alb._lbs.get(balancer.arn)
-            return balancer.hostname if record is not None and record["State"] == "active" else None
+            if record is None:
+                return None
+            try:
+                service_controller.lead_to_nodes(cluster, record, balancer.target_groups)
+            except NotPermitted as refusal:
+                self.complaints[subject] = str(refusal)
+                return None
+            self.complaints.pop(subject, None)
+            return balancer.hostname
 
     def _balance(self, cluster: ClusterRecord, service: Object) -> _Balancer:
         """Start making a load balancer as the service's annotations ask for it."""
-        annotations = {
-            key.removeprefix(_ANNOTATION): value
-            for key, value in (service["metadata"].get("annotations") or {}).items()
-            if key.startswith(_ANNOTATION)
-        }
-        external = bool(service["spec"].get("loadBalancerClass")) or annotations.get("type") == "external"
-        scheme = annotations.get("scheme") or ("internal" if external else "internet-facing")
-        subnets = _subnets(cluster, scheme, annotations)
-        name = _balancer_name(cluster, service)
-        tags = _balancer_tags(cluster, service, annotations)
-        self._require_permission(cluster, "elasticloadbalancing:CreateLoadBalancer", f"loadbalancer/net/{name}/*", tags)
-        listeners = _listeners(service, annotations)
-        group = _frontend_group(cluster, service, name, tags, [listener.port for listener in listeners])
+        wish = service_controller.wish_of(cluster, service)
+        if not identities.has_managed_policy(_role_of_cluster(cluster), "AmazonEKSClusterPolicy"):
+            context = {f"aws:RequestTag/{key}": value for key, value in wish.tags.items()}
+            resource = cluster.scope.arn("elasticloadbalancing", f"loadbalancer/net/{wish.name}/*")
+            _require(_role_of_cluster(cluster), "elasticloadbalancing:CreateLoadBalancer", resource, context)
         record = self._load_balancers.create(
-            name,
-            scheme=scheme,
-            subnets=subnets,
-            groups=[group],
-            listeners=listeners,
-            targets=self._targets(cluster),
-            tags=tags,
-            attributes=_pairs(annotations.get("attributes", "")),
+            wish.name,
+            scheme=wish.scheme,
+            subnets=wish.subnets,
+            listeners=wish.listeners,
+            tags=wish.tags,
+            attributes=wish.attributes,
         )
         arn = record["LoadBalancerArn"]
-        return _Balancer(arn, record["DNSName"], group, target_groups_of(arn))
-
-    def _require_permission(self, cluster: ClusterRecord, action: str, resource: str, tags: Mapping[str, str]) -> None:
-        """Raise NotPermitted unless the load balancer controller (or else the cluster's role) may do `action`."""
-        role = self._role_of(cluster, "kube-system", "aws-load-balancer-controller")
-        if role is None:
-            role = identities.role_of(cluster.description["roleArn"])
-            if role is not None and identities.has_managed_policy(role, "AmazonEKSClusterPolicy"):
-                return
-        context = {f"aws:RequestTag/{key}": value for key, value in tags.items()}
-        arn = cluster.scope.arn("elasticloadbalancing", resource)
-        if role is None or not identities.role_allows(role, action, arn, context):
-            raise NotPermitted(f"the load balancer controller's role is not authorized to perform: {action} on {arn}")
-
-    def _targets(self, cluster: ClusterRecord) -> list[dict[str, Any]]:
-        """Return the machines behind a load balancer; which pods answer is the internet simulator's matter."""
-        instances = [ec2._instances.get(id_) for group in cluster.node_groups.values() for id_ in group.instances]
-        return [{"Id": record["PrivateIpAddress"], "Port": 443} for record in instances if record is not None]
+        return _Balancer(arn, record["DNSName"], target_groups_of(arn))
 
     def delete_load_balancer(self, cluster_id: str, service: Object) -> bool:
         """Take the service's load balancer away with what the controller made around it; return whether all is gone."""
@@ -176,10 +142,9 @@ class AwsProvider:
                 balancer.deleting = True
                 self._load_balancers.delete(balancer.arn)
                 remove_target_groups(balancer.target_groups)
+                service_controller.close_nodes(cluster, balancer.arn)
             if interfaces_of(balancer.arn):
                 return False
-            _close_to(cluster, balancer.group)
-            fabric.remove_security_group(balancer.group)
         del self._balancers[key]
         return True
 
@@ -334,6 +299,13 @@ class AwsProvider:
         self.complaints.clear()
 
 
+def _role_of_cluster(cluster: ClusterRecord) -> dict[str, Any]:
+    role = identities.role_of(cluster.description["roleArn"])
+    if role is None:
+        raise NotPermitted(f"the role {cluster.description['roleArn']} does not exist")
+    return role
+
+
 def _require(role: Mapping[str, Any], action: str, resource: str, context: Mapping[str, Any]) -> None:
     """Raise NotPermitted unless the role allows the action."""
     if not identities.role_allows(dict(role), action, resource, context):
@@ -356,113 +328,6 @@ def _code_of(reply: bytes | str) -> str:
     text = reply.decode() if isinstance(reply, bytes) else reply
     found = re.search(r"<Code>([^<]+)</Code>.*<Message>([^<]*)", text, re.DOTALL)
     return f"{found[1]}: {found[2]}" if found else text
-
-
-def _subnets(cluster: ClusterRecord, scheme: str, annotations: Mapping[str, str]) -> list[str]:
-    """Return the subnets of a load balancer: those annotated, else those tagged for its role, one a zone."""
-    vpc = cluster.description["resourcesVpcConfig"]["vpcId"]
-    if annotations.get("subnets"):
-        chosen = [subnet.strip() for subnet in annotations["subnets"].split(",")]
-        unknown = [subnet for subnet in chosen if (fabric.subnet(subnet) or {}).get("VpcId") != vpc]
-        if unknown:
-            raise NotPermitted(f"subnets {unknown} are not in the cluster's VPC")
-        return chosen
-    candidates: dict[str, str] = {}
-    for subnet_id, record in sorted(ec2._subnets.items()):
-        tagged = fabric.tags_of(subnet_id).get(_SUBNET_ROLE[scheme]) in ("", "1")
-        if record["VpcId"] == vpc and tagged and fabric.addresses_left(subnet_id) >= 8:
-            candidates.setdefault(record["AvailabilityZone"], subnet_id)
-    if not candidates:
-        raise NotPermitted(f"unable to resolve at least one subnet: none is tagged {_SUBNET_ROLE[scheme]}=1")
-    return list(candidates.values())
-
-
-def _balancer_name(cluster: ClusterRecord, service: Object) -> str:
-    digest = hashlib.sha256(f"{cluster.id}/{service['metadata']['uid']}".encode()).hexdigest()[:10]
-    parts = (re.sub(r"[^a-z0-9]", "", part)[:8] for part in (namespace_of(service), name_of(service)))
-    return f"k8s-{'-'.join(parts)}-{digest}"
-
-
-def _balancer_tags(cluster: ClusterRecord, service: Object, annotations: Mapping[str, str]) -> dict[str, str]:
-    stack = f"{namespace_of(service)}/{name_of(service)}"
-    return {
-        _CLUSTER_TAG: cluster.name,
-        "service.k8s.aws/stack": stack,
-        "service.k8s.aws/resource": "LoadBalancer",
-        f"kubernetes.io/cluster/{cluster.name}": "owned",
-        "kubernetes.io/service-name": stack,
-        **_pairs(annotations.get("additional-resource-tags", "")),
-    }
-
-
-def _pairs(text: str) -> dict[str, str]:
-    """Read `key=value,key=value`."""
-    pairs = (entry.partition("=") for entry in text.split(",") if "=" in entry)
-    return {key.strip(): value.strip() for key, _, value in pairs}
-
-
-def _listeners(service: Object, annotations: Mapping[str, str]) -> Sequence[Listener]:
-    certificates = tuple(arn.strip() for arn in annotations.get("ssl-cert", "").split(",") if arn.strip())
-    for arn in certificates:
-        certificate = acm._certificates.get(arn)
-        if certificate is None or certificate["Status"] != "ISSUED":
-            raise NotPermitted(f"UnsupportedCertificate: The certificate '{arn}' does not exist or is not issued")
-    secured = {port.strip() for port in annotations.get("ssl-ports", "*").split(",")}
-    listeners = []
-    for port in service["spec"].get("ports") or ():
-        ends_tls = bool(secured & {"*", str(port["port"]), port.get("name", "*")})
-        target = port.get("targetPort", port["port"])
-        listeners.append(
-            Listener(
-                port["port"],
-                target if isinstance(target, int) else port["port"],
-                certificates if ends_tls else (),
-                annotations.get("ssl-negotiation-policy", ""),
-            )
-        )
-    return listeners
-
-
-def _frontend_group(
-    cluster: ClusterRecord, service: Object, name: str, tags: Mapping[str, str], ports: Sequence[int]
-) -> str:
-    """Make the load balancer's security group and let the cluster's group accept traffic from it."""
-    network = cluster.description["resourcesVpcConfig"]
-    group = fabric.add_security_group(
-        name,
-        f"[k8s] Managed SecurityGroup for LoadBalancer {namespace_of(service)}/{name_of(service)}",
-        network["vpcId"],
-        {**tags, "service.k8s.aws/resource": "ManagedLBSecurityGroup"},
-    )
-    record = fabric.security_group(group) or {}
-    record["IpPermissions"] = [_permission(port, source="0.0.0.0/0") for port in ports]
-    shared = fabric.security_group(network["clusterSecurityGroupId"])
-    if shared is not None:
-        shared["IpPermissions"].append(_permission(0, 65535, group=group))
-    return group
-
-
-def _permission(first: int, last: int | None = None, *, source: str = "", group: str = "") -> dict[str, Any]:
-    return {
-        "IpProtocol": "tcp",
-        "FromPort": first,
-        "ToPort": last if last is not None else first,
-        "IpRanges": [{"CidrIp": source}] if source else [],
-        "Ipv6Ranges": [],
-        "PrefixListIds": [],
-        "UserIdGroupPairs": [{"GroupId": group, "UserId": scope.current().account}] if group else [],
-    }
-
-
-def _close_to(cluster: ClusterRecord, group: str) -> None:
-    """Let the cluster's group no longer accept traffic from a load balancer's."""
-    shared = fabric.security_group(cluster.description["resourcesVpcConfig"]["clusterSecurityGroupId"])
-    if shared is not None:
-        shared["IpPermissions"] = [
-            permission
-            for permission in shared["IpPermissions"]
-            if all(pair.get("GroupId") != group for pair in permission["UserIdGroupPairs"])
-        ]
 
 
 def _tag_specifications(parameters: Mapping[str, str], claim: Object) -> dict[str, str]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +32,8 @@ class Listener:
     certificates: tuple[str, ...] = ()
     """ARNs; with any, the listener ends TLS."""
     policy: str = ""
+    health_check: Mapping[str, str] = field(default_factory=dict)
+    """Protocol, port and path, as the target group describes them."""
 
 
 class LoadBalancers:
@@ -53,13 +55,14 @@ class LoadBalancers:
         *,
         scheme: str,
         subnets: Sequence[str],
-        groups: Sequence[str],
         listeners: Sequence[Listener],
-        targets: Sequence[Record],
         tags: Mapping[str, str],
         attributes: Mapping[str, str],
     ) -> Record:
-        """Start making a load balancer in the current account and region and return its record."""
+        """Start making a load balancer in the current account and region; return its record.
+
+        Behind it there is nothing yet: whoever asks registers the machines with its target groups.
+        """
         here, hash_ = scope.current(), short_hash()
         arn = here.arn("elasticloadbalancing", f"loadbalancer/net/{name}/{hash_}")
         record: Record = {
@@ -71,7 +74,7 @@ class LoadBalancers:
             "State": _ANNOUNCED,
             "Type": "network",
             "Subnets": list(subnets),
-            "SecurityGroups": list(groups),
+            "SecurityGroups": [],
             "IpAddressType": "ipv4",
             "CreatedTime": datetime.fromtimestamp(self._clock.time(), UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
         }
@@ -80,11 +83,9 @@ class LoadBalancers:
         settings = {"deletion_protection.enabled": "false", "load_balancing.cross_zone.enabled": "false", **attributes}
         alb._lb_attrs[arn] = [{"Key": key, "Value": value} for key, value in settings.items()]
         for subnet in subnets:
-            fabric.add_interface(
-                subnet, f"ELB net/{name}/{hash_}", groups=groups, kind="network_load_balancer", owner="amazon-elb"
-            )
+            fabric.add_interface(subnet, f"ELB net/{name}/{hash_}", kind="network_load_balancer", owner="amazon-elb")
         for listener in listeners:
-            _listen(record, listener, targets, tags)
+            _listen(record, listener, tags)
 
         def become_active() -> None:
             if arn in alb._lbs:
@@ -155,7 +156,7 @@ def _delete_target_group(parameters: Mapping[str, Any]) -> object:
     return alb._empty("DeleteTargetGroup")
 
 
-def _listen(balancer: Record, listener: Listener, targets: Sequence[Record], tags: Mapping[str, str]) -> None:
+def _listen(balancer: Record, listener: Listener, tags: Mapping[str, str]) -> None:
     here, balancer_arn = scope.current(), balancer["LoadBalancerArn"]
     name = f"{balancer['LoadBalancerName'][:26]}-{listener.port}"[:32]
     group_arn = here.arn("elasticloadbalancing", f"targetgroup/{name}/{short_hash()}")
@@ -166,10 +167,11 @@ def _listen(balancer: Record, listener: Listener, targets: Sequence[Record], tag
         "Port": listener.target_port,
         "VpcId": balancer["VpcId"],
         "HealthCheckProtocol": "TCP",
+        **listener.health_check,
         "LoadBalancerArns": [balancer_arn],
-        "TargetType": "ip",
+        "TargetType": "instance",
     }
-    alb._targets[group_arn] = list(targets)
+    alb._targets[group_arn] = []
     alb._tg_attrs[group_arn] = [{"Key": "deregistration_delay.timeout_seconds", "Value": "300"}]
     alb._tags[group_arn] = _tag_list(tags)
     listener_arn = f"{balancer_arn.replace(':loadbalancer/', ':listener/')}/{short_hash()}"

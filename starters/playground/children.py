@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 GRACE = 10.0
 """Seconds that a child may take to end by itself before it is killed."""
+
+_PR_SET_PDEATHSIG = 1
+"""From <linux/prctl.h>: the signal that a process gets when the thread that started it ends."""
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class ChildDied(Exception):  # noqa: N818 - it names what happened
@@ -18,7 +24,11 @@ class ChildDied(Exception):  # noqa: N818 - it names what happened
 
 
 class Child:
-    """One child process in a process group of its own, so that Ctrl-C reaches it through us alone and in order."""
+    """One child process in a process group of its own, so that Ctrl-C reaches it through us alone and in order.
+
+    On Linux it does not outlive us even if we are killed without a chance to stop it. It is to be started by a thread
+    that lives as long as it shall live: to the kernel the thread is the parent.
+    """
 
     def __init__(self, name: str, arguments: Sequence[str], *, environment: Mapping[str, str], log: Path) -> None:
         """Start it; what it prints goes into `log`."""
@@ -32,6 +42,7 @@ class Child:
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
+                preexec_fn=_end_with_parent(os.getpid()),  # noqa: PLW1509 - it takes no lock and allocates nothing shared
             )
 
     @property
@@ -56,6 +67,20 @@ class Child:
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
+
+
+def _end_with_parent(parent: int) -> Callable[[], None] | None:
+    """Return what a child runs before its program, so that it gets SIGTERM when `parent` ends; None if not on Linux."""
+    libc = _libc
+    if libc is None:
+        return None
+
+    def ask_kernel() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)  # It ended before the kernel was asked.
+
+    return ask_kernel
 
 
 def _last_line(log: Path) -> str:

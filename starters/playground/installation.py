@@ -175,7 +175,8 @@ def _start_workers(start: Start, installation: Installation, poll_interval: floa
         "BYOC_CONSISTENCY_WAIT": "5",
         "BYOC_GRACEFUL_SHUTDOWN": "3",
     }
-    child = start("workers", [sys.executable, "-m", "workers", "all"], environment)
+    arguments = [sys.executable, "-m", "workers", "all", "--parent", str(os.getpid())]
+    child = start("workers", arguments, environment)
     _until(lambda: "worker runs" in child.log.read_text("utf-8", errors="replace"), child)
 
 

@@ -185,10 +185,23 @@ class Installation:
         except TimeoutError:
             raise AssertionError(await self._explained(plane, customer, state)) from None
 
-    async def until_held(self, *, seconds: float = 30.0) -> str | None:
-        """Wait until a call is held at a rule and return the hold's id; None if that does not happen in time."""
+    async def until_held(self, *, seconds: float = 30.0) -> str:
+        """Wait until a call is held at a rule, and return the hold's id."""
         held = await asyncio.to_thread(self.control.held, wait=seconds)
-        return held[0].id if held else None
+        assert held, "no call was held: the step made none of the kind that was waited for"
+        return held[0].id
+
+    def replace_worker(self) -> None:
+        """Kill the worker, with whatever it was about to learn, and start another one in a world without faults."""
+        self.kill_worker()
+        self.control.clear_faults()
+        self.start_worker()
+
+    def restart_server(self) -> None:
+        """Kill Temporal and start it on its database, in a world without faults."""
+        self.kill_server()
+        self.start_server()
+        self.control.clear_faults()
 
     def hold(self, customer: Customer, activity: str, *, after_the_deed: bool, mutating: bool | None = True) -> Fault:
         """Let the first (mutating) call of an activity for this customer be held."""
@@ -231,6 +244,11 @@ spec:
   endpoint: {{domain: {name}.db.acme.example}}
   authWebhook: {{url: "https://login.acme.example/byoc"}}
 """
+
+
+def left_behind(resources: Counter[str]) -> Counter[str]:
+    """Return what of these is an orphan: all but keys scheduled for deletion, for no cloud deletes one at once."""
+    return Counter({name: number for name, number in resources.items() if "PendingDeletion" not in name})
 
 
 def _described(resource: Resource, customer: Customer) -> str:

@@ -7,7 +7,7 @@ from collections import Counter
 from domain.deployment import FinalBackup
 from domain.operation import OperationKind
 from domain.state import DeploymentPhase, OperationRequest
-from tests.durability.installation import ACTOR, Customer, Installation
+from tests.durability.installation import ACTOR, Customer, Installation, left_behind
 
 
 async def test_converging_an_unchanged_deployment_changes_nothing(
@@ -40,7 +40,7 @@ async def test_retirement_leaves_nothing_but_what_it_names(installation: Install
     state = await installation.until_phase(customer, DeploymentPhase.RETIRED)
 
     assert state.receipt is not None
-    assert _left(installation.inventory(customer) - before) == Counter()
+    assert left_behind(installation.inventory(customer) - before) == Counter()
     assert all(kept.reason for kept in state.receipt.kept)
 
 
@@ -58,8 +58,3 @@ async def test_final_backup_stays_locked_with_its_key(installation: Installation
     assert all(kept.until for kept in state.receipt.kept)
     held = [resource for resource in installation.control.inventory(customer.account) if resource.service == "s3"]
     assert len(held) == 1
-
-
-def _left(resources: Counter[str]) -> Counter[str]:
-    """Leave out keys that are scheduled for deletion: a cloud deletes none at once."""
-    return Counter({name: number for name, number in resources.items() if "PendingDeletion" not in name})

@@ -52,7 +52,7 @@ ANSWERS: dict[str, Any] = {
     "plan_addresses": AddressPlan(cidr="10.64.0.0/16", private_cidrs=("10.64.0.0/19",), public_cidrs=()),
     "create_network": Network(network_id="vpc-1", private_subnet_ids=("subnet-1",), public_subnet_ids=("subnet-2",)),
     "create_firewall": Firewall(control_plane_group_id="sg-1", node_group_id="sg-2"),
-    "create_roles": Roles(control_plane="r1", nodes="r2", storage_driver="r3", load_balancer="r4", store="r5"),
+    "create_roles": Roles(control_plane="r1", nodes="r2", storage_driver="r3", store="r4", restore="r5"),
     "create_encryption_key": Key(key_id="key-1"),
     "create_backup_bucket": Bucket(name="bucket-1"),
     "create_domain": Domain(zone_id="Z1", name="acme.example", name_servers=("ns1",)),

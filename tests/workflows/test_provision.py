@@ -42,7 +42,7 @@ async def test_docstring_and_history_tell_one_story(stage: Stage) -> None:
 
 def _expanded(line: str) -> list[str]:
     """Read `Install the dns, storage and metrics add-ons` as three steps."""
-    many = re.fullmatch(r"(Install|Create) the ((?:\w+, )*\w+ and \w+)( add-ons| node pools|)", line)
+    many = re.fullmatch(r"(Install|Create) the ((?:\w+, )*\w+ and \w+)( add-ons| node pools| components)", line)
     if not many:
         return [line]
     names = re.split(r", | and ", many[2])

@@ -1,8 +1,12 @@
-"""What is AWS's own in the manifests: EBS volumes, network load balancers, EKS Pod Identity."""
+"""What is AWS's own in the manifests: EBS volumes, network load balancers, EKS Pod Identity.
+
+Sources: the storage class parameters of the EBS CSI driver; the annotations that the cloud controller manager of AWS
+reads (cloud-provider-aws, `docs/service_controller.md`), which EKS runs for every cluster.
+"""
 
 from __future__ import annotations
 
-from activities.kubernetes.manifests.topology import METRICS_PORT, PUBLIC_PORTS
+from activities.kubernetes.manifests.topology import PUBLIC_PORTS
 from activities.kubernetes.objects import Object
 from domain.deployment import Site
 from domain.facts import Certificate, Key, Network
@@ -11,10 +15,21 @@ from domain.naming import owner_tags
 _PREFIX = "service.beta.kubernetes.io/aws-load-balancer-"
 _TLS_POLICY = "ELBSecurityPolicy-TLS13-1-2-2021-06"
 """TLS 1.3, and 1.2 for older devices."""
+_KUBE_PROXY_HEALTH_PORT = 10256
+"""Where the kube-proxy of every node says whether the node leads on to the pods; no longer once the node is leaving."""
+_HEALTH_CHECKS = {
+    "healthcheck-protocol": "http",
+    "healthcheck-port": str(_KUBE_PROXY_HEALTH_PORT),
+    "healthcheck-path": "/healthz",
+    "healthcheck-interval": "10",
+    "healthcheck-healthy-threshold": "2",
+    "healthcheck-unhealthy-threshold": "2",
+}
+"""A node that dies is out of service after 20 s. Which pods are fit for traffic their readiness probes say."""
 
 
 class AwsManifests:
-    """Fulfils `CloudManifests`: the EBS CSI driver and the AWS Load Balancer Controller."""
+    """Fulfils `CloudManifests`: the EBS CSI driver, and the service controller that EKS itself runs."""
 
     def storage(self, site: Site, key: Key) -> Object:
         """Return gp3 volumes encrypted with the deployment's own key; the driver copies the owner tags to each."""
@@ -30,34 +45,24 @@ class AwsManifests:
             },
         }
 
-    def load_balancer_class(self) -> str:
-        """Return the class of network load balancers that lead straight to pods."""
-        return "service.k8s.aws/nlb"
-
     def load_balancer_annotations(self, site: Site, network: Network, certificate: Certificate) -> dict[str, str]:
-        """Return an internet-facing network load balancer that ends TLS on every port, over all zones."""
+        """Return an internet-facing network load balancer that ends TLS on every port, over all zones.
+
+        It leads to every node, at the ports that Kubernetes chose. That it is internet-facing is the default.
+        """
         tags = owner_tags(site, "load-balancer")
         annotations = {
-            "type": "external",
-            "scheme": "internet-facing",
-            "nlb-target-type": "ip",
+            "type": "nlb",
             "subnets": ",".join(network.public_subnet_ids),
             "ssl-cert": certificate.certificate_id,
             "ssl-ports": ",".join(str(port) for port in PUBLIC_PORTS.values()),
             "ssl-negotiation-policy": _TLS_POLICY,
             "backend-protocol": "tcp",
-            "healthcheck-protocol": "http",
-            "healthcheck-port": str(METRICS_PORT),
-            "healthcheck-path": "/readyz",
-            "attributes": "load_balancing.cross_zone.enabled=true",
-            "target-group-attributes": "deregistration_delay.timeout_seconds=30",
+            **_HEALTH_CHECKS,
+            "cross-zone-load-balancing-enabled": "true",
             "additional-resource-tags": ",".join(f"{tag}={value}" for tag, value in tags.items()),
         }
         return {_PREFIX + name: value for name, value in annotations.items() if value}
-
-    def namespace_labels(self) -> dict[str, str]:
-        """Return the label that keeps a rollout waiting until new pods are healthy targets of the load balancer."""
-        return {"elbv2.k8s.aws/pod-readiness-gate-inject": "enabled"}
 
     def identity_endpoints(self) -> tuple[tuple[str, int], ...]:
         """Return the address of the EKS Pod Identity agent on each node."""

@@ -15,14 +15,8 @@ class CloudManifests(Protocol):
     def storage(self, site: Site, key: Key) -> Object:
         """Return `provisioner` and `parameters` of a storage class whose volumes are encrypted with `key`."""
 
-    def load_balancer_class(self) -> str:
-        """Return the `loadBalancerClass` of public services, empty for the cluster's default."""
-
     def load_balancer_annotations(self, site: Site, network: Network, certificate: Certificate) -> dict[str, str]:
         """Return the annotations of the public service: TLS from outside, over all zones, with our owner tags."""
-
-    def namespace_labels(self) -> dict[str, str]:
-        """Return labels by which the cloud's controllers take notice of the server's namespace."""
 
     def identity_endpoints(self) -> tuple[tuple[str, int], ...]:
         """Return (address range, port) of what a pod asks for its cloud credentials besides HTTPS to the cloud."""

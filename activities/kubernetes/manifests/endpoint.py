@@ -22,18 +22,10 @@ def endpoint(site: Site, network: Network, certificate: Certificate, cloud: Clou
 
     It selects the pods of both public components. A target port is given by name, and a pod is an endpoint only of
     the ports that it has, so that each port leads to its own component.
+
+    Every node leads on to every pod. If each led to its own pods alone ("Local"), a node would count as healthy for
+    both ports as soon as it had a pod of either component.
     """
-    spec: Object = {
-        "type": "LoadBalancer",
-        "selector": {INSTANCE: site.deployment, PUBLIC_LABEL: "true"},
-        "allocateLoadBalancerNodePorts": False,
-        "ports": [
-            {"name": str(component), "port": port, "targetPort": str(component), "protocol": "TCP"}
-            for component, port in PUBLIC_PORTS.items()
-        ],
-    }
-    if cloud.load_balancer_class():
-        spec["loadBalancerClass"] = cloud.load_balancer_class()
     return {
         "apiVersion": SERVICE.api_version,
         "kind": SERVICE.name,
@@ -43,5 +35,13 @@ def endpoint(site: Site, network: Network, certificate: Certificate, cloud: Clou
             "labels": labels(site, ENDPOINT),
             "annotations": cloud.load_balancer_annotations(site, network, certificate),
         },
-        "spec": spec,
+        "spec": {
+            "type": "LoadBalancer",
+            "selector": {INSTANCE: site.deployment, PUBLIC_LABEL: "true"},
+            "externalTrafficPolicy": "Cluster",
+            "ports": [
+                {"name": str(component), "port": port, "targetPort": str(component), "protocol": "TCP"}
+                for component, port in PUBLIC_PORTS.items()
+            ],
+        },
     }

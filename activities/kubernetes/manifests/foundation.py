@@ -53,7 +53,7 @@ def foundation(site: Site, webhook: AuthWebhook | None, cloud: CloudManifests) -
     """Return the server's namespace with all that its components find there, except their API keys."""
     configuration = Reference(CONFIG_MAP, WEBHOOK_CONFIGURATION, SERVER_NAMESPACE)
     always = (
-        _namespace(site, SERVER_NAMESPACE, cloud.namespace_labels()),
+        _namespace(site, SERVER_NAMESPACE),
         *(_priority_class(site, name, value, text) for name, (value, text) in _PRIORITIES.items()),
         *(_service_account(site, SERVER_NAMESPACE, component) for component in Component),
         *network.server_policies(site, cloud),
@@ -76,19 +76,19 @@ def api_keys_secret(site: Site, document: str) -> Object:
 
 def restore_foundation(site: Site, cloud: CloudManifests, annotations: dict[str, str]) -> Desired:
     """Return the namespace in which a restore is proven; `annotations` say which."""
-    namespace = _namespace(site, RESTORE_NAMESPACE, {})
+    namespace = _namespace(site, RESTORE_NAMESPACE)
     namespace["metadata"]["annotations"] = annotations
     account = _service_account(site, RESTORE_NAMESPACE, RESTORE_ACCOUNT)
     return Desired((namespace, account, *network.restore_policies(site, cloud)))
 
 
-def _namespace(site: Site, name: str, more_labels: dict[str, str]) -> Object:
+def _namespace(site: Site, name: str) -> Object:
     modes = ("enforce", "audit", "warn")
     security = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in modes}
     return {
         "apiVersion": NAMESPACE.api_version,
         "kind": NAMESPACE.name,
-        "metadata": {"name": name, "labels": {**labels(site, name), **security, **more_labels}},
+        "metadata": {"name": name, "labels": {**labels(site, name), **security}},
     }
 
 

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -106,17 +106,18 @@ class Account:
                     raise
         raise AssertionError(f"{activity} did not get through 20 passing faults")
 
-    def attempt(self, activity: str, argument: object) -> Any:
-        """Run an activity once."""
+    def attempt(self, activity: str, argument: object, *, age: timedelta = timedelta()) -> Any:
+        """Run an activity once, as an attempt of a step that began `age` ago."""
         found = {method.__name__: method for method in self.cloud.activities()}[activity]
         environment = ActivityEnvironment()
-        environment.info = replace(environment.info, activity_type=activity)
+        begun = datetime.now(UTC) - age
+        environment.info = replace(environment.info, activity_type=activity, scheduled_time=begun)
         return environment.run(found, argument)
 
-    def attempt_once(self, activity: str, argument: object) -> FailureDetail | None:
+    def attempt_once(self, activity: str, argument: object, *, age: timedelta = timedelta()) -> FailureDetail | None:
         """Run an activity once and return how it failed, None if it did not."""
         try:
-            self.attempt(activity, argument)
+            self.attempt(activity, argument, age=age)
         except ApplicationError as error:
             detail: FailureDetail = error.details[0]
             return detail

@@ -198,18 +198,18 @@ def test_pods_act_as_their_roles(account: Account, ground: Ground, cluster: Clus
     }
     assert roles == {
         ("byoc-server", "store"): ground.roles.store,
-        ("byoc-restore", "restore"): ground.roles.store,
+        ("byoc-restore", "restore"): ground.roles.restore,
         ("kube-system", "ebs-csi-controller-sa"): ground.roles.storage_driver,
-        ("kube-system", "aws-load-balancer-controller"): ground.roles.load_balancer,
     }
     before = account.control.position()
     account.run("create_workload_identity", request)
     assert account.changes(before) == []
+    restore = next(found for found in associations if found["serviceAccount"] == "restore")
     eks.update_pod_identity_association(
-        clusterName=cluster.name, associationId=associations[0]["associationId"], roleArn=ground.roles.load_balancer
+        clusterName=cluster.name, associationId=restore["associationId"], roleArn=ground.roles.store
     )
     account.run("create_workload_identity", request)
-    assert len(account.changes(before)) == (0 if associations[0]["serviceAccount"].startswith("aws-") else 1)
+    assert len(account.changes(before)) == 1
 
 
 def test_eks_upgrades_nothing_by_itself(account: Account, cluster: Cluster) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from activities.contracts import CertificateRequest, DomainRequest, PublicationRequest
@@ -96,6 +98,24 @@ def test_the_certificate_is_validated_through_the_zone(account: Account, domain:
     assert (record["Name"], record["Type"]) in {(each["Name"], each["Type"]) for each in records}
     tags = acm.list_tags_for_certificate(CertificateArn=certificate.certificate_id)["Tags"]
     assert {tag["Key"]: tag["Value"] for tag in tags} == owner_tags(account.site, "certificate")
+
+
+def test_a_domain_without_delegation_waits_for_the_customer(account: Account, domain: Domain) -> None:
+    """After the grace the failure names the domain and its name servers; once it is delegated the step goes on."""
+    request = CertificateRequest(site=account.site, domain=domain)
+    unseen = account.inject(FaultKind.STUCK, "ListCertificates")
+
+    young = account.attempt_once("create_certificate", request)
+    old = account.attempt_once("create_certificate", request, age=timedelta(minutes=11))
+    account.control.remove_fault(unseen.id)
+
+    assert young is not None
+    assert old is not None
+    assert young.failure is FailureClass.NOT_READY
+    assert (old.failure, old.resource) == (FailureClass.POLICY, domain.name)
+    assert len(domain.name_servers) == 4
+    assert all(server in old.message for server in domain.name_servers)
+    assert account.run("create_certificate", request).certificate_id
 
 
 def test_lost_replies_order_one_certificate(account: Account, domain: Domain) -> None:

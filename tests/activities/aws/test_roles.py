@@ -43,6 +43,36 @@ def test_the_store_may_write_its_own_bucket_only(account: Account) -> None:
     assert decision("s3:PutObject", "arn:aws:s3:::byoc-other-backups/x") != "allowed"
 
 
+def test_the_restore_only_reads_the_bucket(account: Account) -> None:
+    """The proof of a restore reads backups, decrypts with our key through S3 alone, and changes nothing."""
+    roles = account.run("create_roles", account.site)
+    key = account.run("create_encryption_key", account.site).key_id
+
+    def decision(action: str, resource: str) -> str:
+        context = [
+            {"ContextKeyName": name, "ContextKeyValues": [value], "ContextKeyType": "string"}
+            for name, value in (
+                ("kms:ViaService", f"s3.{account.site.region}.amazonaws.com"),
+                ("aws:RequestedRegion", account.site.region),
+                ("aws:ResourceTag/byoc", "managed"),
+                ("aws:ResourceTag/byoc:deployment", account.site.deployment),
+            )
+        ]
+        found = account.customer("iam").simulate_principal_policy(
+            PolicySourceArn=roles.restore, ActionNames=[action], ResourceArns=[resource], ContextEntries=context
+        )
+        return str(found["EvaluationResults"][0]["EvalDecision"])
+
+    own = f"arn:aws:s3:::{global_name(account.site, 'backups')}"
+    assert decision("s3:GetObject", f"{own}/2026/full.bak") == "allowed"
+    assert decision("s3:ListBucket", own) == "allowed"
+    assert decision("kms:Decrypt", key) == "allowed"
+    for action in ("s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"):
+        assert decision(action, f"{own}/2026/full.bak") != "allowed"
+    assert decision("kms:GenerateDataKey", key) != "allowed"
+    assert decision("s3:GetObject", "arn:aws:s3:::byoc-other-backups/x") != "allowed"
+
+
 def test_creating_roles_again_changes_nothing(account: Account) -> None:
     """An unchanged deployment is only looked at."""
     first = account.run("create_roles", account.site)

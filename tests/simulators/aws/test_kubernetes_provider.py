@@ -9,14 +9,14 @@ import pytest
 
 from tests.simulators.aws.customers import ACCOUNT, REGION, Customer, allow, refused
 
-HOSTNAME = "acme.example.com"
+NODE_PORT = 30_443
 STORE = "system:serviceaccount:byoc:store"
 
 
 def service(**annotations: str) -> dict[str, Any]:
     """Return a service that wants a network load balancer."""
     prefix = "service.beta.kubernetes.io/aws-load-balancer-"
-    wanted = {"scheme": "internet-facing", **{name.replace("_", "-"): value for name, value in annotations.items()}}
+    wanted = {"type": "nlb", **{name.replace("_", "-"): value for name, value in annotations.items()}}
     return {
         "metadata": {
             "name": "endpoint",
@@ -26,8 +26,7 @@ def service(**annotations: str) -> dict[str, Any]:
         },
         "spec": {
             "type": "LoadBalancer",
-            "loadBalancerClass": "service.k8s.aws/nlb",
-            "ports": [{"name": "api", "port": 443, "targetPort": 8080}],
+            "ports": [{"name": "api", "port": 443, "targetPort": 8080, "nodePort": NODE_PORT}],
         },
     }
 
@@ -50,25 +49,24 @@ class TestLoadBalancers:
     """Services of type LoadBalancer."""
 
     def test_are_active_after_their_time(self, slow_account: Customer) -> None:
-        """A load balancer is provisioning, and has no hostname for the service before it is active."""
+        """The service has the hostname at once; the load balancer behind it is still provisioning."""
         slow_account.make_cluster()
         (cluster,) = slow_account.kubernetes.clusters()
         wanted = service()
 
-        before = cluster.provider.ensure_load_balancer(cluster.id, wanted)
-        state = described(slow_account)[0]["State"]["Code"]
+        hostname = cluster.provider.ensure_load_balancer(cluster.id, wanted)
+        (before,) = described(slow_account)
         slow_account.pass_time(100)
-        after = cluster.provider.ensure_load_balancer(cluster.id, wanted)
+        (after,) = described(slow_account)
 
-        assert (before, state) == (None, "provisioning")
-        (balancer,) = described(slow_account)
-        assert balancer["State"]["Code"] == "active"
-        assert after == balancer["DNSName"]
-        assert after.startswith("k8s-byoc-endpoint-")
-        assert after.endswith(f".elb.{REGION}.amazonaws.com")
+        assert (before["State"]["Code"], after["State"]["Code"]) == ("provisioning", "active")
+        assert (before["Scheme"], before["Type"]) == ("internet-facing", "network")
+        assert hostname == after["DNSName"]
+        assert hostname.startswith(f"a{wanted['metadata']['uid'].replace('-', '')}"[:32])
+        assert hostname.endswith(f".elb.{REGION}.amazonaws.com")
 
     def test_carry_the_tags_of_cluster_service_and_owner(self, account: Customer) -> None:
-        """The controller's tags and those of the annotation are on the load balancer, its targets and its group."""
+        """The controller's tags and those of the annotation are on the load balancer and its targets."""
         account.make_cluster()
         (cluster,) = account.kubernetes.clusters()
         cluster.provider.ensure_load_balancer(cluster.id, service(additional_resource_tags="byoc=managed,team=a"))
@@ -76,20 +74,83 @@ class TestLoadBalancers:
         group = account.client("elbv2").describe_target_groups(LoadBalancerArn=arn)["TargetGroups"][0]["TargetGroupArn"]
 
         described_tags = account.client("elbv2").describe_tags(ResourceArns=[arn, group])["TagDescriptions"]
-        security_group = account.client("ec2").describe_security_groups(
-            Filters=[{"Name": "tag:elbv2.k8s.aws/cluster", "Values": ["byoc-1"]}]
-        )["SecurityGroups"]
 
         for entry in described_tags:
-            tags = {tag["Key"]: tag["Value"] for tag in entry["Tags"]}
-            assert tags["elbv2.k8s.aws/cluster"] == "byoc-1"
-            assert tags["kubernetes.io/service-name"] == "byoc/endpoint"
-            assert tags["kubernetes.io/cluster/byoc-1"] == "owned"
-            assert tags["byoc"] == "managed"
-        assert [entry["GroupName"][:4] for entry in security_group] == ["k8s-"]
+            assert {tag["Key"]: tag["Value"] for tag in entry["Tags"]} == {
+                "kubernetes.io/service-name": "byoc/endpoint",
+                "kubernetes.io/cluster/byoc-1": "owned",
+                "byoc": "managed",
+                "team": "a",
+            }
+
+    def test_lead_to_every_node(self, account: Customer) -> None:
+        """Every node is a target at the node port; the nodes' group lets clients and health checks in, until the end."""
+        account.make_node_group(account.make_cluster())
+        (cluster,) = account.kubernetes.clusters()
+        checked = {"healthcheck_protocol": "http", "healthcheck_port": "10256", "healthcheck_path": "/healthz"}
+        wanted = service(**checked)
+        elb = account.client("elbv2")
+
+        cluster.provider.ensure_load_balancer(cluster.id, wanted)
+        (group,) = elb.describe_target_groups()["TargetGroups"]
+        health = elb.describe_target_health(TargetGroupArn=group["TargetGroupArn"])["TargetHealthDescriptions"]
+        opened, subnets = open_ports(account), subnet_ranges(account)
+        cluster.provider.delete_load_balancer(cluster.id, wanted)
+
+        assert (group["TargetType"], group["Port"]) == ("instance", NODE_PORT)
+        assert (group["HealthCheckProtocol"], group["HealthCheckPath"]) == ("HTTP", "/healthz")
+        assert {entry["Target"]["Id"] for entry in health} == instance_ids(account)
+        assert {entry["Target"]["Port"] for entry in health} == {NODE_PORT}
+        assert opened == {NODE_PORT: {"0.0.0.0/0"}, 10256: subnets}
+        assert open_ports(account) == {}
+
+    def test_need_one_group_of_the_cluster_on_each_node(self, account: Customer) -> None:
+        """With two groups that carry the cluster's tag the controller does not know which one to open."""
+        subnets = account.make_cluster()
+        ec2 = account.client("ec2")
+        vpc = ec2.describe_subnets(SubnetIds=subnets)["Subnets"][0]["VpcId"]
+        groups = [
+            ec2.create_security_group(GroupName=name, Description=name, VpcId=vpc)["GroupId"] for name in ("one", "two")
+        ]
+        ec2.create_tags(Resources=groups, Tags=[{"Key": "kubernetes.io/cluster/byoc-1", "Value": "owned"}])
+        template = ec2.create_launch_template(
+            LaunchTemplateName="nodes", LaunchTemplateData={"SecurityGroupIds": groups}
+        )["LaunchTemplate"]["LaunchTemplateId"]
+        account.make_node_group(subnets, launchTemplate={"id": template, "version": "1"})
+        (cluster,) = account.kubernetes.clusters()
+
+        hostname = cluster.provider.ensure_load_balancer(cluster.id, service())
+
+        assert hostname is None
+        (complaint,) = account.overlay.provider.complaints.values()
+        assert complaint.startswith("Multiple tagged security groups found for instance")
+
+    def test_have_no_listener_without_a_node_port(self, account: Customer) -> None:
+        """The controller ignores such a port, so that nothing answers there."""
+        account.make_cluster()
+        (cluster,) = account.kubernetes.clusters()
+        wanted = service()
+        del wanted["spec"]["ports"][0]["nodePort"]
+
+        cluster.provider.ensure_load_balancer(cluster.id, wanted)
+
+        arn = described(account)[0]["LoadBalancerArn"]
+        assert account.client("elbv2").describe_listeners(LoadBalancerArn=arn)["Listeners"] == []
+
+    @pytest.mark.parametrize("external", ["class", "type"])
+    def test_are_not_made_for_a_controller_that_nobody_installed(self, account: Customer, external: str) -> None:
+        """A service for the AWS Load Balancer Controller waits for ever."""
+        account.make_cluster()
+        (cluster,) = account.kubernetes.clusters()
+        wanted = service(**({"type": "external"} if external == "type" else {}))
+        if external == "class":
+            wanted["spec"]["loadBalancerClass"] = "service.k8s.aws/nlb"
+
+        assert cluster.provider.ensure_load_balancer(cluster.id, wanted) is None
+        assert described(account) == []
 
     def test_keep_the_network_until_they_are_gone(self, slow_account: Customer) -> None:
-        """Their interfaces keep the subnets, and their group, until the service's deletion is complete."""
+        """Their interfaces keep the subnets until the service's deletion is complete."""
         account = slow_account
         subnets = account.make_cluster()
         (cluster,) = account.kubernetes.clusters()
@@ -109,11 +170,9 @@ class TestLoadBalancers:
         assert ec2.describe_network_interfaces(Filters=interfaces)["NetworkInterfaces"] == []
         assert described(account) == []
         assert account.client("elbv2").describe_target_groups()["TargetGroups"] == []
-        group = [{"Name": "tag:elbv2.k8s.aws/cluster", "Values": ["byoc-1"]}]
-        assert ec2.describe_security_groups(Filters=group)["SecurityGroups"] == []
 
     def test_can_be_deleted_by_whoever_cleans_up(self, account: Customer) -> None:
-        """DeleteLoadBalancer frees the subnets; the security group of the controller stays behind."""
+        """DeleteLoadBalancer frees the subnets; the target groups stay behind."""
         subnets = account.make_cluster()
         (cluster,) = account.kubernetes.clusters()
         cluster.provider.ensure_load_balancer(cluster.id, service())
@@ -123,43 +182,53 @@ class TestLoadBalancers:
         elb.delete_load_balancer(LoadBalancerArn=described(account)[0]["LoadBalancerArn"])
         ec2.delete_subnet(SubnetId=subnets[0])
 
-        group = [{"Name": "tag:elbv2.k8s.aws/cluster", "Values": ["byoc-1"]}]
-        assert len(ec2.describe_security_groups(Filters=group)["SecurityGroups"]) == 1
+        assert len(elb.describe_target_groups()["TargetGroups"]) == 1
 
     def test_need_a_tagged_subnet(self, account: Customer) -> None:
         """Without subnets for internal load balancers there is none, and the reason is known."""
         account.make_cluster()
         (cluster,) = account.kubernetes.clusters()
 
-        hostname = cluster.provider.ensure_load_balancer(cluster.id, service(scheme="internal"))
+        hostname = cluster.provider.ensure_load_balancer(cluster.id, service(internal="true"))
 
         assert hostname is None
         (complaint,) = account.overlay.provider.complaints.values()
         assert "kubernetes.io/role/internal-elb" in complaint
 
-    def test_need_permission_of_the_controllers_role(self, account: Customer) -> None:
-        """The controller's role decides, with a condition on the tags that it gives."""
+    def test_need_permission_of_the_clusters_role(self, account: Customer) -> None:
+        """Without the policy that AWS keeps for clusters the controller may not make any, and the reason is known."""
         account.make_cluster()
         (cluster,) = account.kubernetes.clusters()
-        condition = {"aws:RequestTag/elbv2.k8s.aws/cluster": "byoc-1"}
-        statement = allow("elasticloadbalancing:CreateLoadBalancer", StringEquals=condition)
-        wrong = account.make_role("wrong", "pods.eks.amazonaws.com")
-        right = account.make_role("right", "pods.eks.amazonaws.com", statements=[statement])
-        eks = account.client("eks")
-        association = eks.create_pod_identity_association(
-            clusterName="byoc-1", namespace="kube-system", serviceAccount="aws-load-balancer-controller", roleArn=wrong
-        )["association"]
-        wanted = service()
+        policy = "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy"
+        account.client("iam").detach_role_policy(RoleName="byoc-1-control-plane", PolicyArn=policy)
 
-        cluster.provider.ensure_load_balancer(cluster.id, wanted)
-        without = described(account)
-        eks.update_pod_identity_association(
-            clusterName="byoc-1", associationId=association["associationId"], roleArn=right
-        )
-        cluster.provider.ensure_load_balancer(cluster.id, wanted)
+        cluster.provider.ensure_load_balancer(cluster.id, service())
 
-        assert without == []
-        assert len(described(account)) == 1
+        assert described(account) == []
+        (complaint,) = account.overlay.provider.complaints.values()
+        assert "not authorized to perform: elasticloadbalancing:CreateLoadBalancer" in complaint
+
+
+def instance_ids(account: Customer) -> set[str]:
+    """Return the ids of all machines."""
+    reservations = account.client("ec2").describe_instances()["Reservations"]
+    return {instance["InstanceId"] for reservation in reservations for instance in reservation["Instances"]}
+
+
+def subnet_ranges(account: Customer) -> set[str]:
+    """Return the address ranges of the subnets of the account's load balancers."""
+    subnets = [zone["SubnetId"] for zone in described(account)[0]["AvailabilityZones"]]
+    return {subnet["CidrBlock"] for subnet in account.client("ec2").describe_subnets(SubnetIds=subnets)["Subnets"]}
+
+
+def open_ports(account: Customer) -> dict[int, set[str]]:
+    """Return from which addresses the nodes accept TCP, keyed by port, as far as a load balancer has it so."""
+    return {
+        rule["FromPort"]: {source["CidrIp"] for source in rule["IpRanges"]}
+        for group in account.client("ec2").describe_security_groups()["SecurityGroups"]
+        for rule in group["IpPermissions"]
+        if any("kubernetes.io/rule/nlb" in source.get("Description", "") for source in rule["IpRanges"])
+    }
 
 
 def install_driver(account: Customer, *statements: dict[str, Any]) -> None:
