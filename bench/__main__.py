@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -32,6 +34,9 @@ def main() -> None:
     for key, value in sorted(results.items()):
         table.add_row(key, f"{value:,.3f}" if value < 100 else f"{value:,.0f}", str(BOUNDS.get(key, "")))
     console.print(table)
+    sys.stdout.flush()
+    # The SDK's runtime threads may abort an interpreter that is being torn down; everything is closed by now.
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ async def _end_without(parent: int) -> None:
 
     There is no grace: what the parent had running for us, Temporal above all, ends at the same moment.
     """
-    while os.getppid() == parent:
+    while os.getppid() == parent:  # noqa: ASYNC110 - the kernel tells nobody but by this id
         await asyncio.sleep(_PARENT_CHECK_INTERVAL)
     log.warning("worker ends: its parent is gone", parent=parent)
     os._exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from datetime import timedelta
 from enum import StrEnum
 from ipaddress import ip_address
@@ -11,7 +12,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _PREFIX = "BYOC_"
 
@@ -28,6 +29,15 @@ class LogLevel(StrEnum):
     WARNING = "warning"
     ERROR = "error"
     CRITICAL = "critical"
+
+
+def _names(value: object) -> object:
+    """Read names that are separated by commas; a JSON array is understood too."""
+    if not isinstance(value, str):
+        return value
+    with contextlib.suppress(json.JSONDecodeError):
+        return json.loads(value)
+    return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
 def _lower(value: object) -> object:
@@ -86,8 +96,9 @@ class WorkerSettings(BaseSettings):
     """How long a cloud may take until it shows what it has made."""
     grace: Duration = timedelta(minutes=5)
     """How long a crash loop or a pod without a node is still taken for a passing fault."""
-    egress_cidrs: tuple[str, ...] = ("203.0.113.0/24",)
-    """Addresses from which the control plane reaches public Kubernetes endpoints (an example: set your own)."""
+    egress_cidrs: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ("203.0.113.0/24",)
+    """Addresses from which the control plane reaches public Kubernetes endpoints (an example: set your own), separated
+    by commas."""
 
     aws_endpoint_url: str | None = None
     aws_region: str = "us-east-1"
@@ -111,9 +122,6 @@ def read_settings() -> WorkerSettings:
         return WorkerSettings()
     except ValidationError as error:
         raise BadSettings("; ".join(_complaint(each) for each in error.errors())) from error
-    except SettingsError as error:
-        # A value that must be JSON and is not: the SDK's message names the field, its cause what is wrong in it.
-        raise BadSettings(f"{error}: {error.__cause__}") from error
 
 
 def _complaint(error: ErrorDetails) -> str:

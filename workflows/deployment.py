@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -34,9 +33,6 @@ with workflow.unsafe.imports_passed_through():
     from workflows.temporal import ids
     from workflows.temporal import search_attributes as attributes
 
-from workflows.provision import Provision
-from workflows.reconfigure import Reconfigure
-from workflows.retire import Retire
 from workflows.steps import waiting_text
 
 PAST_LENGTH = 50
@@ -46,11 +42,12 @@ MAX_API_KEYS = 100
 CONTINUE_AT_EVENTS = 2_000
 """A cold query of a longer history comes near the workflow task's time limit."""
 
-_WORKFLOWS: dict[OperationKind, Callable[[Any, OperationOrder], Awaitable[OperationOutcome]]] = {
-    OperationKind.PROVISION: Provision.run,
-    OperationKind.RECONFIGURE: Reconfigure.run,
-    OperationKind.RETIRE: Retire.run,
+_WORKFLOWS = {
+    OperationKind.PROVISION: "Provision",
+    OperationKind.RECONFIGURE: "Reconfigure",
+    OperationKind.RETIRE: "Retire",
 }
+"""Workflow types by name: imported here, their modules would be loaded once more for each idle deployment."""
 _PRIORITY = {OperationKind.PROVISION: 1, OperationKind.RECONFIGURE: 1, OperationKind.RETIRE: 2}
 """Lower runs first. A customer's requests keep their order among themselves; leaving comes last."""
 
@@ -215,6 +212,7 @@ class Deployment:
             _WORKFLOWS[started.kind],
             self._order_for(queued.request, started),
             id=started.workflow_id,
+            result_type=OperationOutcome,
             parent_close_policy=ParentClosePolicy.ABANDON,
             search_attributes=self._search_attributes(),
             static_summary=f"{started.kind} {self.state.order.site.deployment}",
