@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -15,8 +16,9 @@ def main() -> None:
     exit code. Nothing is pending by then.
     """
     code = _run()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # whoever read our output may be gone
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)
 
 
