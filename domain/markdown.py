@@ -89,7 +89,7 @@ def deployment_details(state: DeploymentState) -> str:
         f"{_DEPLOYMENT[state.phase]} Since {instant(state.since)}.",
     ]
     if state.running and state.report and state.report.waiting_for:
-        parts += [_waits(state.report.waiting_for, state.running.summary.workflow_id)]
+        parts += [_waits(state.report.waiting_for)]
     parts.append(
         table(
             ("Customer", "Where", "Shape", "Release", "Kubernetes", "Endpoint"),
@@ -124,7 +124,7 @@ def operation_details(progress: OperationProgress) -> str:
     if running and progress.phase not in (OperationPhase.DONE, OperationPhase.ABORTED):
         parts.append("**Now:** " + ", ".join(escaped(summary) for summary in running))
     if progress.waiting_for:
-        parts.append(_waits(progress.waiting_for, progress.operation))
+        parts.append(_waits(progress.waiting_for))
     if progress.steps:
         parts.append(_steps(progress.steps))
     return "\n\n".join(parts)
@@ -152,11 +152,11 @@ def _account_wait(state: AccountState) -> list[str]:
             return []
 
 
-def _waits(waits: Sequence[WaitingFor], workflow_id: str) -> str:
-    return "\n\n".join(_wait(wait, workflow_id) for wait in waits)
+def _waits(waits: Sequence[WaitingFor]) -> str:
+    return "\n\n".join(_wait(wait) for wait in waits)
 
 
-def _wait(wait: WaitingFor, workflow_id: str) -> str:
+def _wait(wait: WaitingFor) -> str:
     probe = f" It is tried again by itself at {instant(wait.probe_at)}." if wait.probe_at else ""
     choices = ", ".join(f"`{choice}`" for choice in wait.choices)
     lines = [
@@ -165,7 +165,7 @@ def _wait(wait: WaitingFor, workflow_id: str) -> str:
         f"> **To do:** {_remedy(wait)}{probe}",
     ]
     if choices:
-        lines.append(f"> **May be decided** on `{wait.step}` of `{workflow_id}`: {choices}")
+        lines.append(f"> **May be decided** (step `{wait.step}`): {choices}")
     return "\n>\n".join(lines)
 
 

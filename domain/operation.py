@@ -81,6 +81,8 @@ class Pace(Model):
     permission_probe: timedelta = timedelta(minutes=15)
     quota_probe: timedelta = timedelta(hours=1)
     capacity_probe: timedelta = timedelta(minutes=15)
+    longest_probe: timedelta = timedelta(hours=6)
+    """A wait that lasts is probed ever more rarely, up to this: probes add history, and a wait may last months."""
     verification: timedelta = timedelta(hours=24)
     first_verification_probe: timedelta = timedelta(minutes=1)
     """How often an invited account is looked at."""

@@ -34,7 +34,7 @@ DAEMONS_OF_A_NODE = Requests(300, 512)
 """What the network, proxy and storage daemons take on every machine."""
 
 CONTROLLERS = (Requests(100, 170),) * 6
-"""The pods of DNS (2), metrics, storage (2) and load balancer controllers; they run in the services pool."""
+"""The pods of DNS (2), metrics (2) and storage (2); they run in the services pool."""
 
 _CPU_RESERVED = ((1, 0.06), (1, 0.01), (2, 0.005), (None, 0.0025))
 _MEMORY_RESERVED = ((4096, 0.25), (4096, 0.20), (8192, 0.10), (114688, 0.06), (None, 0.02))

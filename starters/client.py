@@ -265,12 +265,7 @@ class ControlPlane:
         Raises:
             Refused: The customer holds the account ("hands off"), or the deployment is over or being retired.
         """
-        account = await self.account((await self.deployment(name)).order.site.account)
-        if account.phase is AccountPhase.HELD:
-            raise Refused(
-                f"account {account.spec.name!r} is held ({account.hold_reason or 'no reason given'}); "
-                f"`byoc accounts release {account.spec.name}` ends the hold"
-            )
+        await self._refuse_if_held(name)
         with _explained(f"deployment {name!r}"):
             return await self._deployment(name).execute_update(Deployment.request, request, rpc_timeout=self.patience)
 
@@ -294,7 +289,12 @@ class ControlPlane:
         return await self.request(name, request)
 
     async def change_api_keys(self, name: str, change: ApiKeyChange) -> OperationAccepted:
-        """Create, rotate or revoke an API key; returns as soon as the change is queued."""
+        """Create, rotate or revoke an API key; returns as soon as the change is queued.
+
+        Raises:
+            Refused: The customer holds the account, or the change does not fit the keys that exist.
+        """
+        await self._refuse_if_held(name)
         with _explained(f"deployment {name!r}"):
             return await self._deployment(name).execute_update(
                 Deployment.change_api_keys, change, rpc_timeout=self.patience
@@ -343,6 +343,14 @@ class ControlPlane:
     async def _executions(self, query: str) -> AsyncIterator[WorkflowExecution]:
         async for execution in self.client.list_workflows(query):
             yield execution
+
+    async def _refuse_if_held(self, deployment: str) -> None:
+        account = await self.account((await self.deployment(deployment)).order.site.account)
+        if account.phase is AccountPhase.HELD:
+            raise Refused(
+                f"account {account.spec.name!r} is held ({account.hold_reason or 'no reason given'}); "
+                f"`byoc accounts release {account.spec.name}` ends the hold"
+            )
 
     def _account(self, name: str) -> WorkflowHandle[Any, AccountState]:
         return self.client.get_workflow_handle(ids.account_id(name), result_type=AccountState)

@@ -13,6 +13,7 @@ from domain.account import AccountAccess
 from domain.clouds import Cloud
 from workers.liveness import SignsOfLife
 from workers.settings import WorkerSettings
+from workers.unexpected import UnknownFailures
 from workflows.account import Account
 from workflows.deployment import Deployment
 from workflows.provision import Provision
@@ -54,7 +55,7 @@ def cloud_worker(client: Client, settings: WorkerSettings, cloud: Cloud, region:
         max_concurrent_activities=settings.activity_slots,
         max_task_queue_activities_per_second=settings.activities_per_second,
         graceful_shutdown_timeout=settings.graceful_shutdown,
-        interceptors=[SignsOfLife()],
+        interceptors=[SignsOfLife(), UnknownFailures()],
     )
 
 

@@ -121,6 +121,6 @@ class Operation:
             await deployment.signal(signal, message)
 
     def _report(self) -> OperationReport:
-        return OperationReport(
-            operation_id=self.order.operation_id, phase=self.phase, waiting_for=self.steps.waiting_for
-        )
+        """Return what the deployment is told; not the time of the next probe, which changes with every probe."""
+        waits = tuple(wait.model_copy(update={"probe_at": None}) for wait in self.steps.waiting_for)
+        return OperationReport(operation_id=self.order.operation_id, phase=self.phase, waiting_for=waits)

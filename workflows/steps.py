@@ -57,6 +57,8 @@ _RETRY = RetryPolicy(
 )
 _UNKNOWN_TRIES = 3
 _UNKNOWN_PAUSE = timedelta(seconds=10)
+_STEADY_PROBES = 8
+"""Probes at the pace's own interval, before they become rarer."""
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,7 @@ class Steps:
         self._records: dict[str, StepRecord] = {}
         self._waits: dict[str, WaitingFor] = {}
         self._decisions: dict[str, StepDecision] = {}
+        self._probes: dict[str, int] = {}
         self._promises: list[Undo] = []
         self._abort: StepDecision | None = None
         self._under_way = 0
@@ -398,7 +401,7 @@ class Steps:
 
     async def _wait(self, name: str, summary: str, detail: FailureDetail, *, skip_allowed: bool) -> Choice:
         """Wait for whoever must act, for a decision, or for the time of the next probe."""
-        pause = self._probe_after(detail.failure)
+        pause = self._next_probe(name, detail.failure)
         known = self._waits.get(name)
         choices = [Choice.RETRY]
         if skip_allowed:
@@ -424,6 +427,13 @@ class Steps:
         if not decided:
             return Choice.RETRY
         return self._decisions.pop(name).choice
+
+    def _next_probe(self, name: str, failure: FailureClass) -> timedelta:
+        """Return the time to the next probe: the pace's, doubled for each probe after the first few."""
+        number = self._probes[name] = self._probes.get(name, 0) + 1
+        pause = self._probe_after(failure)
+        doublings = min(max(0, number - _STEADY_PROBES), 10)
+        return min(pause * 2**doublings, max(pause, self._pace.longest_probe))
 
     def _probe_after(self, failure: FailureClass) -> timedelta:
         match failure:

@@ -45,7 +45,7 @@ class AwsFirewall(Ec2Part, NetworkContract):
             ec2 = self._ec2(site, Purpose.OPERATE)
             control_plane = ensure_group(ec2, network, CONTROL_PLANE, "Kubernetes API server")
             nodes = ensure_group(ec2, network, NODES, "Nodes")
-            # The load balancer controller opens the group with this tag to its load balancers.
+            # EKS's service controller opens the one group of each node that has this tag to its load balancers.
             ec2.ensure_tags(SECURITY_GROUP, nodes, {f"kubernetes.io/cluster/{base_name(site)}": "owned"})
             from_nodes = {"UserIdGroupPairs": [{"GroupId": nodes["GroupId"]}]}
             from_control_plane = {"UserIdGroupPairs": [{"GroupId": control_plane["GroupId"]}]}

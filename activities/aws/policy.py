@@ -62,7 +62,7 @@ DEPENDENT_ACTIONS: Mapping[str, tuple[str, ...]] = {
     "iam:CreateRole": ("iam:TagRole",),
     "kms:CreateKey": ("kms:TagResource",),
     "logs:CreateLogGroup": ("logs:TagResource",),
-    "s3:CreateBucket": ("s3:PutBucketObjectLockConfiguration", "s3:PutBucketVersioning"),
+    "s3:CreateBucket": ("s3:PutBucketObjectLockConfiguration", "s3:PutBucketVersioning", "s3:TagResource"),
 }
 """Keyed by the action that we call; what AWS demands from the caller beside it."""
 

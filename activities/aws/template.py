@@ -80,12 +80,12 @@ def template(access: AccountAccess, regions: Sequence[str], principal: str, need
 
 
 def as_json(document: Document) -> str:
-    """Return the template as JSON text."""
-    return json.dumps(document, indent=1) + "\n"
+    """Return the template as JSON text, on one line: CloudFormation limits what is passed directly to 51,200 bytes."""
+    return json.dumps(document, separators=(",", ":")) + "\n"
 
 
 def as_yaml(document: Document) -> str:
-    """Return the template as YAML text, which CloudFormation takes as well."""
+    """Return the template as YAML text for people to read, which CloudFormation takes as well."""
     text: str = yaml.dump(document, Dumper=_WithoutAnchors, sort_keys=False, width=120)
     return text
 

@@ -80,7 +80,8 @@ def back_up(api: ClusterApi, release: Release, bucket: Bucket, name: str, settin
     """Return the backup of that name once its job is complete; earlier backups' jobs are gone then.
 
     Raises:
-        ApplicationError: NOT_READY while the job runs; UNKNOWN when it has failed, and another attempt begins anew.
+        ApplicationError: NOT_READY while the job runs; when it has failed PERMISSION if it may not write or not use the
+            key, else UNKNOWN; another attempt begins anew.
     """
     job = jobs.backup_job(api.site, release, bucket, name)
     try:
@@ -108,8 +109,8 @@ def prove_restore(
     """Return the proof once the backup has been restored, compared, and everything made for it is gone.
 
     Raises:
-        ApplicationError: NOT_READY while the job runs or its namespace goes; UNKNOWN when the restore has failed or
-            what came back is not what was backed up.
+        ApplicationError: NOT_READY while the job runs or its namespace goes; PERMISSION when it may not read or not use
+            the key; UNKNOWN when the restore has failed otherwise or what came back is not what was backed up.
     """
     namespace = Reference(NAMESPACE, RESTORE_NAMESPACE)
     found = api.get(namespace)

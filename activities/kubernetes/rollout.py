@@ -80,9 +80,15 @@ def job_rollout(job: Object, pods: Iterable[Object]) -> Rollout:
         return Rollout(State.DONE, succeeded, desired, "it is complete")
     failed = condition(job, "Failed")
     if failed is not None and failed["status"] == "True":
-        said = termination_message(listed)
-        message = f"{failed.get('reason', 'Failed')}: {said or failed.get('message', '')}"
-        detail = FailureDetail(failure=FailureClass.UNKNOWN, message=message, code=failed.get("reason", "Failed"))
+        said = termination_message(listed) or str(failed.get("message", ""))
+        message = f"{failed.get('reason', 'Failed')}: {said}"
+        detail = FailureDetail(
+            # By its own words alone: "BackoffLimitExceeded" is no limit of the cloud's.
+            failure=class_of_cloud_message(said),
+            message=message,
+            code=failed.get("reason", "Failed"),
+            action=refused_action(said),
+        )
         return Rollout(State.FAILED, succeeded, desired, message, detail)
     problem = _quota_problem(job) or _pods_problem(listed)
     return Rollout(State.UNDER_WAY, succeeded, desired, "it is running", problem)
@@ -176,6 +182,7 @@ def endpoint_problem(events: Iterable[Object]) -> FailureDetail | None:
         failure=class_of_cloud_message(message),
         message=f"the load balancer: {message}",
         code=str(newest.get("reason", "")),
+        action=refused_action(message),
     )
 
 
@@ -185,15 +192,24 @@ def _time_of(event: Object) -> str:
 
 
 def class_of_cloud_message(message: str) -> FailureClass:
-    """Class what a cloud's controller repeats of the cloud's own error: its code stands in the text."""
+    """Class what a cloud's controller, or a job, repeats of the cloud's own error: its code stands in the text."""
     for codes, found in _CLOUD_CODES:
         if any(code in message for code in codes):
             return found
     return FailureClass.UNKNOWN
 
 
+def refused_action(message: str) -> str:
+    """Return the permission that the cloud's error names as missing, `s3:PutObject`, else nothing."""
+    refused = _REFUSED_ACTION.search(message)
+    return refused["action"] if refused else ""
+
+
+_REFUSED_ACTION = re.compile(r"(?:not authorized to perform|AccessDenied): (?P<action>[a-z][a-z0-9-]*:[A-Z]\w+)")
 _CLOUD_CODES = (
     (("AccessDenied", "UnauthorizedOperation", "PERMISSION_DENIED", "AuthorizationFailed"), FailureClass.PERMISSION),
+    # A key that is disabled or about to be deleted: the customer has taken its use away and can give it back.
+    (("KMS.DisabledException", "KMS.KMSInvalidStateException"), FailureClass.PERMISSION),
     (("TooManyLoadBalancers", "TooManyTargetGroups", "LimitExceeded", "QUOTA_EXCEEDED"), FailureClass.QUOTA),
 )
 """In the order of precedence of lifecycles.md, section 6."""

@@ -18,6 +18,7 @@ from ministack.services import ec2
 
 from simulators.aws import scope
 from simulators.aws.identifiers import new_id
+from simulators.aws.instance_types import INSTANCE_TYPES
 
 Record = dict[str, Any]
 
@@ -167,6 +168,7 @@ def add_instance(
         "InstanceId": instance_id,
         "ImageId": image,
         "InstanceType": instance_type,
+        "CpuOptions": {"CoreCount": max(1, _virtual_cpus(instance_type) // 2), "ThreadsPerCore": 2},
         "KeyName": None,
         "State": {"Code": 16, "Name": "running"},
         "SubnetId": subnet_id,
@@ -259,3 +261,8 @@ def set_tags(resource_id: str, tags: Mapping[str, str]) -> None:
 def tags_of(resource_id: str) -> dict[str, str]:
     """Return the tags of an EC2 resource."""
     return {tag["Key"]: tag["Value"] for tag in ec2._tags.get(resource_id) or ()}
+
+
+def _virtual_cpus(instance_type: str) -> int:
+    known = INSTANCE_TYPES.get(instance_type)
+    return known.cpu if known else 2

@@ -256,7 +256,7 @@ class AwsProvider:
                 _require(role, "s3:PutObject", f"arn:aws:s3:::{bucket}/{key}", {})
                 _require_bucket_key(role, bucket, "kms:GenerateDataKey")
             except NotPermitted as refusal:
-                return f"AccessDenied: {refusal}"
+                return f"{refusal.code}: {refusal}"
             status, _, reply = s3._put_object(bucket, key, body, {})
         return None if status == 200 else _code_of(reply)
 
@@ -271,7 +271,7 @@ class AwsProvider:
                 _require(role, "s3:GetObject", f"arn:aws:s3:::{bucket}/{key}", {})
                 _require_bucket_key(role, bucket, "kms:Decrypt")
             except NotPermitted as refusal:
-                return f"AccessDenied: {refusal}"
+                return f"{refusal.code}: {refusal}"
             body = s3._get_object_data(bucket, key)
         return bytes(body) if body is not None else f"NoSuchKey: The specified key does not exist: {bucket}/{key}"
 
@@ -319,8 +319,12 @@ def _require_bucket_key(role: Mapping[str, Any], bucket: str, action: str) -> No
     if found is None:
         return
     key = kms._resolve_key(found[1])
-    if key is None or key["KeyState"] != "Enabled":
-        raise NotPermitted(f"the key of bucket {bucket} does not exist or is not enabled")
+    if key is None:
+        raise NotPermitted(f"Key '{found[1]}' does not exist", code="KMS.NotFoundException")
+    if key["KeyState"] == "Disabled":
+        raise NotPermitted(f"{key['Arn']} is disabled.", code="KMS.DisabledException")
+    if key["KeyState"] != "Enabled":
+        raise NotPermitted(f"{key['Arn']} is {key['KeyState']}.", code="KMS.KMSInvalidStateException")
     _require(role, action, key["Arn"], {"kms:ViaService": f"s3.{scope.current().region}.amazonaws.com"})
 
 

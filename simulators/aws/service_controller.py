@@ -33,6 +33,10 @@ _HEALTH_RULE = "kubernetes.io/rule/nlb/health"
 class NotPermitted(Exception):  # noqa: N818 - named by what is the matter
     """A controller or a pod may not do what it has to; the text says what."""
 
+    def __init__(self, text: str, *, code: str = "AccessDenied") -> None:
+        super().__init__(text)
+        self.code = code
+
 
 @dataclass(frozen=True)
 class Wish:

@@ -152,9 +152,9 @@ class Installation:
         return Customer(account=number, name=name)
 
     async def order(self, customer: Customer, **spec: Any) -> None:
-        """Order the customer's deployment."""
+        """Order the customer's deployment (or another one, by `name`, in the same account)."""
         plane = await self.connected()
-        text = manifest(customer.name, **spec)
+        text = manifest(customer, **spec)
         (order,) = await read_orders(plane, text)
         await plane.order(await place_order(plane, order, pace=BRISK))
 
@@ -230,19 +230,23 @@ class Installation:
         return "\n".join(lines)
 
 
-def manifest(name: str, *, shape: str = "v1-small", high_availability: bool = False) -> str:
-    """Return the manifest of a small deployment."""
+def manifest(
+    customer: Customer, *, name: str = "", shape: str = "v1-small", high_availability: bool = False, cidr: str = ""
+) -> str:
+    """Return the manifest of a deployment in the customer's account."""
+    name = name or customer.name
     return f"""
 apiVersion: byoc.dev/v1
 kind: Deployment
 metadata: {{name: {name}}}
 spec:
-  account: {name}-aws
+  account: {customer.name}-aws
   region: {REGION}
   shape: {shape}
   highAvailability: {str(high_availability).lower()}
   endpoint: {{domain: {name}.db.acme.example}}
   authWebhook: {{url: "https://login.acme.example/byoc"}}
+  network: {{cidr: {cidr or "10.64.0.0/16"}}}
 """
 
 

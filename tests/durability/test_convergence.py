@@ -58,3 +58,20 @@ async def test_final_backup_stays_locked_with_its_key(installation: Installation
     assert all(kept.until for kept in state.receipt.kept)
     held = [resource for resource in installation.control.inventory(customer.account) if resource.service == "s3"]
     assert len(held) == 1
+
+
+async def test_two_deployments_live_in_one_account(installation: Installation, customer: Customer) -> None:
+    """A second deployment is counted against the quotas beside the first, and retiring it leaves the first alone."""
+    await installation.order(customer)
+    await installation.until_phase(customer, DeploymentPhase.ACTIVE)
+    alone = installation.inventory(customer)
+    second = Customer(customer.account, f"{customer.name}b")
+    await installation.order(customer, name=second.name, cidr="10.65.0.0/16")
+    await installation.until_phase(second, DeploymentPhase.ACTIVE)
+
+    plane = await installation.connected()
+    await plane.retire(second.name, final_backup=FinalBackup.NONE)
+    await installation.until_phase(second, DeploymentPhase.RETIRED)
+
+    assert left_behind(installation.inventory(customer) - alone) == Counter()
+    assert left_behind(alone - installation.inventory(customer)) == Counter()

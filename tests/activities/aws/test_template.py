@@ -63,6 +63,22 @@ def test_everything_fits_into_the_limits_of_iam_and_cloudformation(document: dic
     assert len(as_yaml(document).encode()) <= LARGEST_BODY
 
 
+@pytest.mark.parametrize("regions", [REGIONS[:1], REGIONS], ids=["one region", "four regions"])
+def test_the_template_can_be_passed_directly(regions: tuple[str, ...]) -> None:
+    """With however many regions, there is room for the actions of later releases."""
+    document = template(ACCESS, regions, PRINCIPAL, NEEDS)
+
+    assert len(as_json(document).encode()) <= LARGEST_BODY * 3 // 4
+    assert len(as_yaml(document).encode()) <= LARGEST_BODY
+
+
+def test_a_bucket_can_be_made_with_its_tags() -> None:
+    """CreateBucket with tags is authorized as s3:TagResource too."""
+    granted = {(need.action, need.activity) for need in with_dependents(NEEDS) if need.purpose is Purpose.OPERATE}
+
+    assert ("s3:TagResource", "create_backup_bucket") in granted
+
+
 def test_json_and_yaml_say_the_same(document: dict[str, Any]) -> None:
     """Either can be applied."""
     assert json.loads(as_json(document)) == yaml.safe_load(as_yaml(document)) == document

@@ -15,7 +15,7 @@ from domain.shape import Component
 from simulators.faults import Fault, FaultKind
 from simulators.kubernetes import kinds
 from tests.activities.kubernetes.playground import Playground, names
-from tests.activities.kubernetes.samples import BUCKET, DOMAIN, RELEASE, SITE
+from tests.activities.kubernetes.samples import BUCKET, DOMAIN, KEY, RELEASE, SITE
 
 
 @pytest.fixture
@@ -70,17 +70,40 @@ def test_only_the_newest_backups_job_stays(storing: Playground) -> None:
     assert len(storing.provider.objects) == 3
 
 
+@pytest.mark.parametrize(
+    ("refusal", "failure_class", "action"),
+    [
+        (
+            "AccessDenied: User: arn:aws:sts::1:role/store is not authorized to perform: s3:PutObject on resource: x",
+            FailureClass.PERMISSION,
+            "s3:PutObject",
+        ),
+        (
+            "AccessDenied: User: arn:aws:sts::1:role/store is not authorized to perform: kms:GenerateDataKey on this",
+            FailureClass.PERMISSION,
+            "kms:GenerateDataKey",
+        ),
+        (f"KMS.DisabledException: {KEY.key_id} is disabled.", FailureClass.PERMISSION, ""),
+        (f"KMS.KMSInvalidStateException: {KEY.key_id} is pending deletion.", FailureClass.PERMISSION, ""),
+        ("NoSuchBucket: The specified bucket does not exist", FailureClass.UNKNOWN, ""),
+    ],
+    ids=["object", "key", "key disabled", "key going", "bucket"],
+)
 def test_a_backup_that_fails_says_why_and_can_be_tried_again(
-    storing: Playground, monkeypatch: pytest.MonkeyPatch
+    storing: Playground,
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: str,
+    failure_class: FailureClass,
+    action: str,
 ) -> None:
     """The store's own words reach the operator; the next attempt runs a new job."""
     with monkeypatch.context() as broken:
-        broken.setattr(storing.provider, "put_object", lambda *_: "AccessDenied: s3:PutObject")
+        broken.setattr(storing.provider, "put_object", lambda *_: refusal)
         failure = storing.failure_of(storing.server.back_up, backup_request(storing))
     backup = storing.until_done(storing.server.back_up, backup_request(storing))
 
-    assert failure.failure is FailureClass.UNKNOWN
-    assert "AccessDenied: s3:PutObject" in failure.message
+    assert (failure.failure, failure.action) == (failure_class, action)
+    assert refusal in failure.message
     assert failure.resource == "Job byoc-server/backup-" + backup_job_suffix(storing)
     assert backup.records == 1
 

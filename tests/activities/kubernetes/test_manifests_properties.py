@@ -17,7 +17,7 @@ from activities.kubernetes.manifests.components import component_manifests
 from activities.kubernetes.manifests.endpoint import endpoint
 from activities.kubernetes.manifests.foundation import foundation, restore_foundation, storage_class
 from activities.kubernetes.manifests.identity import DEPLOYMENT_LABEL, SERVER_NAMESPACE, selector
-from activities.kubernetes.manifests.topology import CALLS, PORTS
+from activities.kubernetes.manifests.topology import CALLS, PORTS, PUBLIC_PORTS
 from activities.kubernetes.objects import Object
 from domain.deployment import AuthWebhook
 from domain.shape import POOL_OF_COMPONENT, SCALABLE, Component, PoolName, Scale, Shape
@@ -386,12 +386,41 @@ def test_the_store_lives_on_its_own_machines() -> None:
 
 
 def test_the_endpoint_ends_tls_at_every_port() -> None:
-    """The load balancer faces the internet, presents the certificate on each port, and carries our owner tags."""
+    """The load balancer presents the certificate on each port, and carries our owner tags."""
     service = endpoint(SITE, NETWORK, CERTIFICATE, AWS)
     prefix = "service.beta.kubernetes.io/aws-load-balancer-"
     annotations = {name.removeprefix(prefix): value for name, value in service["metadata"]["annotations"].items()}
 
-    assert annotations["scheme"] == "internet-facing"
     assert annotations["ssl-cert"] == CERTIFICATE.certificate_id
     assert annotations["ssl-ports"] == ",".join(str(port["port"]) for port in service["spec"]["ports"])
     assert "byoc:deployment=acme-prod" in annotations["additional-resource-tags"].split(",")
+
+
+def test_the_endpoint_is_for_the_controller_that_every_cluster_of_eks_has() -> None:
+    """No class, node ports, and only annotations that the cloud controller manager reads."""
+    service = endpoint(SITE, NETWORK, CERTIFICATE, AWS)
+    prefix = "service.beta.kubernetes.io/aws-load-balancer-"
+    annotations = {name.removeprefix(prefix): value for name, value in service["metadata"]["annotations"].items()}
+
+    assert annotations["type"] == "nlb"
+    assert "loadBalancerClass" not in service["spec"]
+    assert service["spec"].get("allocateLoadBalancerNodePorts", True)
+    assert annotations.keys() <= {
+        "type", "subnets", "ssl-cert", "ssl-ports", "ssl-negotiation-policy", "backend-protocol",
+        "cross-zone-load-balancing-enabled", "additional-resource-tags", "healthcheck-protocol", "healthcheck-port",
+        "healthcheck-path", "healthcheck-interval", "healthcheck-healthy-threshold", "healthcheck-unhealthy-threshold",
+    }  # fmt: skip
+    assert annotations["healthcheck-healthy-threshold"] == annotations["healthcheck-unhealthy-threshold"]
+
+
+@pytest.mark.parametrize("component", Component)
+def test_only_the_public_ports_are_open_to_everyone(component: Component) -> None:
+    """What comes through the load balancer reaches the component's own port; nodes come and go, so from anywhere."""
+    open_to_all = [
+        entry["port"]
+        for rule in policies()[component].get("ingress", [])
+        for entry in rule["ports"]
+        if any("ipBlock" in peer for peer in rule["from"])
+    ]
+
+    assert open_to_all == ([PORTS[component]] if component in PUBLIC_PORTS else [])

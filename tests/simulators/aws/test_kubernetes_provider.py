@@ -61,6 +61,7 @@ class TestLoadBalancers:
 
         assert (before["State"]["Code"], after["State"]["Code"]) == ("provisioning", "active")
         assert (before["Scheme"], before["Type"]) == ("internet-facing", "network")
+        assert hostname is not None
         assert hostname == after["DNSName"]
         assert hostname.startswith(f"a{wanted['metadata']['uid'].replace('-', '')}"[:32])
         assert hostname.endswith(f".elb.{REGION}.amazonaws.com")
@@ -84,7 +85,7 @@ class TestLoadBalancers:
             }
 
     def test_lead_to_every_node(self, account: Customer) -> None:
-        """Every node is a target at the node port; the nodes' group lets clients and health checks in, until the end."""
+        """Every node is a target; the nodes' group lets clients and health checks in, until the end."""
         account.make_node_group(account.make_cluster())
         (cluster,) = account.kubernetes.clusters()
         checked = {"healthcheck_protocol": "http", "healthcheck_port": "10256", "healthcheck_path": "/healthz"}
@@ -278,6 +279,7 @@ class TestVolumes:
 
         volume_id = cluster.provider.ensure_volume(cluster.id, wanted, {}, f"{REGION}a")
         size = account.client("ec2").describe_volumes(VolumeIds=[volume_id])["Volumes"][0]["Size"]
+        assert volume_id is not None
         gone = cluster.provider.delete_volume(cluster.id, volume_id)
 
         assert (size, gone) == (30, True)
@@ -353,6 +355,27 @@ class TestObjects:
 
         assert error is not None
         assert missing in error
+
+    @pytest.mark.parametrize(
+        ("take_away", "code"),
+        [("disable_key", "KMS.DisabledException"), ("schedule_key_deletion", "KMS.KMSInvalidStateException")],
+    )
+    def test_need_a_key_that_is_enabled(self, account: Customer, take_away: str, code: str) -> None:
+        """A key that is disabled, or about to be deleted, keeps pods from the bucket; S3 says why."""
+        account.make_cluster()
+        (cluster,) = account.kubernetes.clusters()
+        kms = account.client("kms")
+        key = kms.create_key()["KeyMetadata"]
+        self.make_bucket(account, key["Arn"])
+        self.associate(account, allow("s3:*"), allow("kms:*", resource=key["Arn"]))
+        getattr(kms, take_away)(KeyId=key["KeyId"])
+
+        error = cluster.provider.put_object(cluster.id, STORE, "byoc-backups", "one", b"documents")
+        body = cluster.provider.get_object(cluster.id, STORE, "byoc-backups", "one")
+
+        assert error is not None
+        assert error.startswith(f"{code}: {key['Arn']}")
+        assert body == error
 
     def test_are_bound_by_the_boundary(self, account: Customer) -> None:
         """A permissions boundary that does not allow S3 keeps the role from it."""
