@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 
 class UnknownFailures(Interceptor):
-    """Turns every exception that is no failure of Temporal's into one of class UNKNOWN, and logs it with its traceback."""
+    """Turns every exception that is no failure of Temporal's into one of class UNKNOWN, and logs it."""
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
         """Wrap the activity."""

@@ -433,7 +433,8 @@ class Steps:
         number = self._probes[name] = self._probes.get(name, 0) + 1
         pause = self._probe_after(failure)
         doublings = min(max(0, number - _STEADY_PROBES), 10)
-        return min(pause * 2**doublings, max(pause, self._pace.longest_probe))
+        factor: int = 2**doublings
+        return min(pause * factor, max(pause, self._pace.longest_probe))
 
     def _probe_after(self, failure: FailureClass) -> timedelta:
         match failure:

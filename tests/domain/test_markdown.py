@@ -150,7 +150,7 @@ def test_a_waiting_operation_says_for_whom_what_and_what_may_be_decided() -> Non
     assert "> **Waiting for the customer** since 2026-11-23 12:00:00 UTC: Create the network" in text
     assert "> **To do:** Grant ec2:CreateVpc" in text
     assert "tried again by itself at 2026-11-23 12:15:00 UTC" in text
-    assert "`create_network` of `deployment/acme-prod/provision/1`: `retry`, `abort`" in text
+    assert "(step `create_network`): `retry`, `abort`" in text
     assert "| Create the network | **waiting** | 2026-11-23 12:00:00 UTC | - |" in text
 
 
