@@ -151,9 +151,16 @@ async def record(*, replace: bool) -> None:
                     continue
                 handle = await scene(Stage(environment.client, cloud, name))
                 await handle.result()
-                history = json.loads((await handle.fetch_history()).to_json())
+                history = _without_traces(json.loads((await handle.fetch_history()).to_json()))
                 path.write_text(json.dumps(history, indent=1, sort_keys=True) + "\n")
                 sys.stdout.write(f"{path.name}: {len(history['events'])} events\n")
+
+
+def _without_traces(value: Any) -> Any:
+    """Return the history without stack traces, which name the recording machine's folders."""
+    if isinstance(value, dict):
+        return {key: "" if key == "stackTrace" else _without_traces(part) for key, part in value.items()}
+    return [_without_traces(part) for part in value] if isinstance(value, list) else value
 
 
 if __name__ == "__main__":
