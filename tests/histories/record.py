@@ -1,6 +1,6 @@
 """Record one history of each workflow type: `python -m tests.histories.record` (after a change that needs new ones).
 
-Recorded against a scripted cloud, because a history is about workflow logic. Existing files are kept, since workflows that
+Recorded against a scripted cloud, because a history is about workflow logic. Existing files are kept: workflows that
 run today must still replay them; `--replace` is for before a first release.
 """
 
