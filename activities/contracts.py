@@ -45,8 +45,11 @@ from domain.facts import (
     SmokeTest,
 )
 from domain.model import Model
+from domain.operation import OperationKind
+from domain.plan import Plan
 from domain.release import Release
 from domain.shape import Component, PoolName, Shape
+from domain.state import OperationOrder
 
 
 class AccessQuestion(Model):
@@ -259,6 +262,22 @@ class BackupLock(Model):
     site: Site
     backup: Backup
     retain_days: int
+
+
+class PlanQuestion(Model):
+    """What would this operation do?"""
+
+    kind: OperationKind
+    order: OperationOrder
+
+
+class PlanningContract(ABC):
+    """Planning; its worker holds no credentials and reaches no cloud."""
+
+    @activity.defn
+    @abstractmethod
+    async def make_plan(self, question: PlanQuestion) -> Plan:
+        """Rehearse the operation and return what it will do; nothing is touched."""
 
 
 class AccountContract(ABC):

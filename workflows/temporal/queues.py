@@ -8,7 +8,7 @@ LIFECYCLES = "lifecycles"
 """Workflows only; its workers hold no credentials."""
 
 SERVICES = "services"
-"""Notifications and what looks at Temporal itself."""
+"""Planning, notifications, and what looks at Temporal itself; its workers hold no credentials."""
 
 
 def cloud_queue(cloud: str, region: str = "") -> str:
