@@ -58,13 +58,29 @@ class MissingPermission(Model):
     resource: str = "*"
 
 
+class SurplusPermission(Model):
+    """Something that is granted and that no step declares."""
+
+    purpose: Purpose
+    action: str
+    """As the cloud's policy has it, with its wildcards: `ec2:*`."""
+    resource: str = "*"
+    granted_by: str = ""
+    """The policy (its name or ARN) that grants it, for whoever takes it away."""
+
+
 class AccessReport(Model):
-    """What a verification found."""
+    """What a verification found: what is granted, compared with what the steps declare."""
 
     principal: str
     """Who the cloud says that we are, an ARN on AWS."""
     verified_at: datetime
     missing: tuple[MissingPermission, ...] = ()
+    """Declared and not granted, but for what belongs to a withheld role."""
+    surplus: tuple[SurplusPermission, ...] = ()
+    """Granted and not declared. Nothing stops for it; the customer is told what they can take away."""
+    withheld: tuple[Purpose, ...] = ()
+    """Roles that the customer does not lend at present. Without `delete` everything but deletions goes on."""
     checked_actions: int = 0
 
 
