@@ -37,7 +37,7 @@ def test_the_demo_tells_the_whole_story_and_leaves_nothing_running(tmp_path: Pat
     assert ran.stderr == ""
     story = ran.stdout
     for words in (
-        "waits for the customer: The role for operate lacks the permission ec2:CreateNatGateway",
+        "waits for the customer: The permission ec2:CreateNatGateway is missing",
         "grants ec2:CreateNatGateway again",
         "without a key: 401",
         "…/hello: 200",
@@ -48,5 +48,6 @@ def test_the_demo_tells_the_whole_story_and_leaves_nothing_running(tmp_path: Pat
     rows = {line.split()[0]: line.split() for line in story[story.index("What there is now") :].splitlines() if line}
     assert rows["acme-dev"][4] == "retired"
     assert rows["globex-prod"][4:6] == ["active", "https://globex-prod.db.globex.example"]
-    assert story.index("grants ec2:CreateNatGateway") < story.index("acme    ✔ Create the network")
+    assert story.index("acme    ✔ Create the network") < story.index("grants ec2:CreateNatGateway")
+    assert story.index("grants ec2:CreateNatGateway") < story.index("acme    ✔ Create the NAT gateways")
     assert processes_of(state) == []
