@@ -1,0 +1,87 @@
+"""The three methods on policies that every API with resource policies has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from simulators.gcp.api import Check, Method, Request, Rpc, needs_nothing
+from simulators.gcp.cloud import Cloud
+from simulators.gcp.refusals import Json
+
+_PACKAGE = "google.iam.v1"
+MODIFIED_GRANTS = "iam.googleapis.com/modifiedGrantsByRole"
+"""The attribute by which conditions limit the roles that may be granted."""
+
+
+def _itself(name: str) -> str:
+    return name
+
+
+class PolicyMethods:
+    """GetIamPolicy, SetIamPolicy and TestIamPermissions of one kind of resource."""
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        service: str,
+        permissions: str,
+        type_: str,
+        *,
+        resource_of: Callable[[str], str] = _itself,
+        must_exist: Callable[[str], object] = _itself,
+    ) -> None:
+        """`permissions` is the prefix (`cloudkms.cryptoKeys`); `must_exist` refuses an unknown resource."""
+        self._cloud = cloud
+        self._service = service
+        self._permissions = permissions
+        self._type = type_
+        self._resource_of = resource_of
+        self._must_exist = must_exist
+
+    def rpcs(self, interface: str) -> Iterator[Rpc]:
+        """Return the methods as `interface` has them."""
+        for name, deed, response, mutating, checks in (
+            ("GetIamPolicy", self.get, "Policy", False, self._needs_to_get),
+            ("SetIamPolicy", self.set, "Policy", True, self._needs_to_set),
+            ("TestIamPermissions", self.test, "TestIamPermissionsResponse", False, needs_nothing),
+        ):
+            method = Method(self._service, name, deed, mutating, checks)
+            yield Rpc(interface, name, f"{_PACKAGE}.{name}Request", f"{_PACKAGE}.{response}", method)
+
+    def get(self, request: Request) -> Json:
+        """Return the policy."""
+        resource = self._resource(request)
+        self._must_exist(resource)
+        return self._cloud.policies.get(resource)
+
+    def set(self, request: Request) -> Json:
+        """Replace the policy."""
+        resource, policy = self._resource(request), request.parameters.get("policy") or {}
+        self._must_exist(resource)
+        self._cloud.identities.require_members(
+            member for binding in policy.get("bindings") or () for member in binding.get("members") or ()
+        )
+        kept, request.had_effect = self._cloud.policies.set(resource, policy)
+        return kept
+
+    def test(self, request: Request) -> Json:
+        """Return which of the permissions the caller has."""
+        resource = self._resource(request)
+        asked = request.parameters.get("permissions") or []
+        held = [
+            permission
+            for permission in asked
+            if self._cloud.allows(request.principal, Check(permission, resource, self._type), request.project)
+        ]
+        return {"permissions": held} if held else {}
+
+    def _resource(self, request: Request) -> str:
+        return self._resource_of(str(request.parameters.get("resource", "")))
+
+    def _needs_to_get(self, request: Request, /) -> Iterator[Check]:
+        yield Check(f"{self._permissions}.getIamPolicy", self._resource(request), self._type)
+
+    def _needs_to_set(self, request: Request, /) -> Iterator[Check]:
+        resource, policy = self._resource(request), request.parameters.get("policy") or {}
+        modified = {MODIFIED_GRANTS: self._cloud.policies.modified_roles(resource, policy)}
+        yield Check(f"{self._permissions}.setIamPolicy", resource, self._type, modified)
