@@ -15,7 +15,7 @@ from datetime import timedelta
 from simulators.gcp.api import Check, Method, Request, Rpc, RpcService, needs, page_of, stamp
 from simulators.gcp.cloud import Cloud
 from simulators.gcp.compute.creation import require_labels
-from simulators.gcp.compute.filters import matches
+from simulators.gcp.compute.filters import filtered
 from simulators.gcp.dns import DnsService
 from simulators.gcp.operations import LongRunning
 from simulators.gcp.refusals import Json, exists, failed_precondition, invalid, not_found
@@ -204,12 +204,9 @@ class CertificateManager(RpcService):
         plural = request.method.name.removeprefix("List")
         collection = plural[0].lower() + plural[1:]
         pattern = re.compile(re.escape(f"{request.parameters['parent']}/{collection}/") + "[^/]+")
-        found = [
-            document
-            for name, document in sorted(self._resources.items())
-            if pattern.fullmatch(name) and matches(document, request.parameters.get("filter", ""))
-        ]
-        return page_of(found, collection, request.parameters)
+        found = [document for name, document in sorted(self._resources.items()) if pattern.fullmatch(name)]
+        wanted = request.parameters.get("filter", "")
+        return page_of(filtered(found, wanted), collection, request.parameters)
 
     def _update(self, request: Request) -> Json:
         kind = request.method.name.removeprefix("Update")

@@ -241,8 +241,9 @@ class GcpCustomer:
                 self._google.grpc_address,
                 ssl_credentials=grpc.local_channel_credentials(),
             )
-        transport = client.get_transport_class("grpc")(channel=self._channel)
-        return client(transport=transport, client_info=ClientInfo(user_agent=AGENT))
+        # A transport that is given brings its own client information.
+        transport = client.get_transport_class("grpc")(channel=self._channel, client_info=ClientInfo(user_agent=AGENT))
+        return client(transport=transport)
 
 
 def _replace(policy: Policy, is_gone: Callable[[Policy], bool]) -> None:

@@ -15,8 +15,8 @@ from simulators.gcp.iam.identities import OWNER_TOKEN, unauthenticated
 from simulators.gcp.refusals import Json, Refusal
 from simulators.world import Held
 
-_FREE_APIS = frozenset({"iamcredentials.googleapis.com", "oauth2.googleapis.com"})
-"""APIs that are called in the caller's own project, where they are enabled."""
+_FREE_APIS = frozenset({"iamcredentials.googleapis.com", "longrunning.googleapis.com"})
+"""What need not be enabled in the project that a call is about: it is the caller's own, or belongs to every API."""
 
 
 class Withheld(Exception):  # noqa: N818 - it is what becomes of a reply, no error of ours

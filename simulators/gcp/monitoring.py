@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from simulators.gcp.api import Check, Checks, Method, Request, Rpc, RpcService, needs, page_of
 from simulators.gcp.cloud import Cloud
-from simulators.gcp.compute.filters import matches
+from simulators.gcp.compute.filters import filtered
 from simulators.gcp.refusals import Json, failed_precondition, invalid, not_found
 
 _PACKAGE = "google.monitoring.v3"
@@ -89,12 +89,8 @@ class MonitoringService(RpcService):
         plural = request.method.name.removeprefix("List")
         collection = plural[0].lower() + plural[1:]
         text = _FILTER_FIELD.sub(lambda found: _CAMEL[found[1]], request.parameters.get("filter", ""))
-        found = [
-            document
-            for document in self.of(request.project)
-            if f"/{collection}/" in document["name"] and matches(document, text)
-        ]
-        return page_of(found, collection, request.parameters)
+        found = [document for document in self.of(request.project) if f"/{collection}/" in document["name"]]
+        return page_of(filtered(found, text), collection, request.parameters)
 
     def _update(self, request: Request) -> Json:
         kind = request.method.name.removeprefix("Update")

@@ -29,14 +29,15 @@ class Work:
     def start(self, seconds: float, finish: Ending, *, fault: Fault | None = None, fail: Failing | None = None) -> None:
         """Call `finish` in `seconds` of simulated time, or `fail` if `fault` says so; without `fail` it cannot fail."""
         age = self._age
+        late = fault if fault is not None and fault.kind in LATE else None
 
         def end() -> None:
             if age != self._age:
                 return
-            if fault is not None and fault.kind is FaultKind.STUCK and self._world.faults.active(fault.id):
-                self._stuck.append((fault, finish))
-            elif fault is not None and fault.kind is not FaultKind.STUCK and fail is not None:
-                fail(fault)
+            if late is not None and late.kind is FaultKind.STUCK and self._world.faults.active(late.id):
+                self._stuck.append((late, finish))
+            elif late is not None and late.kind is not FaultKind.STUCK and fail is not None:
+                fail(late)
             else:
                 finish()
 

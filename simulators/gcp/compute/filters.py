@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from simulators.gcp.refusals import Json, invalid
@@ -11,6 +12,12 @@ _TERM = re.compile(
     r"""\s*(?P<negated>NOT\s+|-)?\(?\s*(?P<field>[A-Za-z_][\w.\-]*)\s*(?P<operator>!=|=|:|\seq\s|\sne\s)\s*"""
     r"""(?P<value>"[^"]*"|'[^']*'|[^\s()]+)\s*\)?\s*(?:AND\s+)?"""
 )
+
+
+def filtered(documents: Iterable[Json], text: str) -> list[Json]:
+    """Return the resources that pass a filter; a filter that cannot be read is refused, whatever there is."""
+    matches({}, text)
+    return [document for document in documents if matches(document, text)]
 
 
 def matches(document: Json, text: str) -> bool:

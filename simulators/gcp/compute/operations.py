@@ -110,7 +110,7 @@ class Operations:
 
         fault = request.fault
         if problem is None and fault is not None and fault.kind is FaultKind.QUOTA:
-            problem = exhausted(kind, fault)
+            problem = exhausted(target.split("/")[-2], fault)
         self._cloud.work.start(
             seconds, lambda: end(problem), fault=fault, fail=lambda met: end(_problem_of(met, place))
         )

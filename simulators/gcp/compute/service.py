@@ -13,7 +13,7 @@ from simulators.gcp.compute import offerings
 from simulators.gcp.compute.changes import Changes
 from simulators.gcp.compute.collections import BY_PLACE, Collection
 from simulators.gcp.compute.creation import Creation, Keys
-from simulators.gcp.compute.filters import matches
+from simulators.gcp.compute.filters import filtered
 from simulators.gcp.compute.operations import Operations
 from simulators.gcp.compute.quotas import Quotas
 from simulators.gcp.compute.records import ROOT, Record, Records, full_name
@@ -163,8 +163,7 @@ class ComputeService(HttpService):
         return {"kind": f"compute#{parameters['path']}List", **page_of(found, "items", parameters)}
 
     def _matching(self, records: list[Record], parameters: Json) -> list[Json]:
-        wanted = parameters.get("filter", "")
-        return [document for document in map(self._seen, records) if matches(document, wanted)]
+        return filtered(map(self._seen, records), parameters.get("filter", ""))
 
     def _aggregated(self, parameters: Json) -> tuple[Method, Json] | None:
         path = parameters["path"]
@@ -176,11 +175,11 @@ class ComputeService(HttpService):
     def _aggregated_list(self, request: Request) -> Json:
         path = request.parameters["path"]
         items: dict[str, Json] = {}
-        for record in self.records.of(request.project, path):
-            if matches(document := self._seen(record), request.parameters.get("filter", "")):
-                _, _, scope, *rest = record.name.split("/")
-                place = scope if scope == "global" else f"{scope}/{rest[0]}"
-                items.setdefault(place, {path: []})[path].append(document)
+        records = self.records.of(request.project, path)
+        for document in filtered(map(self._seen, records), request.parameters.get("filter", "")):
+            _, _, scope, *rest = full_name(request.project, document["selfLink"]).split("/")
+            place = scope if scope == "global" else f"{scope}/{rest[0]}"
+            items.setdefault(place, {path: []})[path].append(document)
         return {"kind": f"compute#{path}AggregatedList", "items": items}
 
     def _router_status(self, request: Request) -> Json:
@@ -213,8 +212,7 @@ class ComputeService(HttpService):
 
     def _list_operations(self, request: Request) -> Json:
         place = f"projects/{request.project}/{request.parameters['place']}"
-        wanted = request.parameters.get("filter", "")
-        found = [entry for entry in self._operations.of(place) if matches(entry, wanted)]
+        found = filtered(self._operations.of(place), request.parameters.get("filter", ""))
         return {"kind": "compute#operationList", **page_of(found, "items", request.parameters)}
 
     def _offering(self, parameters: Json) -> tuple[Method, Json]:
@@ -234,7 +232,8 @@ class ComputeService(HttpService):
     def _regions(self, request: Request) -> Json:
         name = request.parameters.get("name")
         if name is None:
-            found = [self._region(request.project, region) for region in offerings.REGIONS]
+            regions = [self._region(request.project, region) for region in offerings.REGIONS]
+            found = filtered(regions, request.parameters.get("filter", ""))
             return {"kind": "compute#regionList", **page_of(found, "items", request.parameters)}
         if name not in offerings.REGIONS:
             raise not_found(f"The resource 'projects/{request.project}/regions/{name}' was not found")
@@ -301,7 +300,7 @@ class ComputeService(HttpService):
 def _one_or_all(request: Request, described: list[Json], kind: str, parent: str) -> Json:
     name = request.parameters.get("name")
     if name is None:
-        found = [entry for entry in described if matches(entry, request.parameters.get("filter", ""))]
+        found = filtered(described, request.parameters.get("filter", ""))
         return {"kind": f"compute#{kind}List", **page_of(found, "items", request.parameters)}
     for entry in described:
         if entry["name"] == name:

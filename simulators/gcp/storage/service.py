@@ -168,7 +168,8 @@ class StorageService(HttpService):
     def _list_objects(self, request: Request) -> Json:
         bucket = self._bucket(request)
         prefix = request.parameters.get("prefix", "")
-        if request.parameters.get("softDeleted") == "true":
+        # The SDK writes its own language's `True`.
+        if str(request.parameters.get("softDeleted")).lower() == "true":
             stored = [entry for entry in self.buckets.soft_deleted(bucket) if entry.document["name"].startswith(prefix)]
         else:
             stored = [entry for name, entry in sorted(bucket.objects.items()) if name.startswith(prefix)]

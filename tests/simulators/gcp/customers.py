@@ -105,8 +105,9 @@ class Customer:
             ssl_credentials=grpc.local_channel_credentials(),
         )
         self._channels.append(channel)
-        transport = client.get_transport_class("grpc")(channel=channel)
-        return client(transport=transport, client_info=ClientInfo(user_agent=AGENT))
+        # A transport that is given brings its own client information.
+        transport = client.get_transport_class("grpc")(channel=channel, client_info=ClientInfo(user_agent=AGENT))
+        return client(transport=transport)
 
     def rest(self, client: Any, credentials: google.auth.credentials.Credentials | None = None) -> Any:
         """Return a client of Compute Engine."""
