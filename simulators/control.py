@@ -108,6 +108,9 @@ class CloudControl(Protocol):
     def reset(self) -> None:
         """Forget every account."""
 
+    def close(self) -> None:
+        """Close every connection that the customers hold."""
+
 
 class Control:
     """Serves the control API of one world."""
@@ -163,6 +166,8 @@ class Control:
 
     async def stop(self) -> None:
         """Stop serving."""
+        for cloud in self._clouds:
+            cloud.close()
         if self._runner is not None:
             await self._runner.cleanup()
 

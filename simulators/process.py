@@ -70,6 +70,9 @@ class Simulators:
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
+            if self.google is not None:
+                stack.push_async_callback(self.google.stop)
+                await self.google.start(self._ports.gcp, self._ports.gcp_grpc)
             for server, port in (
                 (self.kubernetes, self._ports.kubernetes),
                 (self.aws, self._ports.aws),
@@ -78,9 +81,6 @@ class Simulators:
             ):
                 stack.push_async_callback(server.stop)
                 await server.start(port)
-            if self.google is not None:
-                stack.push_async_callback(self.google.stop)
-                await self.google.start(self._ports.gcp, self._ports.gcp_grpc)
             ticking = asyncio.ensure_future(self._tick())
             stack.callback(ticking.cancel)
             (self._directory / "kubernetes-ca.pem").write_bytes(self.kubernetes.ca_pem)

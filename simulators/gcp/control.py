@@ -55,11 +55,15 @@ class GcpControl:
             for permission, allowed in self._google.cloud.policies.checked()
         ]
 
-    def reset(self) -> None:
-        """Forget every project."""
+    def close(self) -> None:
+        """Close every connection that the customers hold."""
         for customer in self._customers.values():
             customer.close()
         self._customers.clear()
+
+    def reset(self) -> None:
+        """Forget every project."""
+        self.close()
         self._vendor = None
         self._google.reset()
 

@@ -80,37 +80,8 @@ class KmsService(RpcService):
         ):
             method = Method("kms", name, deed, mutating, checks)
             yield Rpc(_INTERFACE, name, f"{_PACKAGE}.{name}Request", f"{_PACKAGE}.{response}", method)
-        yield from self._policies()
-
-    def _policies(self) -> Iterator[Rpc]:
-        """Return the methods on policies: of key rings and of keys, by the same interface."""
-        both = {
-            kind: PolicyMethods(self._cloud, "kms", f"cloudkms.{kind}", _TYPES[kind], must_exist=self._existing)
-            for kind in ("keyRings", "cryptoKeys")
-        }
-
-        def kind_of(request: Request) -> PolicyMethods:
-            ring = _RING.fullmatch(str(request.parameters.get("resource", "")))
-            return both["keyRings" if ring else "cryptoKeys"]
-
-        rpcs = {
-            kind: {rpc.name: rpc for rpc in methods.rpcs("google.iam.v1.IAMPolicy")} for kind, methods in both.items()
-        }
-
-        for name, rpc in rpcs["cryptoKeys"].items():
-            deeds = {kind: entry[name].method for kind, entry in rpcs.items()}
-
-            def deed(request: Request, deeds: dict[str, Method] = deeds) -> Json:
-                kind = "keyRings" if kind_of(request) is both["keyRings"] else "cryptoKeys"
-                answer = deeds[kind].deed(request)
-                return answer if isinstance(answer, dict) else {}
-
-            def checks(request: Request, /, deeds: dict[str, Method] = deeds) -> Iterator[Check]:
-                kind = "keyRings" if kind_of(request) is both["keyRings"] else "cryptoKeys"
-                yield from deeds[kind].checks(request)
-
-            method = Method("kms", name, deed, rpc.method.mutating, checks)
-            yield Rpc(rpc.interface, name, rpc.request, rpc.response, method)
+        policies = PolicyMethods(self._cloud, "kms", _policy_kind, must_exist=self._existing)
+        yield from policies.rpcs("google.iam.v1.IAMPolicy")
 
     def require_usable(self, key: str, service: str, project: str) -> None:
         """Refuse a key that does not exist, is disabled, or may not be used by the service's agent in the project."""
@@ -294,6 +265,12 @@ class KmsService(RpcService):
     def forget(self) -> None:
         """Forget every key."""
         self._resources.clear()
+
+
+def _policy_kind(name: str) -> tuple[str, str]:
+    """Return prefix of permissions and type of what has a policy: a key ring, or a key."""
+    kind = "keyRings" if _RING.fullmatch(name) else "cryptoKeys"
+    return f"cloudkms.{kind}", _TYPES[kind]
 
 
 def _kind_of(name: str) -> str:

@@ -29,9 +29,7 @@ class ResourceManager(RpcService):
         search = Method("resourcemanager", "SearchProjects", self._search, mutating=False, checks=needs_nothing)
         response = f"{_PACKAGE}.SearchProjectsResponse"
         yield Rpc(_INTERFACE, "SearchProjects", f"{_PACKAGE}.SearchProjectsRequest", response, search)
-        policies = PolicyMethods(
-            self._cloud, "resourcemanager", "resourcemanager.projects", _TYPE, resource_of=self._canonical
-        )
+        policies = PolicyMethods(self._cloud, "resourcemanager", _policy_kind, resource_of=self._canonical)
         yield from policies.rpcs(_INTERFACE)
 
     def _canonical(self, name: str) -> str:
@@ -61,6 +59,10 @@ class ResourceManager(RpcService):
 
     def forget(self) -> None:
         """Forget nothing: the cloud keeps the projects."""
+
+
+def _policy_kind(_name: str) -> tuple[str, str]:
+    return "resourcemanager.projects", _TYPE
 
 
 def _described(project: Project) -> Json:

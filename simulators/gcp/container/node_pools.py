@@ -224,6 +224,8 @@ class NodePools:
             problem = apply()
             cluster.document["status"] = "RUNNING"
             pool.document["status"] = "RUNNING"
+            for remark in ("statusMessage", "conditions"):
+                pool.document.pop(remark, None)
             return problem
 
         def fail(problem: Problem) -> None:

@@ -290,6 +290,8 @@ class ContainerService(RpcService):
         cluster.document["status"] = "RECONCILING"
 
         def finish() -> None:
+            for remark in ("statusMessage", "conditions"):
+                cluster.document.pop(remark, None)
             cluster.document |= {**changes, "status": "RUNNING"}
             cluster.document["etag"] = etag_of({**cluster.document, "at": self._cloud.clock.time()})
             if apply is not None:

@@ -24,17 +24,19 @@ class PolicyMethods:
         self,
         cloud: Cloud,
         service: str,
-        permissions: str,
-        type_: str,
+        kind_of: Callable[[str], tuple[str, str]],
         *,
         resource_of: Callable[[str], str] = _itself,
         must_exist: Callable[[str], object] = _itself,
     ) -> None:
-        """`permissions` is the prefix (`cloudkms.cryptoKeys`); `must_exist` refuses an unknown resource."""
+        """Serve `service`.
+
+        `kind_of` returns prefix of permissions (`cloudkms.cryptoKeys`) and type of a resource; `resource_of` its full
+        name; `must_exist` refuses what there is not.
+        """
         self._cloud = cloud
         self._service = service
-        self._permissions = permissions
-        self._type = type_
+        self._kind_of = kind_of
         self._resource_of = resource_of
         self._must_exist = must_exist
 
@@ -67,11 +69,12 @@ class PolicyMethods:
     def test(self, request: Request) -> Json:
         """Return which of the permissions the caller has."""
         resource = self._resource(request)
+        _, type_ = self._kind_of(resource)
         asked = request.parameters.get("permissions") or []
         held = [
             permission
             for permission in asked
-            if self._cloud.allows(request.principal, Check(permission, resource, self._type), request.project)
+            if self._cloud.allows(request.principal, Check(permission, resource, type_), request.project)
         ]
         return {"permissions": held} if held else {}
 
@@ -79,9 +82,12 @@ class PolicyMethods:
         return self._resource_of(str(request.parameters.get("resource", "")))
 
     def _needs_to_get(self, request: Request, /) -> Iterator[Check]:
-        yield Check(f"{self._permissions}.getIamPolicy", self._resource(request), self._type)
+        resource = self._resource(request)
+        permissions, type_ = self._kind_of(resource)
+        yield Check(f"{permissions}.getIamPolicy", resource, type_)
 
     def _needs_to_set(self, request: Request, /) -> Iterator[Check]:
         resource, policy = self._resource(request), request.parameters.get("policy") or {}
+        permissions, type_ = self._kind_of(resource)
         modified = {MODIFIED_GRANTS: self._cloud.policies.modified_roles(resource, policy)}
-        yield Check(f"{self._permissions}.setIamPolicy", resource, self._type, modified)
+        yield Check(f"{permissions}.setIamPolicy", resource, type_, modified)

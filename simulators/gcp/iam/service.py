@@ -48,7 +48,7 @@ class IamService(RpcService):
         ):
             method = Method("iam", name, deed, mutating, checks)
             yield Rpc(_INTERFACE, name, f"{_PACKAGE}.{name}Request", response, method)
-        policies = PolicyMethods(self._cloud, "iam", "iam.serviceAccounts", _TYPE, resource_of=self._resource)
+        policies = PolicyMethods(self._cloud, "iam", _policy_kind, resource_of=self._resource)
         yield from policies.rpcs(_INTERFACE)
 
     def _resource(self, name: str) -> str:
@@ -141,6 +141,10 @@ class IamService(RpcService):
 
     def forget(self) -> None:
         """Forget nothing: the cloud keeps the identities."""
+
+
+def _policy_kind(_name: str) -> tuple[str, str]:
+    return "iam.serviceAccounts", _TYPE
 
 
 def _needs_of_role(request: Request, /) -> Iterator[Check]:

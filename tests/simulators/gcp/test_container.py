@@ -221,6 +221,23 @@ class TestClusters:
         account.pass_time(300)
         assert account.google.containers.clusters.of(PROJECT) == []
 
+    def test_are_degraded_by_a_change_that_fails(self, account: Customer) -> None:
+        """They serve on, with a condition; the next change that succeeds ends it."""
+        account.make_cluster()
+        client = account.containers
+        account.inject(kind=FaultKind.CRASH, operation="UpdateMaster", times=1)
+
+        failed = outcome(account, client.update_master(request={"name": CLUSTER, "master_version": "1.35"}))
+        degraded = client.get_cluster(name=CLUSTER)
+        outcome(account, client.update_master(request={"name": CLUSTER, "master_version": "1.35"}))
+        found = client.get_cluster(name=CLUSTER)
+
+        assert failed.error.code != 0
+        assert (degraded.status.name, degraded.current_master_version) == ("DEGRADED", "1.34.4-gke.1400000")
+        assert len(degraded.conditions) == 1
+        assert (found.status.name, list(found.conditions)) == ("RUNNING", [])
+        assert found.current_master_version == "1.35.2-gke.1300000"
+
     def test_are_refused_at_once_where_the_quota_is_too_small(self, account: Customer) -> None:
         """With what is missing."""
         account.make_network()
