@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -39,9 +40,19 @@ class Policies:
         self._former: dict[str, tuple[float, Json]] = {}
         self._checked: dict[Permission, bool] = {}
 
-    def get(self, resource: str) -> Json:
-        """Return the policy as it is read; a resource without one has an empty policy."""
-        return copy.deepcopy(self._policies.get(resource, {"version": 1, "etag": etag_of({})}))
+    def get(self, resource: str, version: int = VERSION_WITH_CONDITIONS) -> Json:
+        """Return the policy as it is read; a resource without one has an empty policy.
+
+        Who asks for a version without conditions sees the limited roles under names that cannot be written back.
+        """
+        policy = copy.deepcopy(self._policies.get(resource, {"version": 1, "etag": etag_of({})}))
+        if version < VERSION_WITH_CONDITIONS:
+            policy["version"] = 1
+            for binding in policy.get("bindings") or ():
+                if condition := binding.pop("condition", None):
+                    mark = hashlib.sha256(condition["expression"].encode()).hexdigest()[:20]
+                    binding["role"] += f"_withcond_{mark}"
+        return policy
 
     def set(self, resource: str, policy: Mapping[str, Any]) -> tuple[Json, bool]:
         """Replace a policy; return it, and whether it differs from before. The caller has checked the members."""

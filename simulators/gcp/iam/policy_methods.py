@@ -54,7 +54,8 @@ class PolicyMethods:
         """Return the policy."""
         resource = self._resource(request)
         self._must_exist(resource)
-        return self._cloud.policies.get(resource)
+        options = request.parameters.get("options") or {}
+        return self._cloud.policies.get(resource, int(options.get("requestedPolicyVersion", 0)))
 
     def set(self, request: Request) -> Json:
         """Replace the policy."""

@@ -139,7 +139,8 @@ class StorageService(HttpService):
 
     def _get_policy(self, request: Request) -> Json:
         name = f"projects/_/buckets/{request.parameters['bucket']}"
-        return {"kind": "storage#policy", "resourceId": name, **self._cloud.policies.get(name)}
+        version = int(request.parameters.get("optionsRequestedPolicyVersion") or 0)
+        return {"kind": "storage#policy", "resourceId": name, **self._cloud.policies.get(name, version)}
 
     def _set_policy(self, request: Request) -> Json:
         name = f"projects/_/buckets/{request.parameters['bucket']}"

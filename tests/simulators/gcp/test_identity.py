@@ -191,6 +191,19 @@ class TestPolicies:
         with refused(InvalidArgument, "version is not 3"):
             projects(account).set_iam_policy(request={"resource": NAME, "policy": policy})
 
+    def test_read_without_conditions_cannot_be_written_back(self, account: Customer) -> None:
+        """Who forgets to ask for version 3 sees another role, and does not lose the condition by writing it."""
+        account.bind("roles/viewer", "user:eve@acme.example", condition='resource.type == "x"')
+        client = projects(account)
+
+        old = client.get_iam_policy(request={"resource": NAME})
+        with refused(InvalidArgument, "_withcond_"):
+            client.set_iam_policy(request={"resource": NAME, "policy": old})
+
+        found = client.get_iam_policy(request={"resource": NAME, "options": {"requested_policy_version": 3}})
+        (binding,) = [entry for entry in found.bindings if entry.role == "roles/viewer"]
+        assert binding.condition.expression == 'resource.type == "x"'
+
     def test_answer_which_permissions_the_caller_has(self, account: Customer) -> None:
         """The daily check asks for all of them at once."""
         credentials = account.member("byoc-observe", VIEWER, "compute.networks.get")
