@@ -151,7 +151,7 @@ class Method:
         return f"{HOSTS.get(self.service, self.service)}.googleapis.com"
 
 
-HOSTS: Mapping[str, str] = {"container": "container", "kms": "cloudkms", "resourcemanager": "cloudresourcemanager"}
+HOSTS: Mapping[str, str] = {"kms": "cloudkms", "resourcemanager": "cloudresourcemanager"}
 """Where the API has another name than the service in the journal."""
 
 
@@ -224,9 +224,3 @@ def page_of(items: list[Json], key: str, parameters: Json) -> Json:
 def stamp(moment: datetime) -> str:
     """Return a time as RFC 3339 writes it."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def masked(mask: str, document: Json) -> Json:
-    """Return the parts of `document` that a field mask (`labels,retention.period`, camel case) names, at top level."""
-    fields = {path.strip().partition(".")[0] for path in mask.split(",") if path.strip()}
-    return {name: document[name] for name in (fields or document) if name in document}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Callable, Iterator
 
@@ -12,7 +11,6 @@ from simulators.gcp.cloud import Cloud
 from simulators.gcp.refusals import CODES, Json, not_found
 
 _INTERFACE = "google.longrunning.Operations"
-_SERVICE_USAGE = re.compile(r"operations/acat\..*")
 
 
 class LongRunning(RpcService):

@@ -18,6 +18,6 @@ def account() -> Iterator[Customer]:
 
 @pytest.fixture
 def slow_account() -> Iterator[Customer]:
-    """A customer's empty project in a world where time passes as in reality, unless the test lets it pass."""
-    with customer(speed=1.0) as made:
+    """A customer's empty project in a world where time hardly passes, unless the test lets it pass."""
+    with customer(speed=0.01) as made:
         yield made

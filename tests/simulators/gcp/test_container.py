@@ -9,6 +9,7 @@ import pytest
 from google.api_core.exceptions import (
     Aborted,
     AlreadyExists,
+    BadRequest,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
@@ -79,7 +80,7 @@ class TestClusters:
         assert all(entry.tags["byoc"] == "managed" for entry in machines)
         assert len([entry for entry in found if entry.type == "disk" and entry.tags["byoc"] == "managed"]) == 3
         assert len([entry for entry in found if entry.type == "firewall"]) == 3
-        with refused(Exception, "already being used"):  # type: ignore[type-var] # any error of the SDK
+        with refused(BadRequest, "already being used"):
             account.rest(compute_v1.SubnetworksClient).delete_unary(project=PROJECT, region=REGION, subnetwork="byoc")
 
     def test_exist_once(self, account: Customer) -> None:

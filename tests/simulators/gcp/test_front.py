@@ -144,6 +144,7 @@ class TestHolds:
 
         existing = kms(account).get_key_ring(name=f"{LOCATION}/keyRings/byoc").name
         account.world.release(held)
+        account.pass_time(0)  # a call, which wakes the server: the release came from another thread than its own
         caller.join(10)
 
         assert made == [existing]
