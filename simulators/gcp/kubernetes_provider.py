@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from simulators.gcp.api import Check, region_of
 from simulators.gcp.cloud import Cloud
-from simulators.gcp.compute.creation import Keys, require_labels
+from simulators.gcp.compute.creation import require_labels
 from simulators.gcp.compute.records import ROOT, Record
 from simulators.gcp.compute.service import ComputeService
 from simulators.gcp.container.records import ClusterRecord
@@ -70,14 +70,12 @@ class GcpProvider:
         compute: ComputeService,
         containers: ContainerService,
         buckets: Buckets,
-        keys: Keys,
         kubernetes: KubernetesSimulator,
     ) -> None:
         self._cloud = cloud
         self._compute = compute
         self._containers = containers
         self._buckets = buckets
-        self._keys = keys
         self._kubernetes = kubernetes
         self._balancers: dict[tuple[str, str, str], _Balancer] = {}
         """Keyed by cluster id, namespace and name of the Service."""
@@ -340,12 +338,10 @@ class GcpProvider:
         """Read as the pod's identity."""
         try:
             self._require_pod(cluster_id, service_account, bucket, key, "storage.objects.get")
-            stored = self._buckets.object(self._buckets.get(bucket), key)
-            if encryption := stored.document.get("kmsKeyName"):
-                self._keys.require_usable(encryption, "storage", self._buckets.get(bucket).project)
+            home = self._buckets.get(bucket)
+            return self._buckets.content(home, self._buckets.object(home, key))
         except (NotPermitted, Refusal) as refusal:
             return str(refusal)
-        return stored.body
 
     def _require_pod(self, cluster_id: str, subject: str, bucket: str, key: str, permission: str) -> None:
         cluster = self._containers.clusters.by_id(cluster_id)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from simulators.gcp.api import region_of
 from simulators.gcp.compute.collections import BY_PLACE, Collection
-from simulators.gcp.compute.offerings import multi_region_of
+from simulators.gcp.compute.offerings import REGIONS, multi_region_of
 from simulators.gcp.compute.records import ROOT, Record, Records
 from simulators.gcp.iam.roles import etag_of
 from simulators.gcp.refusals import Json, invalid
@@ -46,7 +46,11 @@ class Creation:
 
     def document_of(self, name: str, collection: Collection, body: Json, now: str) -> Json:
         """Return the document of a new resource; refuse what is wrong with the request."""
-        project = name.split("/")[1]
+        _, project, _, inside, *_ = name.split("/")
+        zones = REGIONS.get(region_of(inside), ())
+        if collection.scope != "global" and inside not in (*zones, *REGIONS):
+            kind = collection.scope.removesuffix("s")
+            raise invalid(f"Invalid value for field '{kind}': '{inside}'. Unknown {kind}.")
         for field in collection.required:
             if not body.get(field):
                 raise invalid(

@@ -97,7 +97,7 @@ class Machines:
         zones = _zones(cluster, pool)
         counts = {entry: sum(f"/{entry}/" in name for name in pool.instances) for entry in zones}
         zone = zone or min(zones, key=lambda entry: counts[entry])
-        node = f"gke-{cluster.short_name}-{pool.name}"[:40].rstrip("-") + f"-{cluster.hash}-{secrets.token_hex(2)}"
+        node = _new_name(cluster, pool)
         home = f"projects/{cluster.project}/zones/{zone}"
         config, labels = pool.document["config"], cluster.document.get("resourceLabels") or {}
         labels = {**labels, **(config.get("resourceLabels") or {}), **_marks(cluster, pool)}
@@ -176,6 +176,15 @@ class Machines:
 
 def _zones(cluster: ClusterRecord, pool: PoolRecord) -> list[str]:
     return list(pool.document.get("locations") or cluster.zones)
+
+
+def _new_name(cluster: ClusterRecord, pool: PoolRecord) -> str:
+    """Return a name that no machine of the pool has: its end is random, and short."""
+    prefix = f"gke-{cluster.short_name}-{pool.name}"[:40].rstrip("-")
+    while True:
+        name = f"{prefix}-{cluster.hash}-{secrets.token_hex(2)}"
+        if name not in pool.instances.values():
+            return name
 
 
 def _marks(cluster: ClusterRecord, pool: PoolRecord) -> dict[str, str]:

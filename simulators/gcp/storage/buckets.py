@@ -164,6 +164,8 @@ class Buckets:
         try:
             self._keys.require_usable(key, "storage", project)
         except Refusal as refusal:
+            if refusal.status == "FAILED_PRECONDITION":
+                raise  # the key itself is disabled, or about to be destroyed
             raise Refusal(
                 "PERMISSION_DENIED",
                 "Permission denied on Cloud KMS key. Please ensure that your Cloud Storage service account has been"
@@ -230,6 +232,12 @@ class Buckets:
         if bucket.retention:
             document["retentionExpirationTime"] = stamp(stored.created + timedelta(seconds=bucket.retention))
         return document
+
+    def content(self, bucket: Bucket, stored: StoredObject) -> bytes:
+        """Return what is in an object; without its key nobody can read it."""
+        if key := stored.document.get("kmsKeyName"):
+            self._require_key(key, bucket.project)
+        return stored.body
 
     def object(self, bucket: Bucket, name: str) -> StoredObject:
         """Return an object; refuse as Cloud Storage does if there is none."""

@@ -190,7 +190,7 @@ class StorageService(HttpService):
         bucket, stored = self._object(request)
         if request.parameters.get("alt") != "media":
             return self.buckets.described(bucket, stored)
-        document = stored.document
+        document, content = stored.document, self.buckets.content(bucket, stored)
         headers = {
             "Content-Type": document["contentType"],
             "X-Goog-Generation": document["generation"],
@@ -199,10 +199,10 @@ class StorageService(HttpService):
         }
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", str(request.parameters["headers"].get("Range", "")))
         if asked is None:
-            return Media(stored.body, headers)
-        start, end = int(asked[1]), int(asked[2] or len(stored.body) - 1)
-        part = stored.body[start : end + 1]
-        headers["Content-Range"] = f"bytes {start}-{start + len(part) - 1}/{len(stored.body)}"
+            return Media(content, headers)
+        start, end = int(asked[1]), int(asked[2] or len(content) - 1)
+        part = content[start : end + 1]
+        headers["Content-Range"] = f"bytes {start}-{start + len(part) - 1}/{len(content)}"
         return Media(part, headers, 206)
 
     def _patch_object(self, request: Request) -> Json:

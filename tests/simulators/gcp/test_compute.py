@@ -357,6 +357,15 @@ class TestOfferings:
         listed = account.rest(compute_v1.NetworksClient).list(project=PROJECT)
         assert [entry.name for entry in listed] == ["byoc"]
 
+    def test_regions_and_zones_have_to_exist(self, account: Customer) -> None:
+        """The one that does not is named."""
+        client = account.rest(compute_v1.DisksClient)
+
+        with refused(BadRequest, "'europe-west4-z'. Unknown zone"):
+            client.insert_unary(
+                project=PROJECT, zone="europe-west4-z", disk_resource=compute_v1.Disk(name="data", size_gb=20)
+            )
+
     def test_a_page_is_as_long_as_was_asked(self, account: Customer) -> None:
         """The next one begins where it ended."""
         request = compute_v1.ListRegionsRequest(project=PROJECT, max_results=5)

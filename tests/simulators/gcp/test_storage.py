@@ -6,7 +6,7 @@ import io
 
 import pytest
 from google.api_core.exceptions import BadRequest, Conflict, Forbidden, GoogleAPICallError, NotFound, PreconditionFailed
-from google.cloud import storage
+from google.cloud import kms_v1, storage
 
 from tests.simulators.gcp.customers import PROJECT, REGION, Customer, refused
 
@@ -116,6 +116,25 @@ class TestBuckets:
 
         assert agent == account.google.cloud.identities.agent_of("storage", PROJECT).partition(":")[2]
         assert blob.kms_key_name == f"{right}/cryptoKeyVersions/1"
+
+    def test_cannot_be_read_without_their_key(self, account: Customer) -> None:
+        """Once the key's version is to be destroyed, nothing is read or written any more, until it is restored."""
+        key = account.make_key("byoc", "storage")
+        bucket = make_bucket(account, default_kms_key_name=key)
+        bucket.blob("backup").upload_from_string(b"first")
+        kms = account.rpc(kms_v1.KeyManagementServiceClient)
+        version = f"{key}/cryptoKeyVersions/1"
+
+        kms.destroy_crypto_key_version(name=version)
+        with refused(BadRequest, "not enabled"):
+            bucket.blob("second").upload_from_string(b"second")
+        with pytest.raises(GoogleAPICallError):
+            bucket.blob("backup").download_as_bytes()
+        kms.restore_crypto_key_version(name=version)
+        enabled = {"name": version, "state": "ENABLED"}
+        kms.update_crypto_key_version(crypto_key_version=enabled, update_mask={"paths": ["state"]})
+
+        assert bucket.blob("backup").download_as_bytes() == b"first"
 
     def test_are_deleted_only_when_they_are_empty(self, account: Customer) -> None:
         """Then nothing is left, and the bucket's policy has no effect any more."""
