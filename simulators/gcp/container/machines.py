@@ -179,11 +179,12 @@ def _zones(cluster: ClusterRecord, pool: PoolRecord) -> list[str]:
 
 
 def _new_name(cluster: ClusterRecord, pool: PoolRecord) -> str:
-    """Return a name that no machine of the pool has: its end is random, and short."""
+    """Return a name that no machine of the cluster has: its end is random, and short."""
+    taken = {node for other in cluster.pools.values() for node in other.instances.values()}
     prefix = f"gke-{cluster.short_name}-{pool.name}"[:40].rstrip("-")
     while True:
         name = f"{prefix}-{cluster.hash}-{secrets.token_hex(2)}"
-        if name not in pool.instances.values():
+        if name not in taken:
             return name
 
 

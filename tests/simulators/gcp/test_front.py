@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 import requests
@@ -73,7 +74,7 @@ class TestFaultsBeforeTheDeed:
         """As if the caller's roles lacked the permission that the call needs."""
         account.inject(kind=FaultKind.REVOKE, times=2)
 
-        with refused(PermissionDenied, "'cloudkms.keyRings.create' denied", reason="IAM_PERMISSION_DENIED") as _:
+        with refused(PermissionDenied, "'cloudkms.keyRings.create' denied", reason="IAM_PERMISSION_DENIED"):
             kms(account).create_key_ring(**RING)
         with refused(Forbidden, "'compute.networks.create'", reason="IAM_PERMISSION_DENIED"):
             networks(account).insert_unary(project=PROJECT, network_resource=network())
@@ -166,9 +167,8 @@ def until_held(account: Customer) -> str:
     return account.world.held()[0].id
 
 
-def until(holds: object) -> None:
+def until(holds: Callable[[], bool]) -> None:
     """Wait until something holds, at most ten seconds."""
-    assert callable(holds)
     for _ in range(1000):
         if holds():
             return
