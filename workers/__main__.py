@@ -29,7 +29,7 @@ from workers import assembly, telemetry
 from workers.histories import check_histories
 from workers.settings import BadSettings, WorkerSettings, read_settings
 from workflows.temporal import logs
-from workflows.temporal.connection import connect, telemetry_runtime
+from workflows.temporal.connection import connect
 
 log = structlog.get_logger()
 
@@ -186,7 +186,7 @@ def _end(code: int) -> NoReturn:
 
 async def _connect(profile: str | None, *, tracing: bool = False, metrics_address: str | None = None) -> Client:
     try:
-        runtime = telemetry_runtime(metrics_address)
+        runtime = telemetry.sdk_runtime(metrics_address)
     except ValueError as error:
         raise CannotStart(f"metrics cannot be served at {metrics_address}: {error}") from error
     try:

@@ -28,7 +28,12 @@ async def check_histories(client: Client, workflows: Sequence[type], *, query: s
 
     # The client's own plugins, as in a worker: the same conversion of payloads, the same sandbox.
     plugins = [plugin for plugin in client.config()["plugins"] if isinstance(plugin, Plugin)]
-    replayer = Replayer(workflows=workflows, data_converter=client.data_converter, plugins=plugins)
+    replayer = Replayer(
+        workflows=workflows,
+        data_converter=client.data_converter,
+        plugins=plugins,
+        runtime=client.service_client.config.runtime,
+    )
     async with replayer.workflow_replay_iterator(histories()) as results:
         replayed = [
             _replayed(executions[result.history.run_id], result.history, result.replay_failure)
