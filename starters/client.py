@@ -29,6 +29,7 @@ from temporalio.client import (
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import (
+    Priority,
     SearchAttributePair,
     TypedSearchAttributes,
     WorkflowIDConflictPolicy,
@@ -146,6 +147,7 @@ class ControlPlane:
                     task_queue=queues.LIFECYCLES,
                     id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                     id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                    priority=_fair_to(spec.customer),
                     search_attributes=TypedSearchAttributes(
                         [
                             SearchAttributePair(attributes.CUSTOMER, spec.customer),
@@ -222,6 +224,7 @@ class ControlPlane:
                     task_queue=queues.LIFECYCLES,
                     id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                     id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                    priority=_fair_to(site.customer),
                     search_attributes=_deployment_attributes(order),
                     static_summary=f"Deployment {name} of {site.customer}: {spec.shape} in {site.cloud} {site.region}",
                     static_details=f"Ordered by {order.actor}.",
@@ -357,6 +360,14 @@ class ControlPlane:
 
     def _deployment(self, name: str) -> WorkflowHandle[Any, DeploymentState]:
         return self.client.get_workflow_handle(ids.deployment_id(name), result_type=DeploymentState)
+
+
+def _fair_to(customer: str) -> Priority:
+    """Return the priority of what is done for a customer; operations and activities inherit it from their entity.
+
+    Of what waits in a queue, each customer's share is served in turn: nobody waits for the end of another's burst.
+    """
+    return Priority(fairness_key=customer)
 
 
 def _deployment_attributes(order: DeploymentOrder) -> TypedSearchAttributes:
