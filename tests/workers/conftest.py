@@ -11,6 +11,8 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
+from simulators.control_client import ControlClient
+from simulators.launch import running_simulators
 from tests.conftest import dynamic_config_arguments, executable
 from tests.starters.conftest import byoc  # noqa: F401 - a fixture
 from tests.workers.processes import WorkerProcesses
@@ -74,3 +76,20 @@ async def cloud(client: Client) -> AsyncIterator[ScriptedCloud]:
 def stage(client: Client, cloud: ScriptedCloud) -> Stage:
     """A deployment's name, and the scripted cloud."""
     return Stage(client, cloud, "acme-prod")
+
+
+@pytest.fixture
+def simulated_aws(worker_processes: WorkerProcesses) -> Iterator[ControlClient]:
+    """Simulated clouds in which nothing takes time; worker processes that are started from now on act in them."""
+    with running_simulators() as endpoints:
+        control = ControlClient(endpoints.control_url)
+        vendor = control.vendor()
+        worker_processes.environment = {
+            **worker_processes.environment,
+            "BYOC_AWS_ENDPOINT_URL": endpoints.aws_url,
+            "BYOC_AWS_PRINCIPAL": vendor.principal,
+            "AWS_ACCESS_KEY_ID": vendor.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": vendor.secret_access_key,
+        }
+        yield control
+        control.close()

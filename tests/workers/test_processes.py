@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +20,6 @@ from domain.operation import Pace
 from domain.state import AccountState
 from simulators.control_client import ControlClient
 from simulators.faults import Fault, FaultKind
-from simulators.launch import running_simulators
 from tests.workers.processes import WorkerProcesses
 from tests.workflows.orders import BRISK
 from workflows.account import Account
@@ -68,22 +67,11 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(client: Client, worker_processes: WorkerProcesses) -> AsyncIterator[Scene]:
-    """Simulated clouds in which the first call of a verification is held; the lifecycles worker runs."""
-    with running_simulators() as endpoints:
-        control = ControlClient(endpoints.control_url)
-        vendor = control.vendor()
-        worker_processes.environment = {
-            **worker_processes.environment,
-            "BYOC_AWS_ENDPOINT_URL": endpoints.aws_url,
-            "BYOC_AWS_PRINCIPAL": vendor.principal,
-            "AWS_ACCESS_KEY_ID": vendor.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": vendor.secret_access_key,
-        }
-        control.inject(Fault(kind=FaultKind.HOLD, agent="step/verify_access", times=1))
-        worker_processes.start("lifecycles")
-        yield Scene(client, control, await connected(client, BRISK))
-        control.close()
+async def scene(client: Client, simulated_aws: ControlClient, worker_processes: WorkerProcesses) -> Scene:
+    """The lifecycles worker runs, and the first call of a verification will be held."""
+    simulated_aws.inject(Fault(kind=FaultKind.HOLD, agent="step/verify_access", times=1))
+    worker_processes.start("lifecycles")
+    return Scene(client, simulated_aws, await connected(client, BRISK))
 
 
 async def test_a_stopping_worker_finishes_what_is_under_way(scene: Scene, worker_processes: WorkerProcesses) -> None:
