@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 from temporalio.client import (
@@ -58,6 +58,8 @@ from workflows.operation import Operation
 from workflows.temporal import ids, queues
 from workflows.temporal import search_attributes as attributes
 from workflows.temporal.connection import connect
+
+State = TypeVar("State", AccountState, DeploymentState)
 
 _LOOKS, _PAUSE = 15, 0.2
 """How often, and every how many seconds, something that is about to start is looked for."""
@@ -172,7 +174,7 @@ class ControlPlane:
     async def account(self, name: str) -> AccountState:
         """Return everything that is known about an account."""
         with _explained(f"account {name!r}"):
-            return await self._account(name).query(Account.current_state, rpc_timeout=self.patience)
+            return await self._state(self._account(name), Account.current_state)
 
     async def accounts(self) -> list[Listed]:
         """Return every account that was not revoked."""
@@ -250,7 +252,7 @@ class ControlPlane:
     async def deployment(self, name: str) -> DeploymentState:
         """Return everything that is known about a deployment, also a retired one (while Temporal keeps it)."""
         with _explained(f"deployment {name!r}"):
-            return await self._deployment(name).query(Deployment.current_state, rpc_timeout=self.patience)
+            return await self._state(self._deployment(name), Deployment.current_state)
 
     async def deployments(self, *, account: str = "", include_closed: bool = False) -> list[Listed]:
         """Return the deployments, newest first."""
@@ -338,6 +340,12 @@ class ControlPlane:
             async with asyncio.timeout(4 * self.patience.total_seconds()):
                 state: AccountState = await self._account(name).execute_update(update, request)
             return state
+
+    async def _state(self, entity: WorkflowHandle[Any, State], query: Callable[[Any], State]) -> State:
+        """Return an entity's state. One that has ended left it as its result, so no worker of its build is needed."""
+        if (await entity.describe(rpc_timeout=self.patience)).status is WorkflowExecutionStatus.COMPLETED:
+            return await entity.result(rpc_timeout=self.patience)
+        return await entity.query(query, rpc_timeout=self.patience)
 
     async def _listed(self, query: str) -> list[Listed]:
         with _explained("the list"):

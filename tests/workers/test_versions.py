@@ -160,6 +160,25 @@ async def test_an_entity_without_a_worker_is_named(
     await until_equal(lambda: build_of(deployment), "two")
 
 
+async def test_a_retired_deployment_is_shown_without_the_workers_of_its_build(
+    byoc: Byoc, stage: Stage, first: WorkerProcess
+) -> None:
+    """What has ended needs no worker any more: the receipt can be read, and the name be used again."""
+    deployment = await stage.deployment()
+    await stage.until_phase(deployment, DeploymentPhase.ACTIVE)
+    leaving = OperationRequest(request_id="bye", kind=OperationKind.RETIRE, actor=ADA)
+    await deployment.execute_update(Deployment.request, leaving)
+    await deployment.result()
+    first.process.terminate()
+    assert first.exit_code() == 0
+
+    shown = await byoc("--patience", "5", "deployments", "show", stage.name, "-o", "json")
+
+    assert shown.code == 0, shown.err
+    assert shown.json()["phase"] == "retired"
+    assert shown.json()["receipt"]["deployment"] == stage.name
+
+
 async def test_unversioned_workflows_go_over_to_the_first_build(
     byoc: Byoc, plane: ControlPlane, stage: Stage, worker_processes: WorkerProcesses
 ) -> None:
