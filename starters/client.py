@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 from temporalio.client import (
@@ -29,6 +29,7 @@ from temporalio.client import (
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import (
+    Priority,
     SearchAttributePair,
     TypedSearchAttributes,
     WorkflowIDConflictPolicy,
@@ -57,6 +58,8 @@ from workflows.operation import Operation
 from workflows.temporal import ids, queues
 from workflows.temporal import search_attributes as attributes
 from workflows.temporal.connection import connect
+
+State = TypeVar("State", AccountState, DeploymentState)
 
 _LOOKS, _PAUSE = 15, 0.2
 """How often, and every how many seconds, something that is about to start is looked for."""
@@ -146,6 +149,7 @@ class ControlPlane:
                     task_queue=queues.LIFECYCLES,
                     id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                     id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                    priority=_fair_to(spec.customer),
                     search_attributes=TypedSearchAttributes(
                         [
                             SearchAttributePair(attributes.CUSTOMER, spec.customer),
@@ -170,7 +174,7 @@ class ControlPlane:
     async def account(self, name: str) -> AccountState:
         """Return everything that is known about an account."""
         with _explained(f"account {name!r}"):
-            return await self._account(name).query(Account.current_state, rpc_timeout=self.patience)
+            return await self._state(self._account(name), Account.current_state)
 
     async def accounts(self) -> list[Listed]:
         """Return every account that was not revoked."""
@@ -222,6 +226,7 @@ class ControlPlane:
                     task_queue=queues.LIFECYCLES,
                     id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                     id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                    priority=_fair_to(site.customer),
                     search_attributes=_deployment_attributes(order),
                     static_summary=f"Deployment {name} of {site.customer}: {spec.shape} in {site.cloud} {site.region}",
                     static_details=f"Ordered by {order.actor}.",
@@ -247,7 +252,7 @@ class ControlPlane:
     async def deployment(self, name: str) -> DeploymentState:
         """Return everything that is known about a deployment, also a retired one (while Temporal keeps it)."""
         with _explained(f"deployment {name!r}"):
-            return await self._deployment(name).query(Deployment.current_state, rpc_timeout=self.patience)
+            return await self._state(self._deployment(name), Deployment.current_state)
 
     async def deployments(self, *, account: str = "", include_closed: bool = False) -> list[Listed]:
         """Return the deployments, newest first."""
@@ -336,6 +341,12 @@ class ControlPlane:
                 state: AccountState = await self._account(name).execute_update(update, request)
             return state
 
+    async def _state(self, entity: WorkflowHandle[Any, State], query: Callable[[Any], State]) -> State:
+        """Return an entity's state. One that has ended left it as its result, so no worker of its build is needed."""
+        if (await entity.describe(rpc_timeout=self.patience)).status is WorkflowExecutionStatus.COMPLETED:
+            return await entity.result(rpc_timeout=self.patience)
+        return await entity.query(query, rpc_timeout=self.patience)
+
     async def _listed(self, query: str) -> list[Listed]:
         with _explained("the list"):
             return [_listed(execution) async for execution in self._executions(query)]
@@ -357,6 +368,14 @@ class ControlPlane:
 
     def _deployment(self, name: str) -> WorkflowHandle[Any, DeploymentState]:
         return self.client.get_workflow_handle(ids.deployment_id(name), result_type=DeploymentState)
+
+
+def _fair_to(customer: str) -> Priority:
+    """Return the priority of what is done for a customer; operations and activities inherit it from their entity.
+
+    Of what waits in a queue, each customer's share is served in turn: nobody waits for the end of another's burst.
+    """
+    return Priority(fairness_key=customer)
 
 
 def _deployment_attributes(order: DeploymentOrder) -> TypedSearchAttributes:

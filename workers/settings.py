@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from datetime import timedelta
 from enum import StrEnum
 from ipaddress import ip_address
@@ -15,6 +16,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _PREFIX = "BYOC_"
+_LONGEST_IDENTIFIER = 100
 
 
 class BadSettings(ValueError):  # noqa: N818 - it names what is wrong
@@ -56,6 +58,15 @@ def _socket_address(value: str) -> str:
     return value
 
 
+def _identifier(value: str) -> str:
+    """Return `value` if Temporal takes it for a part of a version's name, of which it makes `name:build` and a key."""
+    if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?", value) or len(value) > _LONGEST_IDENTIFIER:
+        raise ValueError(
+            f"it should be letters, digits, '-', '_' and '.', at most {_LONGEST_IDENTIFIER}, such as 1.4.0 or a commit"
+        )
+    return value
+
+
 def _seconds(value: object) -> object:
     """Read a bare number as seconds; anything else is left to pydantic (`PT15S`, `00:00:15`)."""
     with contextlib.suppress(ValueError):
@@ -79,6 +90,11 @@ class WorkerSettings(BaseSettings):
     """Export spans by OTLP to the address in OpenTelemetry's own `OTEL_EXPORTER_OTLP_ENDPOINT`."""
     metrics_address: Annotated[str, AfterValidator(_socket_address)] | None = None
     """IP address and port at which Prometheus metrics are served."""
+
+    worker_deployment: Annotated[str, AfterValidator(_identifier)] = "byoc"
+    """Name under which Temporal keeps the builds of the lifecycles workers."""
+    build_id: Annotated[str, AfterValidator(_identifier)] | None = None
+    """Which build of the code a lifecycles worker runs. With one, operations end on the build that began them."""
 
     activity_slots: int = Field(default=40, ge=1, le=1000)
     """Activities that one worker runs at once; there are as many threads."""

@@ -7,7 +7,7 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.contrib.opentelemetry import OpenTelemetryPlugin
 from temporalio.envconfig import ClientConfig
-from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+from temporalio.runtime import Runtime
 
 from workflows.temporal.plugin import plugin
 
@@ -24,7 +24,7 @@ async def connect(
     Args:
         profile: Name of a profile in Temporal's own configuration file.
         tracing: Whether to make spans; the process must have set an OpenTelemetry tracer provider.
-        runtime: The telemetry runtime, from `telemetry_runtime`.
+        runtime: The SDK's runtime, with its own logs and metrics.
         overrides: Arguments of `Client.connect` that win over the profile's.
 
     Raises:
@@ -36,10 +36,3 @@ async def connect(
     if tracing:
         plugins.insert(0, OpenTelemetryPlugin(add_temporal_spans=True))
     return await Client.connect(**options, plugins=plugins, runtime=runtime)
-
-
-def telemetry_runtime(metrics_address: str | None) -> Runtime | None:
-    """Return a runtime that serves Prometheus metrics at `metrics_address` (host:port), or None for the default one."""
-    if not metrics_address:
-        return None
-    return Runtime(telemetry=TelemetryConfig(metrics=PrometheusConfig(bind_address=metrics_address)))
