@@ -94,6 +94,8 @@ class AuditEntry(Model):
     """Of a step or wait: done, skipped, aborted, cancelled, failed. Of an operation: its phase."""
     tries: int = 0
     """How many attempts a step took."""
+    last_failure: str = ""
+    """Why the newest attempt that failed did so: of those that Temporal tries again it keeps no other."""
     party: Party | None = None
     """Who had to act, for a wait."""
     missing: str = ""
@@ -126,5 +128,8 @@ class AuditEntry(Model):
 
 
 def named_once(resources: tuple[Resource, ...]) -> tuple[Resource, ...]:
-    """Return the resources, each once by its id: the first to name one says of which kind it is."""
-    return tuple({resource.id: resource for resource in reversed(resources)}.values())[::-1]
+    """Return the resources in order, each once by its id: the first to name one says of which kind it is."""
+    found: dict[str, Resource] = {}
+    for resource in resources:
+        found.setdefault(resource.id, resource)
+    return tuple(found.values())

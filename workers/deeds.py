@@ -1,7 +1,7 @@
 """Deeds, sent along: with an activity's answer, with its failure, and with the heartbeats that the next attempt reads.
 
 An answer carries them in its payload's metadata, which no workflow reads: contracts, replay and workers of another
-version are not concerned. A failure carries them behind its own detail.
+version are not concerned. A failure that is not tried again carries them behind its own detail.
 """
 
 from __future__ import annotations
@@ -50,8 +50,10 @@ class _Recording(ActivityInboundInterceptor):
             except ApplicationError as error:
                 if not self._done:
                     raise
-                # Temporal keeps nothing of an attempt that is tried again but its last heartbeat.
+                # Of an attempt that is tried again Temporal keeps the last heartbeat, and its failure if that is small.
                 self._heartbeats.heartbeat()
+                if not error.non_retryable:
+                    raise
                 raise _with_deeds(error, self._done) from error.__cause__
             except BaseException:
                 if self._done:
@@ -82,7 +84,7 @@ def _of_earlier_attempts() -> list[Deed]:
 
 def _annotated(answer: Any, done: list[Deed]) -> RawValue:  # noqa: ANN401 - whatever the activity answers
     (payload,) = activity.payload_converter().to_payloads([answer])
-    payload.metadata[deeds.PAYLOAD_METADATA] = _DEEDS.dump_json(done, by_alias=True)
+    payload.metadata[deeds.PAYLOAD_METADATA] = _DEEDS.dump_json(done, by_alias=True, exclude_defaults=True)
     return RawValue(payload)
 
 

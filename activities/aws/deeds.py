@@ -60,11 +60,9 @@ RESOURCES: Mapping[str, Mapping[str, str]] = {
     "ec2:volume": {"DeleteVolume": "VolumeId"},
     "ec2:launch-template": {
         "CreateLaunchTemplate": "reply.LaunchTemplate.LaunchTemplateId",
-        "CreateLaunchTemplateVersion": "reply.LaunchTemplateVersion.LaunchTemplateId",
-        "ModifyLaunchTemplate": "reply.LaunchTemplate.LaunchTemplateId",
         "DeleteLaunchTemplate": "LaunchTemplateId",
     },
-    "ec2:tagged": {"CreateTags": "Resources", "DeleteTags": "Resources"},
+    "ec2:resource": {"CreateTags": "Resources"},
     "elasticloadbalancing:loadbalancer": {"DeleteLoadBalancer": "LoadBalancerArn"},
     "elasticloadbalancing:targetgroup": {"DeleteTargetGroup": "TargetGroupArn"},
     "iam:role": {
@@ -114,7 +112,7 @@ RESOURCES: Mapping[str, Mapping[str, str]] = {
         "CreateAccessEntry": "clusterName",
         "AssociateAccessPolicy": "clusterName",
     },
-    "eks:tagged": {"TagResource": "resourceArn"},
+    "eks:resource": {"TagResource": "resourceArn"},
     "eks:access-entry": {"CreateAccessEntry": "principalArn", "AssociateAccessPolicy": "principalArn"},
     "eks:pod-identity-association": {
         "CreatePodIdentityAssociation": "reply.association.associationId",
@@ -127,16 +125,17 @@ RESOURCES: Mapping[str, Mapping[str, str]] = {
         "DeleteNodegroup": "nodegroupName",
     },
     "cloudwatch:alarm": {"PutMetricAlarm": "AlarmName", "DeleteAlarms": "AlarmNames"},
-    "cloudwatch:tagged": {"TagResource": "ResourceARN"},
     "logs:log-group": {
         "CreateLogGroup": "logGroupName",
         "PutRetentionPolicy": "logGroupName",
-        "AssociateKmsKey": "logGroupName",
         "DeleteLogGroup": "logGroupName",
     },
-    "logs:tagged": {"TagResource": "resourceArn"},
+    "logs:resource": {"TagResource": "resourceArn"},
 }
 """Of each kind, the operations that change a resource of it and where they name it: in a parameter, or in the reply."""
+
+_ZONE = "/hostedzone/"
+"""Route 53 puts it before a zone's id in some replies, and takes it in requests or not."""
 
 _SERVICES = {"elbv2": "elasticloadbalancing"}
 """Where the SDK's name of a service is another than the one in ARNs and receipts."""
@@ -188,4 +187,4 @@ def _identifiers(path: str, asked: Mapping[str, Any], reply: Mapping[str, Any]) 
     for name in path.removeprefix("reply.").split("."):
         found = found.get(name) if isinstance(found, Mapping) else None
     values = found if isinstance(found, list | tuple) else [found]
-    yield from (str(value) for value in values if value)
+    yield from (str(value).removeprefix(_ZONE) for value in values if value)

@@ -209,6 +209,8 @@ def _parts(line: AuditEntry) -> Iterator[str]:
         yield f"- {line.outcome}"
     if line.missing and line.missing not in line.summary:
         yield f"- {line.missing}"
+    elif line.last_failure and line.outcome != "done":
+        yield f"- {line.last_failure}"
     if line.resources:
         yield f"- {_named(line.resources)}"
     if line.unreadable:

@@ -372,7 +372,7 @@ class Fold:
             summary=step.summary,
             outcome=outcome,
             tries=step.tries,
-            missing=step.trouble.message if step.trouble and step.tries > 1 else "",
+            last_failure=step.trouble.message if step.trouble else "",
             resources=named_once((*touched, *named)),
             calls=tuple(step.deeds),
             unreadable=not step.readable,
