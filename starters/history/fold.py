@@ -128,7 +128,7 @@ class Fold:
             return [*told, line]
         self._operation = str(value.get("operationId") or operation_of(self._workflow_id))
         reason = value.get("reason")
-        summary = f"{self._operation} begins" + (f": {reason}" if reason else "")
+        summary = f"{self._operation or kind.lower()} begins" + (f": {reason}" if reason else "")
         who = sentences.actor_in(value)
         return [self._line(event, AuditKind.STARTED, summary, actor=who, unreadable=not readable)]
 
