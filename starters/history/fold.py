@@ -88,6 +88,8 @@ class Fold:
         self._held_back: list[AuditEntry] | None = None
         """Lines that wait for a child's run id, because the child's own lines come first."""
         self._aborted = False
+        self._hold: _Wait | None = None
+        """Since when the whole operation rests because the customer holds the account."""
 
     async def take(self, event: HistoryEvent) -> list[Told]:
         """Return the lines that this event completes."""
@@ -101,13 +103,12 @@ class Fold:
     def rest(self) -> list[Told]:
         """Return the lines about what is under way where the history ends so far."""
         told: list[Told] = list(self._flush(None))
-        if self._held_back:
-            told, self._held_back = [*self._held_back, *told], None
+        told, self._held_back = [*(self._held_back or ()), *told], None
         for step in self._steps.values():
             if step.wait:
                 told.append(self._waited(step, None, step.event_id, ""))
             told.append(self._step_line(step, None, step.event_id, ""))
-        return told
+        return [*told, self._released(None, CONTROL_PLANE)] if self._hold else told
 
     # How a run begins and ends
 
@@ -218,12 +219,16 @@ class Fold:
         if signaled.signal_name in _OWN_SIGNALS:
             return []
         value = await self._payloads.first(signaled.input.payloads)
+        parks = sentences.parks(signaled.signal_name, value) if self._operation else None
+        if parks is not None and parks is not (self._hold is not None):
+            who = sentences.actor_in(value)
+            return [self._park(event, value, who)] if parks else [self._released(event, who)]
         return [
             self._line(
                 event,
                 AuditKind.TOLD,
-                sentences.requested(signaled.signal_name, value),
-                actor=sentences.actor_in(value),
+                sentences.told(signaled.signal_name, value),
+                actor=sentences.actor_in(value) or CONTROL_PLANE,
                 sent_by=signaled.identity,
                 unreadable=not value.readable,
             )
@@ -350,7 +355,8 @@ class Fold:
 
     def _close_all(self, event: HistoryEvent) -> list[Told]:
         """Close what a run leaves open: it was ended from outside, or went on in another run."""
-        return [line for step in list(self._steps.values()) for line in self._close(step, event, "left")]
+        told = [line for step in list(self._steps.values()) for line in self._close(step, event, "left")]
+        return [*told, self._released(event, CONTROL_PLANE)] if self._hold else told
 
     def _close(self, step: _Step, event: HistoryEvent, outcome: str, named: tuple[Resource, ...] = ()) -> list[Told]:
         told: list[Told] = [self._waited(step, _at(event), event.event_id, outcome)] if step.wait else []
@@ -409,6 +415,35 @@ class Fold:
             party=party,
             missing=_named_missing(wait.detail),
             event_id=event_id,
+        )
+
+    def _park(self, event: HistoryEvent, value: Value, who: Actor | None) -> AuditEntry:
+        reason = str(value.get("holdReason") or "no reason was given")
+        detail = FailureDetail(failure=FailureClass.AUTH, message=f"the customer holds the account: {reason}")
+        self._hold = _Wait(_at(event), event.event_id, detail)
+        return self._line(
+            event,
+            AuditKind.WAITING,
+            "rests: the customer holds the account",
+            actor=who or CONTROL_PLANE,
+            party=Party.CUSTOMER,
+            missing=detail.message,
+        )
+
+    def _released(self, event: HistoryEvent | None, who: Actor | None) -> AuditEntry:
+        """Return the line of a rest that is over with this event; without one, of a rest that goes on."""
+        assert self._hold is not None, "only a rest ends"
+        hold, self._hold = self._hold, None
+        return self._made(
+            at=hold.since,
+            ended_at=_at(event) if event else None,
+            under_way=event is None,
+            kind=AuditKind.WAITED,
+            actor=who or CONTROL_PLANE,
+            summary="rested while the customer held the account" if event else "rests: the customer holds the account",
+            party=Party.CUSTOMER,
+            missing=hold.detail.message,
+            event_id=event.event_id if event else hold.event_id,
         )
 
     def _verified(self, step: _Step, event: HistoryEvent, found: str, missing: str) -> AuditEntry:

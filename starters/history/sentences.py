@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from domain.account import AccessReport
+from domain.account import AccessReport, AccountPhase
 from domain.actor import Actor
 from domain.audit import AuditKind, Resource
 from starters.history.payloads import Value
@@ -51,7 +51,7 @@ _NAMED: Mapping[str, tuple[tuple[str, str], ...]] = {
 
 def actor_in(value: Value) -> Actor | None:
     """Return who a request or an order names, wherever its model keeps that; None if it names nobody."""
-    for path in (("actor",), ("order", "actor"), ("connectedBy",), ()):
+    for path in (("actor",), ("order", "actor"), ("connectedBy",), ("by",), ()):
         try:
             return Actor.model_validate(value.get(*path))
         except ValidationError:
@@ -74,8 +74,26 @@ def requested(update: str, value: Value) -> str:
             what = f"{value.get('kind')} API key {value.get('keyId') or value.get('record', 'id') or ''}".rstrip()
         case _:
             what = update.replace("_", " ")
+    if side := value.get("side"):
+        what += f" for the {side}"
     reason = value.get("reason")
     return f"{what}: {reason}" if reason else what
+
+
+def told(signal: str, value: Value) -> str:
+    """Return what a signal tells."""
+    words = [signal.replace("_", " ")]
+    words += [str(value.get(name)) for name in ("deployment", "phase", "holdReason", "reason") if value.get(name)]
+    if withheld := value.get("withheld"):
+        words.append(f"withheld: {', '.join(map(str, withheld))}")
+    return " - ".join(words)
+
+
+def parks(signal: str, value: Value) -> bool | None:
+    """Return whether work is to rest because the customer holds the account; None for a signal about other things."""
+    if signal != "account_changed":
+        return None
+    return value.get("phase") == AccountPhase.HELD or value.get("verified") is False
 
 
 def keys_in(value: Value) -> tuple[Resource, ...]:

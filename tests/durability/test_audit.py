@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -13,8 +14,8 @@ from domain.audit import AuditEntry, AuditKind
 from domain.deployment import FinalBackup
 from domain.failure import Party
 from domain.naming import TAG_DEPLOYMENT
-from domain.operation import Choice, OperationKind, StepDecision
-from domain.state import ApiKeyChange, ApiKeyChangeKind, DeploymentPhase, OperationRequest
+from domain.operation import Choice, OperationKind, OperationProgress, StepDecision, StepState
+from domain.state import ApiKeyChange, ApiKeyChangeKind, DeploymentPhase, DeploymentState, OperationRequest
 from simulators.faults import Fault, FaultKind
 from simulators.journal import Call
 from starters.client import ControlPlane
@@ -130,6 +131,8 @@ async def test_the_trail_tells_everything_that_was_done(installation: Installati
     steps = [line for line in lines if line.kind is AuditKind.STEP]
     assert all(line.ended_at and line.at <= call.at <= line.ended_at for line in steps for call in line.calls)
 
+    assert [line.last_failure for line in lines if "exceeds size limit" in line.last_failure] == []
+
     told = {resource.id for line in lines for resource in line.resources}
     ours = [each for each in held if each.tags.get(TAG_DEPLOYMENT) == name and each.type not in BY_CONTROLLERS]
     assert ours
@@ -140,7 +143,38 @@ async def test_the_trail_tells_everything_that_was_done(installation: Installati
         assert events == sorted(events)
 
 
-def waits_in(state: object, step: str) -> bool:
+async def test_what_was_made_and_taken_back_is_told(installation: Installation, customer: Customer) -> None:
+    """An aborted first provisioning leaves nothing in the account, and in the trail each call, made and undone."""
+    position, name = installation.control.position(), customer.name
+    plane = await installation.connected()
+    installation.control.inject(Fault(kind=FaultKind.REVOKE, operation="CreateCluster", account=customer.account))
+    await installation.order(customer)
+    state = await installation.until(customer, lambda state: waits_in(state, "create_cluster"))
+    assert state.running is not None
+    while any(step.state is StepState.RUNNING for step in (await steps_of(plane, state)).steps):
+        await asyncio.sleep(0.1)
+    await plane.decide(name, StepDecision(choice=Choice.ABORT, reason="wrong region", actor=ACTOR))
+    await installation.until_phase(customer, DeploymentPhase.ABORTED)
+
+    lines = await trail(plane, name)
+
+    journal = of_ours(installation.control.journal(after=position, account=customer.account))
+    assert deeds(lines) == Counter(map(named, journal))
+    by_step = {line.step: line for line in lines if line.kind is AuditKind.STEP}
+    assert by_step["create_cluster"].outcome == "aborted"
+    made = {resource.id for resource in by_step["create_network"].resources if resource.kind == "ec2:subnet"}
+    gone = {resource.id for resource in by_step["delete_network"].resources if resource.kind == "ec2:subnet"}
+    assert made
+    assert made == gone
+    assert lines[-1].outcome == "aborted"
+
+
+async def steps_of(plane: ControlPlane, state: DeploymentState) -> OperationProgress:
+    """Return how the running operation is going."""
+    assert state.running is not None
+    return await plane.progress(state.running.summary.workflow_id)
+
+
+def waits_in(state: DeploymentState, step: str) -> bool:
     """Return whether the running operation waits in a step."""
-    report = getattr(state, "report", None)
-    return report is not None and any(wait.step == step for wait in report.waiting_for)
+    return state.report is not None and any(wait.step == step for wait in state.report.waiting_for)

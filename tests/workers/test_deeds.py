@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import uuid4
 
+import pytest
 from temporalio import activity, workflow
+from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, WorkflowHistory
 from temporalio.common import RetryPolicy
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DefaultFailureConverterWithEncodedAttributes, PayloadCodec
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
@@ -76,6 +82,37 @@ class Acting:
             return cause.details[0] if isinstance(cause, ApplicationError) else None
 
 
+class Backwards(PayloadCodec):
+    """Stands for encryption: nothing of a payload can be read without it, its metadata included."""
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """Write each payload backwards."""
+        return [
+            Payload(metadata={"encoding": b"binary/backwards"}, data=each.SerializeToString()[::-1])
+            for each in payloads
+        ]
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """Read it."""
+        return [
+            Payload.FromString(each.data[::-1]) if each.metadata["encoding"] == b"binary/backwards" else each
+            for each in payloads
+        ]
+
+
+@pytest.fixture(params=["plain", "encoded"])
+def speaking(client: Client, request: pytest.FixtureRequest) -> Client:
+    """A client whose payloads are plain, and one whose payloads and failures are encoded."""
+    if request.param == "plain":
+        return client
+    converter = dataclasses.replace(
+        pydantic_data_converter,
+        payload_codec=Backwards(),
+        failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
+    )
+    return Client(client.service_client, namespace=client.namespace, data_converter=converter)
+
+
 async def played(client: Client, name: str) -> tuple[object, WorkflowHistory]:
     """Return what the workflow saw, and its history."""
     queue = f"deeds-{uuid4().hex[:8]}"
@@ -102,10 +139,10 @@ async def answered(client: Client, history: WorkflowHistory) -> Value:
     return await Payloads(client.data_converter).first(event.activity_task_completed_event_attributes.result.payloads)
 
 
-async def test_an_answer_carries_the_deeds_of_every_attempt(client: Client) -> None:
+async def test_an_answer_carries_the_deeds_of_every_attempt(speaking: Client) -> None:
     """Also those of attempts of which Temporal keeps nothing else, whether or not a heartbeat came between."""
-    answer, history = await played(client, "make_slowly")
-    value = await answered(client, history)
+    answer, history = await played(speaking, "make_slowly")
+    value = await answered(speaking, history)
 
     assert answer is None
     assert value.data is None
@@ -115,11 +152,11 @@ async def test_an_answer_carries_the_deeds_of_every_attempt(client: Client) -> N
     assert {str(resource) for deed in value.deeds for resource in deed.resources} == {"ec2:thing thing-1"}
 
 
-async def test_a_refusal_carries_what_was_done_before_it(client: Client) -> None:
+async def test_a_refusal_carries_what_was_done_before_it(speaking: Client) -> None:
     """The workflow reads the failure's detail as ever; the deeds are behind it."""
-    detail, history = await played(client, "be_refused")
+    detail, history = await played(speaking, "be_refused")
     (event,) = [each for each in history.events if each.HasField("activity_task_failed_event_attributes")]
-    trouble: Trouble = await Payloads(client.data_converter).trouble(
+    trouble: Trouble = await Payloads(speaking.data_converter).trouble(
         event.activity_task_failed_event_attributes.failure
     )
 
