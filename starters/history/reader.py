@@ -42,7 +42,7 @@ class Histories:
             RPCError: NOT_FOUND if Temporal keeps no run of this id.
         """
         runs = await self._runs(workflow_id)
-        merge = _Merge(self._of_child, followed=self._follow)
+        merge = _Merge(self.of_child, followed=self._follow)
         async for line in merge.lines(self._of_entity(workflow_id, runs)):
             yield line
 
@@ -65,7 +65,8 @@ class Histories:
                 known.add(fold.continued_in)
                 left.insert(0, (began, fold.continued_in))
 
-    def _of_child(self, child: Child) -> AsyncIterator[Told]:
+    def of_child(self, child: Child) -> AsyncIterator[Told]:
+        """Yield what one run tells: its lines, and the runs that it started."""
         fold = Fold(child.workflow_id, child.run_id, self._payloads, known_runs=frozenset())
         return self._of_run(fold, child)
 
