@@ -40,6 +40,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from domain.account import AccountPhase, AccountSpec
 from domain.actor import Actor
+from domain.audit import AuditEntry
 from domain.deployment import FinalBackup
 from domain.model import Model
 from domain.operation import OperationKind, OperationProgress, Pace, StepDecision
@@ -52,6 +53,7 @@ from domain.state import (
     OperationAccepted,
     OperationRequest,
 )
+from starters.history.reader import Histories
 from workflows.account import Account, AccountRequest
 from workflows.deployment import Deployment
 from workflows.operation import Operation
@@ -137,6 +139,7 @@ class ControlPlane:
         state = AccountState(
             spec=spec,
             external_id=external_id or f"byoc-{uuid4()}",
+            connected_by=self.actor,
             pace=pace or Pace(),
             since=datetime.now(UTC),
         )
@@ -331,6 +334,20 @@ class ControlPlane:
         with _explained(f"operation {state.running.summary.operation_id!r}"):
             handle = self.client.get_workflow_handle(state.running.summary.workflow_id)
             return await handle.execute_update(Operation.decide, decision, rpc_timeout=self.patience)
+
+    # The audit trail
+
+    async def account_history(self, name: str, *, follow: bool = False) -> AsyncIterator[AuditEntry]:
+        """Yield the audit trail of an account in the order in which its lines became true."""
+        with _explained(f"history of account {name!r}"):
+            async for line in Histories(self.client, follow=follow).lines(ids.account_id(name)):
+                yield line
+
+    async def deployment_history(self, name: str, *, follow: bool = False) -> AsyncIterator[AuditEntry]:
+        """Yield the audit trail of a deployment, of every generation, with that of its operations."""
+        with _explained(f"history of deployment {name!r}"):
+            async for line in Histories(self.client, follow=follow).lines(ids.deployment_id(name)):
+                yield line
 
     # The rest
 

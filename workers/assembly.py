@@ -12,6 +12,7 @@ from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from domain.account import AccountAccess
 from domain.clouds import Cloud
+from workers.deeds import RecordedDeeds
 from workers.liveness import SignsOfLife
 from workers.settings import WorkerSettings
 from workers.unexpected import UnknownFailures
@@ -78,7 +79,7 @@ def cloud_worker(client: Client, settings: WorkerSettings, cloud: Cloud, region:
         max_concurrent_activities=settings.activity_slots,
         max_task_queue_activities_per_second=settings.activities_per_second,
         graceful_shutdown_timeout=settings.graceful_shutdown,
-        interceptors=[SignsOfLife(), UnknownFailures()],
+        interceptors=[SignsOfLife(), RecordedDeeds(), UnknownFailures()],
     )
 
 
