@@ -22,9 +22,10 @@ from temporalio.worker import Worker
 from domain.account import AccountAccess
 from domain.clouds import Cloud
 from workers import assembly, telemetry
-from workers.settings import BadSettings, WorkerSettings, read_settings
+from workers.settings import WorkerSettings, read_settings
 from workflows.temporal import logs
 from workflows.temporal.connection import connect, telemetry_runtime
+from workflows.temporal.settings import BadSettings
 
 log = structlog.get_logger()
 
