@@ -283,8 +283,8 @@ _LOGIN_FORM = """<p>Payloads in Temporal are encrypted. Log in to read them in t
 <input type="password" name="token" autocomplete="off" required></label><button>Log in</button></form>
 """
 _HOME = """<p>You are logged in as <b>{who}</b>, in this browser and for 12 hours. Go to the Temporal UI: {uis}.</p>
-<p>If it shows encrypted payloads still, tell it once to send your session along: in the UI, open the data encoder
-(the glasses in the top bar), choose <i>Use my browser setting</i>, enter <code>{here}</code>, turn on <i>Include
+<p>If it still shows encrypted payloads, tell it once to send your session along: in the UI's top bar open <i>Codec
+Server</i> (the glasses), choose <i>Use my browser setting</i>, enter <code>{here}</code>, turn on <i>Include
 cross-origin credentials</i>, and apply.</p>
 <form method="post" action="/logout"><button>Log out</button></form>
 """
