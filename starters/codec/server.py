@@ -52,9 +52,12 @@ _HEADERS = {
 }
 
 
+_STANDARD = str.maketrans("-_", "+/")
+
+
 def _decoded(value: object) -> object:
     """Read base64, in either alphabet, as protobuf does."""
-    return base64.urlsafe_b64decode(value.replace("+", "-").replace("/", "_")) if isinstance(value, str) else value
+    return base64.b64decode(value.translate(_STANDARD), validate=True) if isinstance(value, str) else value
 
 
 Binary = Annotated[bytes, BeforeValidator(_decoded), PlainSerializer(lambda value: base64.b64encode(value).decode())]
