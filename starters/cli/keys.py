@@ -80,9 +80,7 @@ def rotate(
 @app.command()
 def check(
     file: File,
-    limit: Annotated[
-        int, typer.Option(min=1, max=1_000_000, help="workflows to look at, the open ones first")
-    ] = 10_000,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="workflows to look at, the open ones first")] = 1_000,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Say which keys the workflows that Temporal keeps still need, and which the ring lacks.

@@ -35,9 +35,9 @@ _INNER_ENCODING = "encryption-inner-encoding"
 _COMPRESSION, _ZLIB = "encryption-compression", b"zlib"
 
 COMPRESSED_FROM = 256
-"""Bytes from which on a payload is compressed first. It pays for the metadata: encryption makes a provisioning's history
-7 to 9 % longer, and 40 % without compression (measured). The length of what is compressed tells of its content, which
-helps whoever can try guesses beside a secret; no secret is in a payload."""
+"""Bytes from which on a payload is compressed first. That pays for the metadata: encryption makes a provisioning's
+history 7 to 9 % longer, and 40 % without compression (measured). The length of what is compressed tells of its content,
+which helps whoever can try guesses beside a secret; no secret is in a payload."""
 _LONGEST_INSIDE = 64 * 2**20
 """Bytes that a compressed payload may have inside; Temporal refuses payloads of more than 2 MiB."""
 _NONCE_BYTES = 12
