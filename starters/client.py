@@ -60,6 +60,8 @@ from workflows.operation import Operation
 from workflows.temporal import ids, queues
 from workflows.temporal import search_attributes as attributes
 from workflows.temporal.connection import connect
+from workflows.temporal.encryption import UNREADABLE
+from workflows.temporal.settings import EncryptionSettings
 
 State = TypeVar("State", AccountState, DeploymentState)
 
@@ -111,15 +113,21 @@ class ControlPlane:
 
     @classmethod
     async def open(
-        cls, actor: Actor, *, profile: str | None = None, patience: timedelta = timedelta(seconds=15)
+        cls,
+        actor: Actor,
+        *,
+        profile: str | None = None,
+        patience: timedelta = timedelta(seconds=15),
+        encryption: EncryptionSettings | None = None,
     ) -> Self:
-        """Connect by Temporal's own profiles (`TEMPORAL_ADDRESS`, temporal.toml).
+        """Connect by Temporal's own profiles (`TEMPORAL_ADDRESS`, temporal.toml); `encryption` as for `connect`.
 
         Raises:
+            BadSettings: Payloads must be encrypted, and there is no key ring that can be used.
             Unreachable: Nothing answers at the address.
         """
         try:
-            return cls(await connect(profile=profile), actor, patience)
+            return cls(await connect(profile=profile, encryption=encryption), actor, patience)
         except RuntimeError as error:
             raise Unreachable(
                 f"Temporal does not answer ({error}). Set TEMPORAL_ADDRESS (now: the profile's, or localhost:7233), "
@@ -441,6 +449,8 @@ def _explained(what: str) -> Iterator[None]:
         raise ControlPlaneError(f"{what} cannot answer: {error}") from error
     except (RPCTimeoutOrCancelledError, WorkflowUpdateRPCTimeoutOrCancelledError, TimeoutError) as error:
         raise Unreachable(_nobody_answers(what)) from error
+    except UNREADABLE as error:
+        raise ControlPlaneError(f"{what}: {error}") from error
     except RPCError as error:
         raise _meaning_of(error, what) from error
 

@@ -27,9 +27,10 @@ from domain.account import AccountAccess
 from domain.clouds import Cloud
 from workers import assembly, telemetry
 from workers.histories import check_histories
-from workers.settings import BadSettings, WorkerSettings, read_settings
+from workers.settings import WorkerSettings, read_settings
 from workflows.temporal import logs
 from workflows.temporal.connection import connect
+from workflows.temporal.settings import BadSettings
 
 log = structlog.get_logger()
 

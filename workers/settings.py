@@ -12,15 +12,11 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
-from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-_PREFIX = "BYOC_"
+from workflows.temporal.settings import PREFIX, BadSettings, complaints, lower
+
 _LONGEST_IDENTIFIER = 100
-
-
-class BadSettings(ValueError):  # noqa: N818 - it names what is wrong
-    """The environment holds values that no worker can run with; the message names each in one line."""
 
 
 class LogLevel(StrEnum):
@@ -40,10 +36,6 @@ def _names(value: object) -> object:
     with contextlib.suppress(json.JSONDecodeError):
         return json.loads(value)
     return tuple(name.strip() for name in value.split(",") if name.strip())
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
 
 
 def _socket_address(value: str) -> str:
@@ -79,12 +71,16 @@ Duration = Annotated[timedelta, BeforeValidator(_seconds), Field(ge=timedelta(0)
 
 
 class WorkerSettings(BaseSettings):
-    """What a worker is told from outside. Temporal's own address comes from Temporal's own profiles."""
+    """What a worker is told from outside.
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
+    Temporal's own address comes from Temporal's own profiles; `workflows.temporal.settings` says whether payloads are
+    encrypted.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     temporal_profile: str | None = None
-    log_level: Annotated[LogLevel, BeforeValidator(_lower)] = LogLevel.INFO
+    log_level: Annotated[LogLevel, BeforeValidator(lower)] = LogLevel.INFO
     log_json: bool = True
     tracing: bool = False
     """Export spans by OTLP to the address in OpenTelemetry's own `OTEL_EXPORTER_OTLP_ENDPOINT`."""
@@ -137,10 +133,4 @@ def read_settings() -> WorkerSettings:
     try:
         return WorkerSettings()
     except ValidationError as error:
-        raise BadSettings("; ".join(_complaint(each) for each in error.errors())) from error
-
-
-def _complaint(error: ErrorDetails) -> str:
-    field, *inside = error["loc"]
-    name = f"{_PREFIX}{field}".upper() + "".join(f"[{part}]" for part in inside)
-    return f"{name} is {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
+        raise BadSettings(complaints(error)) from error
