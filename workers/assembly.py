@@ -45,7 +45,7 @@ def lifecycles_worker(client: Client, settings: WorkerSettings) -> Worker:
         sticky_queue_schedule_to_start_timeout=settings.sticky_timeout,
         graceful_shutdown_timeout=settings.graceful_shutdown,
         deployment_config=_build_of(settings),
-        # It is the workflows' worker that asks for eager activities, which overtake every queue and its fairness.
+        # Activities have queues of their own, so none is eager; one that were would overtake its queue's fairness.
         disable_eager_activity_execution=True,
     )
 
