@@ -54,6 +54,8 @@ class Authorization(BaseModel):
     account: str
     principal: str
     action: str
+    agent: str = ""
+    """The User-Agent of the call that needed it."""
     allowed: bool
 
 

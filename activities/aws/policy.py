@@ -33,7 +33,7 @@ DEPENDENT_ACTIONS: Mapping[str, tuple[str, ...]] = {
     "ec2:CreateVpc": ("ec2:CreateTags",),
     "ec2:CreateVpcEndpoint": ("ec2:CreateTags",),
     "eks:CreateAccessEntry": ("eks:TagResource",),
-    "eks:CreateAddon": ("eks:TagResource", "iam:PassRole"),
+    "eks:CreateAddon": ("eks:TagResource",),
     "eks:CreateCluster": (
         "eks:TagResource",
         "iam:PassRole",
