@@ -42,7 +42,8 @@ _CODES: dict[FailureClass, frozenset[str]] = {
         "UnrecognizedClientException",
     }),
     FailureClass.PERMISSION: frozenset({
-        "AccessDenied", "AccessDeniedException", "Client.UnauthorizedOperation", "UnauthorizedAccess",
+        # A HEAD has no body, so S3's refusal of one has nothing but the status.
+        "403", "AccessDenied", "AccessDeniedException", "Client.UnauthorizedOperation", "UnauthorizedAccess",
         "UnauthorizedException", "UnauthorizedOperation",
     }),
     FailureClass.POLICY: frozenset({

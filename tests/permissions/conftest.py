@@ -13,4 +13,6 @@ from tests.durability.installation import Installation, installed
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
     """Simulated clouds that answer at once and refuse what is not granted, Temporal, one worker."""
     async with installed(tmp_path_factory.mktemp("permissions")) as running:
+        # Many lives go on side by side here, and nothing is measured.
+        running.patience = 300.0
         yield running

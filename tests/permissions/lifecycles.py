@@ -9,13 +9,14 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
 from botocore.config import Config
 
+from activities.aws.controller_made import CLUSTER_TAGS
 from domain.account import AccountPhase
 from domain.deployment import FinalBackup
 from domain.facts import ApiKeyRecord
@@ -133,7 +134,7 @@ async def _worn(life: Life) -> None:
     await life.until(DeploymentPhase.ACTIVE)
     await asyncio.to_thread(_drift, life)
     await _change_policy_behind_the_back(life)
-    await asyncio.to_thread(_leak, life)
+    await asyncio.to_thread(leave_for_deletion, life)
     await life.retire(FinalBackup.KEEP)
     await life.until(DeploymentPhase.RETIRED)
     await life.order(manifest(life.customer))
@@ -201,9 +202,7 @@ def _leave_traces_of_others(life: Life) -> None:
     key = former["KeyMetadata"]["KeyId"]
     kms.create_alias(AliasName=f"alias/{life.base}", TargetKeyId=key)
     kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
-    life.root("route53").create_hosted_zone(
-        Name="elsewhere.example", CallerReference="theirs", HostedZoneConfig={"Comment": f"byoc deployment {life.name}"}
-    )
+    _make_zone_of_others(life, "first")
     life.root("acm").request_certificate(DomainName="elsewhere.example", ValidationMethod="DNS")
     life.root("cloudwatch").put_metric_alarm(
         AlarmName=f"{life.base}-theirs", MetricName="CPUUtilization", Namespace="AWS/EC2", Statistic="Average",
@@ -211,6 +210,15 @@ def _leave_traces_of_others(life: Life) -> None:
     )  # fmt: skip
     network = _own_network(life)
     life.root("elbv2").create_load_balancer(Name="theirs", Type="network", Subnets=list(network.public_subnets))
+
+
+def _make_zone_of_others(life: Life, reference: str) -> None:
+    """Make a zone that has the comment of the deployment's and not its tags."""
+    life.root("route53").create_hosted_zone(
+        Name=f"{reference}.example",
+        CallerReference=f"{life.name}-{reference}",
+        HostedZoneConfig={"Comment": f"byoc deployment {life.name}"},
+    )
 
 
 def _drift(life: Life) -> None:
@@ -289,22 +297,33 @@ async def _change_policy_behind_the_back(life: Life) -> None:
     await converging
 
 
-def _leak(life: Life) -> None:
-    """Leave what the cluster's controllers make, as if they had been deleted before they could clean up."""
+def leave_for_deletion(life: Life) -> None:
+    """Leave what the cluster's controllers make, as if they had been deleted before they could clean up.
+
+    Of each kind there is one with each of the tags that controllers write. An upload is broken off, a role is gone, and
+    somebody's zone says that it is the deployment's.
+    """
     ec2, balancing = life.root("ec2"), life.root("elbv2")
     subnets = [subnet["SubnetId"] for subnet in _tagged(ec2.describe_subnets, "Subnets", life)]
     network = _tagged(ec2.describe_vpcs, "Vpcs", life)[0]["VpcId"]
-    by_cluster = _listed({"elbv2.k8s.aws/cluster": life.base})
-    balancing.create_load_balancer(Name=f"{life.name}-leak", Type="network", Subnets=subnets[:1], Tags=by_cluster)
-    balancing.create_target_group(
-        Name=f"{life.name}-leak", Protocol="TCP", Port=443, VpcId=network, TargetType="instance", Tags=by_cluster
-    )
-    ec2.create_volume(
-        AvailabilityZone=f"{REGION}a", Size=1, TagSpecifications=_specified("volume", {"KubernetesCluster": life.base})
-    )
+    for number, tag in enumerate(CLUSTER_TAGS):
+        by_cluster = _listed({tag: life.base})
+        name = f"{life.name}-leak-{number}"
+        balancing.create_load_balancer(Name=name, Type="network", Subnets=subnets[:1], Tags=by_cluster)
+        balancing.create_target_group(
+            Name=name, Protocol="TCP", Port=443, VpcId=network, TargetType="instance", Tags=by_cluster
+        )
+        ec2.create_volume(
+            AvailabilityZone=f"{REGION}a", Size=1, TagSpecifications=_specified("volume", {tag: life.base})
+        )
     interface = ec2.create_network_interface(SubnetId=subnets[0])["NetworkInterface"]["NetworkInterfaceId"]
     ec2.create_tags(Resources=[interface], Tags=_listed({"cluster.k8s.amazonaws.com/name": life.base}))
     life.root("s3").create_multipart_upload(Bucket=_bucket_of(life), Key="broken-off")
+    _make_zone_of_others(life, "second")
+    iam, role = life.root("iam"), f"{life.base}-restore"
+    for policy in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+        iam.delete_role_policy(RoleName=role, PolicyName=policy)
+    iam.delete_role(RoleName=role)
 
 
 async def _leave_something_until_it_is_named(life: Life) -> None:
@@ -314,7 +333,7 @@ async def _leave_something_until_it_is_named(life: Life) -> None:
     await life.retire(FinalBackup.NONE)
     held = await life.held_at(find)
     ec2 = life.root("ec2")
-    own = await asyncio.to_thread(_own_network, replace(life))
+    own = await asyncio.to_thread(_own_network, life)
     gateway = ec2.create_nat_gateway(
         SubnetId=own.private_subnets[0],
         ConnectivityType="private",
