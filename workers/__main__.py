@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         worker.add_argument("--parent", type=int, help="end at once when the process of this id is not the parent")
     template = kinds.add_parser("template", help="print what a customer applies; reads an AccountAccess on stdin")
     template.add_argument("--region", action="append", required=True, help="region of the account; repeatable")
-    template.add_argument("--format", choices=["json", "yaml", "table"], default="json")
+    template.add_argument("--format", choices=["json", "yaml", "table", "table-json"], default="json")
     check = kinds.add_parser("check-histories", help="replay the open workflows of a server; prints JSON")
     check.add_argument("--query", default="", help="only workflows that this visibility query finds as well")
     check.add_argument("--limit", type=int, required=True, help="how many workflows at most")

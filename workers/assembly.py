@@ -103,6 +103,8 @@ def cloud_activities(settings: WorkerSettings, cloud: Cloud) -> Sequence[Callabl
 def permission_template(access: AccountAccess, regions: Sequence[str], form: str, settings: WorkerSettings) -> str:
     """Return what the customer applies, as `json` or `yaml`, or as the `table` that their security review reads.
 
+    `table-json` is the same table for programs.
+
     Raises:
         NotServed: This version does not act in the account's cloud.
         ValueError: The settings do not say who acts.
