@@ -93,7 +93,7 @@ def test_killed_it_leaves_no_process_behind(playground: Playground) -> None:
 
 
 def test_ctrl_c_ends_everything_in_order(playground: Playground) -> None:
-    """Workers first, which need Temporal and the clouds to finish; then Temporal and what reads it; then the clouds. Exit 0."""
+    """Workers first, which need the rest to finish; then Temporal and what reads it; then the clouds. Exit code 0."""
     os.killpg(playground.process.pid, signal.SIGINT)
 
     assert playground.order_of_ends() == ["workers", "temporal", "codec", "simulators"]
