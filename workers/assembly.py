@@ -9,19 +9,23 @@ from typing import Any, assert_never
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from activities.comparison import Comparisons
+from activities.needs import Need
 from domain.account import AccountAccess
 from domain.clouds import Cloud
 from workers.liveness import SignsOfLife
+from workers.rehearsal.planning import Planning
 from workers.settings import WorkerSettings
 from workers.unexpected import UnknownFailures
 from workflows.account import Account
+from workflows.compare import Compare
 from workflows.deployment import Deployment
 from workflows.provision import Provision
 from workflows.reconfigure import Reconfigure
 from workflows.retire import Retire
 from workflows.temporal import queues
 
-WORKFLOWS: tuple[type, ...] = (Account, Deployment, Provision, Reconfigure, Retire)
+WORKFLOWS: tuple[type, ...] = (Account, Compare, Deployment, Provision, Reconfigure, Retire)
 """Every workflow type. A new lifecycle is one more name here."""
 
 
@@ -46,17 +50,47 @@ def lifecycles_worker(client: Client, settings: WorkerSettings) -> Worker:
 
 
 def cloud_worker(client: Client, settings: WorkerSettings, cloud: Cloud, region: str = "") -> Worker:
-    """Return the worker that acts in one cloud, and in the Kubernetes clusters in it."""
+    """Return the worker that acts in one cloud, and in the Kubernetes clusters in it, and that compares with both."""
+    activities = cloud_activities(settings, cloud)
     return Worker(
         client,
         task_queue=queues.cloud_queue(cloud, region),
-        activities=cloud_activities(settings, cloud),
+        activities=[*activities, Comparisons(activities).compare],
         activity_executor=ThreadPoolExecutor(settings.activity_slots, thread_name_prefix="activity"),
         max_concurrent_activities=settings.activity_slots,
         max_task_queue_activities_per_second=settings.activities_per_second,
         graceful_shutdown_timeout=settings.graceful_shutdown,
         interceptors=[SignsOfLife(), UnknownFailures()],
     )
+
+
+def services_worker(client: Client, settings: WorkerSettings) -> Worker:
+    """Return the worker of what needs no credentials: it makes plans."""
+    return Worker(
+        client,
+        task_queue=queues.SERVICES,
+        activities=[Planning(settings, declared_needs).make_plan],
+        max_concurrent_activities=settings.activity_slots,
+        graceful_shutdown_timeout=settings.graceful_shutdown,
+        interceptors=[SignsOfLife(), UnknownFailures()],
+    )
+
+
+def declared_needs(settings: WorkerSettings, cloud: Cloud) -> tuple[Need, ...]:
+    """Return the permissions that the activities of one cloud declare.
+
+    Raises:
+        NotServed: This version does not act in the cloud.
+    """
+    match cloud:
+        case Cloud.AWS:
+            from workers.aws import aws_cloud  # noqa: PLC0415 - as below
+
+            return aws_cloud(settings).needs()
+        case Cloud.GCP | Cloud.AZURE:
+            raise NotServed(cloud)
+        case _:
+            assert_never(cloud)
 
 
 def cloud_activities(settings: WorkerSettings, cloud: Cloud) -> Sequence[Callable[..., Any]]:

@@ -26,6 +26,9 @@ from temporalio.workflow import ActivityCancellationType
 from activities.contracts import (
     AccountContract,
     ClusterContract,
+    Comparison,
+    ComparisonContract,
+    ComparisonQuestion,
     FoundationContract,
     KubernetesContract,
     NetworkContract,
@@ -51,6 +54,10 @@ class Patience:
 
 QUICK = Patience(attempt=timedelta(minutes=1), deadline=timedelta(minutes=30))
 SLOW = Patience(attempt=timedelta(minutes=2), deadline=timedelta(hours=2))
+
+_COMPARISON = Patience(attempt=timedelta(minutes=1), deadline=timedelta(minutes=3))
+"""Of looking at what exists for a plan, for which somebody waits."""
+_COMPARISON_TRIES = 5
 
 _RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=60)
@@ -483,6 +490,23 @@ class Steps:
         if self._site is None:
             raise ApplicationError("this step needs a deployment", type="ConfigurationWrong")
         return self._site
+
+
+async def compare(question: ComparisonQuestion) -> Comparison:
+    """Ask the queue of a step's activity what the step would change. It is tried a few times; nobody is waited for."""
+    in_cluster = question.activity in KubernetesContract.__abstractmethods__
+    site = question.site
+    return await workflow.execute_activity_method(
+        ComparisonContract.compare,
+        question,
+        task_queue=queues.kubernetes_queue(site) if in_cluster else queues.cloud_queue(site.cloud),
+        start_to_close_timeout=_COMPARISON.attempt,
+        schedule_to_close_timeout=_COMPARISON.deadline,
+        retry_policy=RetryPolicy(
+            initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_attempts=_COMPARISON_TRIES
+        ),
+        summary="Compare with what exists",
+    )
 
 
 def detail_of(error: ActivityError) -> FailureDetail:
