@@ -1,4 +1,4 @@
-"""What a deployment costs for a month, by list price: an estimate of what stands there, without what depends on usage."""
+"""What a deployment costs for a month, by list price: an estimate of what stands there, without its use."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class CloudDurations(Model):
     makes: StepDuration
     """A step that has something to do, and of which nothing was recorded."""
     steps: dict[str, StepDuration]
-    """Steps that have something to do, keyed by name (`install_component/store`) or by activity (`install_component`)."""
+    """Steps that have something to do, keyed by name (`install_component/store`) or activity (`install_component`)."""
 
     def expected(self, step: str, *, changes: bool) -> timedelta:
         """Return how long a step is expected to take: the median of what was recorded.

@@ -23,6 +23,7 @@ from temporalio.client import (
     RPCTimeoutOrCancelledError,
     WorkflowExecution,
     WorkflowExecutionStatus,
+    WorkflowFailureError,
     WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
@@ -37,6 +38,7 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.contracts import Comparison, ComparisonQuestion
 from domain.account import AccountPhase, AccountSpec
 from domain.actor import Actor
 from domain.deployment import FinalBackup
@@ -52,12 +54,14 @@ from domain.state import (
     OperationRequest,
 )
 from workflows.account import Account, AccountRequest
+from workflows.compare import Compare
 from workflows.deployment import Deployment
 from workflows.operation import Operation
 from workflows.temporal import ids, queues
 from workflows.temporal import search_attributes as attributes
 from workflows.temporal.connection import connect
 
+_LONGEST_COMPARISON = timedelta(minutes=5)
 _LOOKS, _PAUSE = 15, 0.2
 """How often, and every how many seconds, something that is about to start is looked for."""
 
@@ -327,6 +331,26 @@ class ControlPlane:
             handle = self.client.get_workflow_handle(state.running.summary.workflow_id)
             return await handle.execute_update(Operation.decide, decision, rpc_timeout=self.patience)
 
+    # Plans
+
+    async def compare(self, plan: str, question: ComparisonQuestion) -> Comparison:
+        """Return what one step would change, seen by the worker of its cloud; nothing is changed.
+
+        Args:
+            plan: What tells the comparisons of one plan from another's.
+            question: The step, with what its activity would be asked.
+        """
+        with _explained(f"comparison of step {question.step!r}"):
+            async with asyncio.timeout(4 * self.patience.total_seconds()):
+                return await self.client.execute_workflow(
+                    Compare.run,
+                    question,
+                    id=ids.comparison_id(question.site.deployment, plan, question.step),
+                    task_queue=queues.LIFECYCLES,
+                    execution_timeout=_LONGEST_COMPARISON,
+                    static_summary=f"Compare {question.step} of {question.site.deployment} with what exists",
+                )
+
     # The rest
 
     async def _ask_account(self, name: str, update: Any, reason: str) -> AccountState:  # noqa: ANN401
@@ -401,12 +425,21 @@ def _explained(what: str) -> Iterator[None]:
         yield
     except WorkflowUpdateFailedError as error:
         raise Refused(f"{what}: {getattr(error.cause, 'message', '') or error}") from error
+    except WorkflowFailureError as error:
+        raise ControlPlaneError(f"{what} failed: {_innermost(error)}") from error
     except WorkflowQueryFailedError as error:
         raise ControlPlaneError(f"{what} cannot answer: {error}") from error
     except (RPCTimeoutOrCancelledError, WorkflowUpdateRPCTimeoutOrCancelledError, TimeoutError) as error:
         raise Unreachable(_nobody_answers(what)) from error
     except RPCError as error:
         raise _meaning_of(error, what) from error
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return the cause of the causes: Temporal wraps what an activity said."""
+    while (cause := getattr(error, "cause", None)) is not None:
+        error = cause
+    return error
 
 
 def _meaning_of(error: RPCError, what: str) -> ControlPlaneError:

@@ -1,7 +1,8 @@
-"""Run one worker process: `python -m workers lifecycles`, `… cloud --cloud aws`, or `… all` (both in one).
+"""Run one worker process: `python -m workers lifecycles`, `… cloud --cloud aws`, `… services`, or `… all` (in one).
 
 `python -m workers template` prints what a customer applies: it is made from the permissions that the activities of the
-account's cloud declare, so it belongs to whoever has that cloud's SDK.
+account's cloud declare, so it belongs to whoever has that cloud's SDK. So does `python -m workers plan`, which
+rehearses an operation.
 """
 
 from __future__ import annotations
@@ -9,19 +10,29 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
+from uuid import uuid4
 
 import structlog
 from pydantic import ValidationError
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from activities.contracts import Comparison, ComparisonQuestion, PlanQuestion
+from catalog import CatalogueInvalid
 from domain.account import AccountAccess
+from domain.actor import CONTROL_PLANE
 from domain.clouds import Cloud
+from domain.plan import Plan
+from starters.client import ControlPlane, ControlPlaneError, Unreachable
 from workers import assembly, telemetry
+from workers.rehearsal.planning import Planner
+from workers.rehearsal.server import CannotRehearse
 from workers.settings import BadSettings, WorkerSettings, read_settings
 from workflows.temporal import logs
 from workflows.temporal.connection import connect, telemetry_runtime
@@ -47,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = read_settings()
         if options.kind == "template":
             return _print_template(options.region, options.format, settings)
+        if options.kind == "plan":
+            return _leave(_print_plan(settings, profile=options.profile, compare=options.diff))
         logs.configure(level=settings.log_level, as_json=settings.log_json)
         tracing = telemetry.start_tracing() if settings.tracing else contextlib.nullcontext()
         with tracing:
@@ -57,9 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CannotStart as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    return _leave(0)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process: the SDK's runtime threads may abort an interpreter that is being torn down."""
     sys.stdout.flush()
-    # The SDK's runtime threads may abort an interpreter that is being torn down; everything is closed by now.
-    os._exit(0)
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,7 +86,8 @@ def _parser() -> argparse.ArgumentParser:
     for kind, what in (
         ("lifecycles", "run workflows; needs no credentials"),
         ("cloud", "act in one cloud and in the clusters in it"),
-        ("all", "both in one process"),
+        ("services", "make plans; needs no credentials"),
+        ("all", "all of them in one process"),
     ):
         worker = kinds.add_parser(kind, help=what)
         worker.add_argument("--cloud", choices=[*Cloud], default=Cloud.AWS, help="whose activities to run")
@@ -77,7 +96,44 @@ def _parser() -> argparse.ArgumentParser:
     template = kinds.add_parser("template", help="print what a customer applies; reads an AccountAccess on stdin")
     template.add_argument("--region", action="append", required=True, help="region of the account; repeatable")
     template.add_argument("--format", choices=["json", "yaml", "table"], default="json")
+    plan = kinds.add_parser("plan", help="print what an operation will do; reads a PlanQuestion on stdin")
+    plan.add_argument("--diff", action="store_true", help="compare each step with what exists")
+    plan.add_argument("--profile", help="with --diff: profile of Temporal's own configuration file")
     return parser
+
+
+def _print_plan(settings: WorkerSettings, *, profile: str | None, compare: bool) -> int:
+    """Print the plan for the question that standard input holds, and return the exit code."""
+    # What goes wrong in a rehearsal is said once, as its end.
+    logging.getLogger("temporalio").setLevel(logging.CRITICAL)
+    try:
+        question = PlanQuestion.model_validate_json(sys.stdin.read())
+    except ValidationError as error:
+        sys.stderr.write(f"standard input is not a question for a plan: {error}\n")
+        return 2
+    try:
+        plan = asyncio.run(_plan(question, settings, profile=profile, compare=compare))
+    except Unreachable as error:
+        sys.stderr.write(f"{error}\n")
+        return 3
+    except (CannotRehearse, ControlPlaneError, CatalogueInvalid) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(plan.model_dump_json())
+    return 0
+
+
+async def _plan(question: PlanQuestion, settings: WorkerSettings, *, profile: str | None, compare: bool) -> Plan:
+    planner = Planner(settings, assembly.declared_needs)
+    if not compare:
+        return await planner.plan(question)
+    plane = await ControlPlane.open(CONTROL_PLANE, profile=profile or settings.temporal_profile)
+    number = uuid4().hex[:8]
+
+    async def ask(step: ComparisonQuestion) -> Comparison:
+        return await plane.compare(number, step)
+
+    return await planner.plan(question, compare=ask)
 
 
 def _print_template(regions: Sequence[str], form: str, settings: WorkerSettings) -> int:
@@ -140,6 +196,8 @@ def _workers(kind: str, cloud: Cloud, region: str, client: Client, settings: Wor
         workers.append(assembly.lifecycles_worker(client, settings))
     if kind in ("cloud", "all"):
         workers.append(assembly.cloud_worker(client, settings, cloud, region))
+    if kind in ("services", "all"):
+        workers.append(assembly.services_worker(client, settings))
     return workers
 
 

@@ -1,1 +1,1 @@
-"""Plans: the very workflow that would run, rehearsed on a server that skips time, with a cloud that makes up answers."""
+"""Plans: the very workflow that would run, rehearsed on a server that skips time, by a cloud of made-up answers."""

@@ -8,11 +8,12 @@ machine types, and address ranges.
 
 from __future__ import annotations
 
+import builtins
 import types
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeGuard, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 
@@ -47,9 +48,7 @@ class Asked:
 
 
 ACTIVITIES: Mapping[str, Asked] = {
-    name: Asked(getattr(contract, name))
-    for contract in STEP_CONTRACTS
-    for name in sorted(contract.__abstractmethods__)
+    name: Asked(getattr(contract, name)) for contract in STEP_CONTRACTS for name in sorted(contract.__abstractmethods__)
 }
 """Every activity that a step runs, keyed by name."""
 
@@ -136,7 +135,7 @@ def _addresses(question: AddressQuestion) -> AddressPlan:
 
 
 def _known(wanted: type[BaseModel], facts: DeploymentFacts, question: BaseModel) -> BaseModel | None:
-    """Return the fact of this type, or what the question itself holds of it; of several, the one that is asked about."""
+    """Return the fact of this type, or what the question holds of it; of several, the one that is asked about."""
     candidates = [*_of_type(wanted, facts), *_of_type(wanted, question)]
     about = {name: value for name, value in _fields(question) if isinstance(value, Enum)}
     return next(
@@ -173,40 +172,37 @@ def _made_up(wanted: type[BaseModel], activity: str, question: BaseModel) -> Bas
     return wanted.model_validate(values)
 
 
-def _value(  # each kind of type has its own return
-    wanted: Any,  # noqa: ANN401 - a type, or one of typing's forms
-    name: str,
-    activity: str,
-    question: BaseModel,
-) -> Any:  # noqa: ANN401
+def _value(wanted: Any, name: str, activity: str, question: BaseModel) -> Any:  # noqa: ANN401 - any type of a field
     origin, arguments = get_origin(wanted), get_args(wanted)
-    if origin in (Union, types.UnionType):
-        return None if type(None) in arguments else _value(arguments[0], name, activity, question)
-    if origin is tuple:
-        # One for each zone is what most lists of the contract are; how many there are does not change a plan.
-        return (_value(arguments[0], name, activity, question),)
-    if origin is dict:
-        keys = arguments[0]
-        if isinstance(keys, type) and issubclass(keys, Enum):
-            return {key: _value(arguments[1], name, activity, question) for key in keys}
-        return {}
-    if isinstance(wanted, type):
-        if issubclass(wanted, BaseModel):
-            return _made_up(wanted, activity, question)
-        if issubclass(wanted, Enum):
-            return next(iter(wanted))
-        for plain, value in _PLAIN:
-            if issubclass(wanted, plain):
-                return value if value is not None else f"{PLANNED}{name}"
+    match origin:
+        case types.UnionType if type(None) in arguments:
+            return None
+        case builtins.tuple:
+            # One for each zone is what most lists of the contract are; how many there are does not change a plan.
+            return (_value(arguments[0], name, activity, question),)
+        case builtins.dict if _is_enum(arguments[0]):
+            return {key: _value(arguments[1], name, activity, question) for key in arguments[0]}
+        case None if isinstance(wanted, type):
+            return _plain_value(wanted, name, activity, question)
     raise CannotAnswer(f"{activity}: nothing plausible can be made for {name} of type {wanted}")
 
 
-_PLAIN: tuple[tuple[type, Any], ...] = (
-    (bool, True),
-    (int, 0),
-    (float, 0.0),
-    (datetime, NOW),
-    (timedelta, timedelta(0)),
-    (str, None),
-)
-"""Types with the value that is made up for them; a text is made up by its name."""
+def _plain_value(wanted: type, name: str, activity: str, question: BaseModel) -> Any:  # noqa: ANN401 - as above
+    if issubclass(wanted, BaseModel):
+        return _made_up(wanted, activity, question)
+    if _is_enum(wanted):
+        return next(iter(wanted))
+    if issubclass(wanted, str):
+        return f"{PLANNED}{name}"
+    for plain, value in _PLAIN.items():
+        if issubclass(wanted, plain):
+            return value
+    raise CannotAnswer(f"{activity}: nothing plausible can be made for {name} of type {wanted}")
+
+
+def _is_enum(wanted: Any) -> TypeGuard[type[Enum]]:  # noqa: ANN401 - as above
+    return isinstance(wanted, type) and issubclass(wanted, Enum)
+
+
+_PLAIN: Mapping[type, Any] = {bool: True, int: 0, float: 0.0, datetime: NOW, timedelta: timedelta(0)}
+"""What is made up for values that are no texts, keyed by type; a truth value counts before a number, which it is."""

@@ -139,13 +139,19 @@ class _Comparing:
         if is_planned(asked):
             self.changes[key] = (PlannedChange(call="", detail=f"needs what does not exist yet: {_missing(asked)}"),)
             return self._answers.answer(name, question)
-        about = next((str(asked[each]) for each in ("component", "pool", "name") if isinstance(asked.get(each), str)), "")
-        step = f"{name}/{about}" if about else name
-        seen = await self._compare(ComparisonQuestion(site=self._site, step=step, activity=name, question=asked))
+        seen = await self._compare(
+            ComparisonQuestion(site=self._site, step=_step_named(name, asked), activity=name, question=asked)
+        )
         self.changes[key] = seen.changes
         if seen.changes:
             return self._answers.answer(name, question)
         return TypeAdapter(ACTIVITIES[name].returns).validate_json(json.dumps(seen.answer))
+
+
+def _step_named(activity: str, asked: Mapping[str, Any]) -> str:
+    """Return what the step is called, with what it is about where one step runs for several things."""
+    about = next((asked[each] for each in ("component", "pool", "name") if isinstance(asked.get(each), str)), "")
+    return f"{activity}/{about}" if about else activity
 
 
 def _missing(asked: Mapping[str, Any]) -> str:
@@ -165,9 +171,7 @@ def _step(seen: Rehearsed, needs: Iterable[Need], changes: tuple[PlannedChange, 
     )
 
 
-def _timed(
-    steps: Sequence[PlannedStep], durations: CloudDurations | None, *, makes: bool
-) -> tuple[PlannedStep, ...]:
+def _timed(steps: Sequence[PlannedStep], durations: CloudDurations | None, *, makes: bool) -> tuple[PlannedStep, ...]:
     """Return the steps with their expected instants, in which each comes after those that it needs."""
     if durations is None:
         return tuple(steps)

@@ -10,10 +10,12 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator
+from functools import cache
 from pathlib import Path
 
 from temporalio.api.testservice.v1 import UnlockTimeSkippingRequest
 from temporalio.client import Client
+from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
 from starters.playground.children import Child, ChildDied
 from workflows.temporal.plugin import plugin
@@ -52,7 +54,7 @@ async def _connected(server: Child, address: str) -> Client:
     async with asyncio.timeout(_START_TIMEOUT):
         while True:
             try:
-                client = await Client.connect(address, plugins=[plugin()])
+                client = await Client.connect(address, plugins=[plugin()], runtime=_quiet())
             except RuntimeError:
                 try:
                     server.check()
@@ -63,6 +65,13 @@ async def _connected(server: Child, address: str) -> Client:
                 # From now on it skips ahead by itself whenever nothing is under way.
                 await client.test_service.unlock_time_skipping(UnlockTimeSkippingRequest())
                 return client
+
+
+@cache
+def _quiet() -> Runtime:
+    """Return a runtime that does not warn of what the test server cannot do, once for the process."""
+    errors = TelemetryFilter(core_level="ERROR", other_level="ERROR")
+    return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=errors)))
 
 
 def _program() -> str:

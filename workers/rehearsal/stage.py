@@ -1,12 +1,13 @@
 """The rehearsal itself: the workflow runs on the test server, and which step needs which is found by delaying steps.
 
-A step whose end a second one waits for delays it; any other step does not. So each step is delayed once, far longer than
-everything else takes: its first attempt says `NotReadyYet`, to be looked at again after twenty minutes of simulated time.
-The test server skips time only when nothing at all is under way, so whatever can start without the delayed step has
-started, and ended, before the clock jumps. What starts after the jump needs the step: exactly, not by coincidence.
+A step whose end a second one waits for delays it; any other step does not. So each step is delayed once, far longer
+than everything else takes: its first attempt says `NotReadyYet`, to be looked at again after twenty minutes of
+simulated time. The test server skips time only when nothing at all is under way, so whatever can start without the
+delayed step has started, and ended, before the clock jumps. What starts after the jump needs the step: exactly, not by
+coincidence.
 
-One run delays several steps, each chosen among those that the end of the last one let start. The number of runs is about
-the number of steps that run side by side at the widest place, and the answer does not depend on how they are chosen.
+One run delays several steps, each chosen among those that the end of the last one let start. There are about as many
+runs as steps that run side by side at the widest place, and the answer does not depend on how they are chosen.
 """
 
 from __future__ import annotations
@@ -88,8 +89,10 @@ class Stage:
         """Keys of the steps that were delayed in some run."""
         self._given: dict[str, Any] = {}
         """Answers by key, where somebody else than `answers` has given them."""
-        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Fails with the first thing that went wrong inside an activity."""
+        self._interpose: Interpose | None = None
+        self._broken = asyncio.Event()
+        self._fault: Exception | None = None
+        """The first thing that went wrong inside an activity."""
 
     async def rehearse(
         self, *, interpose: Interpose | None = None, runner: WorkflowRunner | None = None
@@ -147,19 +150,22 @@ class Stage:
 
     async def _ended(self, handle: WorkflowHandle[Any, OperationOutcome]) -> OperationOutcome:
         """Return the outcome; fail as soon as an activity does, because the workflow would wait for somebody."""
-        ending = asyncio.create_task(handle.result())
+        ending: asyncio.Task[Any] = asyncio.create_task(handle.result())
+        broken: asyncio.Task[Any] = asyncio.create_task(self._broken.wait())
         try:
             async with asyncio.timeout(_REAL_TIME):
-                await asyncio.wait({ending, self._broken}, return_when=asyncio.FIRST_COMPLETED)
-                if self._broken.done():
-                    self._broken.result()
-                return await ending
+                await asyncio.wait([ending, broken], return_when=asyncio.FIRST_COMPLETED)
+                if self._fault is not None:
+                    raise CannotRehearse(str(self._fault)) from self._fault
+                outcome: OperationOutcome = await ending
+                return outcome
         except TimeoutError:
             raise CannotRehearse(f"the operation did not end within {_REAL_TIME:.0f} s of rehearsal") from None
         except WorkflowFailureError as error:
             raise CannotRehearse(f"the operation failed in its rehearsal: {error.cause}") from error
         finally:
             ending.cancel()
+            broken.cancel()
 
     async def _names(
         self, handle: WorkflowHandle[Any, OperationOutcome], run: _Run, progress: OperationProgress
@@ -192,8 +198,8 @@ class Stage:
             return await self._answer(key, info.activity_type, argument)
         except Exception as error:
             # Whatever it is: the workflow would wait for an operator, and there is none.
-            if not self._broken.done():
-                self._broken.set_exception(CannotRehearse(str(error)))
+            self._fault = self._fault or error
+            self._broken.set()
             raise ApplicationError(str(error), non_retryable=True) from error
 
     async def _answer(self, key: str, name: str, argument: RawValue) -> Any:  # noqa: ANN401
@@ -218,9 +224,7 @@ def _needed(records: Sequence[StepRecord], delayed: set[str]) -> dict[str, set[s
         for record in records
         if record.name in delayed and record.ended_at is not None and record.ended_at - record.started_at >= _DELAY
     }
-    return {
-        record.name: {name for name, ended in ends.items() if record.started_at >= ended} for record in records
-    }
+    return {record.name: {name for name, ended in ends.items() if record.started_at >= ended} for record in records}
 
 
 def _in_order(
