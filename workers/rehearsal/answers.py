@@ -77,8 +77,7 @@ class Answers:
                 return _addresses(question)
         if asked.returns is type(None):
             return None
-        if get_origin(asked.returns) is tuple:
-            # What a search finds: nothing is left over.
+        if is_search(activity):
             return ()
         known = _known(asked.returns, self._facts, question)
         return known if known is not None else _made_up(asked.returns, activity, question)
@@ -112,6 +111,11 @@ class Answers:
                 for pool, size in pools.items()
             ),
         )
+
+
+def is_search(activity: str) -> bool:
+    """Return whether an activity of the contract looks for things of which there should be none."""
+    return get_origin(ACTIVITIES[activity].returns) is tuple
 
 
 def is_planned(value: object) -> bool:
