@@ -41,6 +41,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.contracts import Comparison, ComparisonQuestion
 from domain.account import AccountPhase, AccountSpec
 from domain.actor import Actor
+from domain.clouds import Cloud
 from domain.deployment import FinalBackup
 from domain.model import Model
 from domain.operation import OperationKind, OperationProgress, Pace, StepDecision
@@ -53,6 +54,7 @@ from domain.state import (
     OperationAccepted,
     OperationRequest,
 )
+from starters.durations import ENDED_OPERATIONS, took_of
 from workflows.account import Account, AccountRequest
 from workflows.compare import Compare
 from workflows.deployment import Deployment
@@ -350,6 +352,19 @@ class ControlPlane:
                     execution_timeout=_LONGEST_COMPARISON,
                     static_summary=f"Compare {question.step} of {question.site.deployment} with what exists",
                 )
+
+    async def recorded_durations(self) -> dict[Cloud, dict[str, list[float]]]:
+        """Return how long the steps of the operations that ended took, in seconds, keyed by cloud and step."""
+        found: dict[Cloud, dict[str, list[float]]] = {}
+        with _explained("the record of operations"):
+            async for execution in self._executions(ENDED_OPERATIONS):
+                handle = self.client.get_workflow_handle(execution.id, run_id=execution.run_id)
+                took = await took_of(await handle.fetch_history(), self.client.data_converter)
+                if took is not None:
+                    steps = found.setdefault(took.cloud, {})
+                    for step, seconds in took.seconds.items():
+                        steps.setdefault(step, []).append(seconds)
+        return found
 
     # The rest
 

@@ -188,6 +188,15 @@ UNDOS: tuple[Undo, ...] = tuple(value for value in list(vars().values()) if isin
 """Every way to take something back."""
 
 
+def name_of(activity: str, summary: str) -> str:
+    """Return the name of the step whose activity has these words in the history: `install_component/store`."""
+    for step in ALL:
+        before, about, after = step.summary.partition("{about}")
+        if step.name == activity and about and summary.startswith(before) and summary.endswith(after):
+            return f"{activity}/{summary[len(before) : len(summary) - len(after)]}"
+    return activity
+
+
 class Aborted(Exception):  # noqa: N818 - it names what happened, an operator's decision, not an error
     """An operator aborted the operation; its branches unwind with this."""
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
@@ -16,15 +17,16 @@ from activities.contracts import Comparison, ComparisonQuestion, PlanningContrac
 from activities.failures import refused
 from activities.needs import Need
 from domain.approval import risk_of
+from domain.catalogue import QuotaUnit
 from domain.clouds import Cloud
 from domain.cost import PriceList, monthly_costs
 from domain.durations import CloudDurations
 from domain.failure import FailureClass
 from domain.operation import OperationKind
 from domain.plan import CostItem, Plan, PlannedAction, PlannedChange, PlannedQuota, PlannedStep, basis_of, hash_of
-from domain.sizing import quota_needs
+from domain.sizing import QuotaNeed, quota_needs
 from workers.rehearsal.answers import ACTIVITIES, Answers, is_planned, is_search
-from workers.rehearsal.server import CannotRehearse, test_server
+from workers.rehearsal.server import CannotRehearse, rehearsal_server
 from workers.rehearsal.stage import Interpose, Rehearsed, Stage
 from workers.settings import WorkerSettings
 from workflows import steps as known_steps
@@ -68,7 +70,7 @@ class Planner:
         answers = Answers(order.facts, catalog.load(), prices)
         comparing = _Comparing(question, answers, compare) if compare else None
         try:
-            async with test_server() as client:
+            async with rehearsal_server() as client:
                 stage = Stage(client, question.kind, order, answers)
                 rehearsed = await stage.rehearse(interpose=comparing.interpose if comparing else None)
         except TimeoutError as error:
@@ -200,9 +202,16 @@ def _quotas(question: PlanQuestion) -> tuple[PlannedQuota, ...]:
         **({"zones": len(zones)} if zones else {}),
     )
     return tuple(
-        PlannedQuota(service=each.quota.service, code=each.quota.code, name=each.quota.name, needed=each.needed)
+        PlannedQuota(
+            service=each.quota.service, code=each.quota.code, name=each.quota.name, needed=_in_the_quotas_unit(each)
+        )
         for each in needed
     )
+
+
+def _in_the_quotas_unit(need: QuotaNeed) -> int:
+    """Return what is needed as the cloud counts it: storage in TiB, of which a part counts as a whole one."""
+    return ceil(need.needed / 1024) if need.quota.unit is QuotaUnit.VOLUME_GIB else need.needed
 
 
 def _costs(question: PlanQuestion, answers: Answers, prices: PriceList | None) -> tuple[CostItem, ...]:

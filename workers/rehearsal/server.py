@@ -31,7 +31,7 @@ class CannotRehearse(Exception):  # noqa: N818 - it names what happened
 
 
 @contextlib.asynccontextmanager
-async def test_server() -> AsyncIterator[Client]:
+async def rehearsal_server() -> AsyncIterator[Client]:
     """Start the test server on a free port of loopback, for this rehearsal alone; yield a client of it.
 
     It holds everything in memory and is gone afterwards: also when this process is killed, because the kernel tells it.

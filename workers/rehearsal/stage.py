@@ -33,6 +33,7 @@ from workflows.operation import Operation
 from workflows.provision import Provision
 from workflows.reconfigure import Reconfigure
 from workflows.retire import Retire
+from workflows.steps import name_of
 from workflows.temporal import ids, queues
 
 OPERATIONS: Mapping[OperationKind, type[Operation]] = {each.kind: each for each in (Provision, Reconfigure, Retire)}
@@ -146,7 +147,7 @@ class Stage:
         if outcome.phase is not OperationPhase.DONE:
             raise CannotRehearse(f"the operation would end {outcome.phase}: {outcome.summary}")
         progress = await handle.query(Operation.progress, result_type=OperationProgress)  # type: ignore[call-overload] # the base class is no workflow
-        return progress.steps, await self._names(handle, run, progress)
+        return progress.steps, await self._names(handle, run)
 
     async def _ended(self, handle: WorkflowHandle[Any, OperationOutcome]) -> OperationOutcome:
         """Return the outcome; fail as soon as an activity does, because the workflow would wait for somebody."""
@@ -167,18 +168,14 @@ class Stage:
             ending.cancel()
             broken.cancel()
 
-    async def _names(
-        self, handle: WorkflowHandle[Any, OperationOutcome], run: _Run, progress: OperationProgress
-    ) -> dict[str, str]:
-        """Return the step's name for each key: an activity and its step have the same words in the Temporal UI."""
-        names = {(record.name.partition("/")[0], record.summary): record.name for record in progress.steps}
-        converter = self._client.data_converter.payload_converter
+    async def _names(self, handle: WorkflowHandle[Any, OperationOutcome], run: _Run) -> dict[str, str]:
+        """Return the step's name for each key, by the words that the activity has in the history."""
         found = {}
         async for event in handle.fetch_history_events():
             if event.HasField("activity_task_scheduled_event_attributes"):
                 asked = event.activity_task_scheduled_event_attributes
-                summary: str = converter.from_payload(event.user_metadata.summary, str)
-                found[run.seen[asked.activity_id]] = names[asked.activity_type.name, summary]
+                (summary,) = await self._client.data_converter.decode([event.user_metadata.summary], [str])
+                found[run.seen[asked.activity_id]] = name_of(asked.activity_type.name, summary)
         return found
 
     @activity.defn(dynamic=True)
