@@ -39,9 +39,8 @@ def cost(asked: OperationOrder, zones: int = 3) -> dict[str, float]:
 
 def test_every_machine_type_that_can_be_chosen_has_a_price() -> None:
     """Whatever size an order's pools have, the types among which the preflight chooses are in the list."""
-    sizes = [
-        PoolSize(cpu=cpu, memory_gib=cpu * gib, minimum=1, maximum=1) for cpu in AWS.sizes.values() for gib in (2, 4, 8)
-    ]
+    kinds = [(cpu, cpu * gib) for cpu in AWS.sizes.values() for gib in (2, 4, 8)]
+    sizes = [PoolSize(cpu=cpu, memory_gib=memory, minimum=1, maximum=1) for cpu, memory in kinds]
     sizes += [size for shape in catalog.load().shapes for size in shape.pools.values()]
     sizes += [size for shape in catalog.load().shapes for size in shape.highly_available_pools.values()]
 

@@ -25,11 +25,9 @@ def test_every_step_of_an_operation_has_a_duration() -> None:
 
 def test_a_step_is_expected_as_its_name_then_its_activity_then_any() -> None:
     """What is known of the store's component is not what is known of the others, nor of a step never seen."""
-    expected = [
-        AWS.expected(name, changes=True) for name in ("install_component/store", "install_component/api", "new")
-    ]
+    names = ("install_component/store", "install_component/api", "new")
 
-    assert expected == [
+    assert [AWS.expected(name, changes=True) for name in names] == [
         timedelta(seconds=each.p50)
         for each in (AWS.steps["install_component/store"], AWS.steps["install_component"], AWS.makes)
     ]

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import boto3
 import pytest
 from botocore.config import Config
+from pydantic import SecretStr
 
-from activities.contracts import Comparison, ComparisonQuestion, PlanQuestion
+from activities.aws.cloud import AwsCloud
+from activities.aws.settings import AwsSettings
+from activities.contracts import (
+    BackupRequest,
+    Comparison,
+    ComparisonQuestion,
+    PlanQuestion,
+    RestoreRequest,
+    SmokeTestRequest,
+)
+from activities.kubernetes.access import KubernetesConnections
+from activities.kubernetes.manifests.components import workload_reference
+from activities.kubernetes.manifests.identity import SERVER_NAMESPACE
+from activities.kubernetes.objects import AUTOSCALER, Reference
+from activities.kubernetes.settings import KubernetesSettings
 from domain.deployment import FinalBackup
+from domain.facts import Backup
+from domain.model import Model
 from domain.operation import OperationKind
 from domain.plan import Plan
-from domain.state import DeploymentPhase
+from domain.shape import Component
+from domain.state import DeploymentPhase, DeploymentState
 from starters.ordering import read_orders
 from starters.planning import plan_of_deployment, plan_of_manifest
 from tests.durability.installation import REGION, Customer, Installation, manifest
@@ -88,23 +107,16 @@ async def test_only_what_drifted_would_be_changed(installation: Installation, cu
     assert all(step.changes == () for step in unchanged.steps)
     assert mutating(installation, customer, position) == []
 
-    assert state.facts.network is not None
-    ec2 = as_the_customer(installation, customer, "ec2")
-    mine = [{"Name": "vpc-id", "Values": [state.facts.network.network_id]}]
-    table = next(
-        table["RouteTableId"]
-        for table in ec2.describe_route_tables(Filters=mine)["RouteTables"]
-        if any(route.get("NatGatewayId") for route in table["Routes"])
-    )
-    ec2.delete_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0")
-    cloudwatch = as_the_customer(installation, customer, "cloudwatch")
-    alarm = cloudwatch.describe_alarms()["MetricAlarms"][0]["AlarmName"]
-    cloudwatch.delete_alarms(AlarmNames=[alarm])
+    await asyncio.to_thread(_let_drift, installation, customer, state)
     before, position = installation.inventory(customer), installation.control.position()
 
     drifted = await compared(installation, question, "drifted")
 
-    assert changing(drifted) == {"create_egress": "ec2:CreateRoute", "create_alarms": "cloudwatch:PutMetricAlarm"}
+    found = changing(drifted)
+    assert found.keys() == {"create_egress", "install_component/api", "create_alarms"}
+    assert found["create_egress"] == "ec2:CreateRoute"
+    assert found["create_alarms"] == "cloudwatch:PutMetricAlarm"
+    assert found["install_component/api"].startswith("PATCH /apis/autoscaling/v2/")
     assert mutating(installation, customer, position) == []
     assert installation.inventory(customer) == before
     assert drifted.hash == unchanged.hash
@@ -167,3 +179,73 @@ async def test_a_missing_permission_is_what_a_step_would_wait_for(
     assert told.call == ""
     assert "would wait for the customer" in told.detail
     assert "ec2:CreateNatGateway" in told.detail
+
+
+async def test_deeds_on_data_are_barred_too(installation: Installation, customer: Customer) -> None:
+    """No key is made to use the server, no backup is taken, nothing is restored: each stops at its first deed."""
+    await installation.order(customer)
+    state = await installation.until_phase(customer, DeploymentPhase.ACTIVE)
+    plane = await installation.connected()
+    facts, order, site = state.facts, state.order, state.order.site
+    assert facts.cluster is not None
+    assert facts.domain is not None
+    assert facts.bucket is not None
+    assert facts.restore_proof is not None
+    position = installation.control.position()
+    proof = facts.restore_proof
+    backup = Backup(
+        bucket=facts.bucket.name, key=proof.key, size_bytes=1, sha256="0" * 64, records=1, taken_at=proof.proven_at
+    )
+    asked: dict[str, Model] = {
+        "smoke_test": SmokeTestRequest(site=site, cluster=facts.cluster, domain=facts.domain, release=order.release),
+        "back_up": BackupRequest(
+            site=site, cluster=facts.cluster, bucket=facts.bucket, release=order.release, name="another"
+        ),
+        "prove_restore": RestoreRequest(site=site, cluster=facts.cluster, backup=backup, release=order.release),
+    }
+
+    found = {
+        step: await plane.compare(
+            "deeds",
+            ComparisonQuestion(site=site, step=step, activity=step, question=question.model_dump(mode="json")),
+        )
+        for step, question in asked.items()
+    }
+
+    assert found["smoke_test"].changes[0].call == "PATCH /api/v1/namespaces/byoc-server/secrets/api-keys"
+    assert found["back_up"].changes[0].call == "PATCH /apis/batch/v1/namespaces/byoc-server/jobs/backup-another"
+    assert found["prove_restore"].changes
+    assert mutating(installation, customer, position) == []
+
+
+def _let_drift(installation: Installation, customer: Customer, state: DeploymentState) -> None:
+    """Delete a route and an alarm, and change how far the API server scales."""
+    facts, site = state.facts, state.order.site
+    assert facts.network is not None
+    assert facts.cluster is not None
+    ec2 = as_the_customer(installation, customer, "ec2")
+    mine = [{"Name": "vpc-id", "Values": [facts.network.network_id]}]
+    table = next(
+        table["RouteTableId"]
+        for table in ec2.describe_route_tables(Filters=mine)["RouteTables"]
+        if any(route.get("NatGatewayId") for route in table["Routes"])
+    )
+    ec2.delete_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0")
+    cloudwatch = as_the_customer(installation, customer, "cloudwatch")
+    alarm = cloudwatch.describe_alarms()["MetricAlarms"][0]["AlarmName"]
+    cloudwatch.delete_alarms(AlarmNames=[alarm])
+    vendor = installation.worker_environment
+    cloud = AwsCloud(
+        AwsSettings(
+            principal=installation.settings.aws_principal,
+            endpoint_url=installation.endpoints.aws_url,
+            access_key_id=vendor["AWS_ACCESS_KEY_ID"],
+            secret_access_key=SecretStr(vendor["AWS_SECRET_ACCESS_KEY"]),
+        )
+    )
+    api = KubernetesConnections(cloud.cluster_credentials, KubernetesSettings()).api(site, facts.cluster)
+    scaler = api.get(Reference(AUTOSCALER, workload_reference(Component.API).name, SERVER_NAMESPACE))
+    assert scaler is not None
+    kept = {each: scaler["metadata"][each] for each in ("name", "namespace", "labels", "annotations")}
+    spec = {**scaler["spec"], "maxReplicas": scaler["spec"]["maxReplicas"] + 1}
+    api.apply({"apiVersion": "autoscaling/v2", "kind": scaler["kind"], "metadata": kept, "spec": spec}, force=True)
