@@ -128,6 +128,22 @@ async def test_the_sandbox_changes_nothing_in_a_rehearsal(fresh: Plan) -> None:
     assert [(step.name, step.after) for step in steps] == [(step.name, step.after) for step in fresh.steps]
 
 
+async def test_a_slow_machine_changes_nothing_in_a_rehearsal(fresh: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock does not jump while an answer is on its way, however long it takes."""
+    at_once = Stage._answer
+
+    async def late(stage: Stage, key: str, name: str, argument: Any) -> Any:
+        await asyncio.sleep(len(key) % 7 / 100)
+        return await at_once(stage, key, name, argument)
+
+    monkeypatch.setattr(Stage, "_answer", late)
+    asked = question()
+    async with rehearsal_server() as client:
+        steps = await Stage(client, asked.kind, asked.order, _answers()).rehearse()
+
+    assert [(step.name, step.after) for step in steps] == [(step.name, step.after) for step in fresh.steps]
+
+
 async def test_a_retirement_is_told_with_what_cannot_be_taken_back(made: Made) -> None:
     """Its deletions are irreversible, the server's first; whoever has to approve is named."""
     asked = question(OperationKind.RETIRE)
