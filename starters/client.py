@@ -343,7 +343,7 @@ class ControlPlane:
             question: The step, with what its activity would be asked.
         """
         with _explained(f"comparison of step {question.step!r}"):
-            async with asyncio.timeout(4 * self.patience.total_seconds()):
+            async with asyncio.timeout(3 * self.patience.total_seconds()):
                 return await self.client.execute_workflow(
                     Compare.run,
                     question,

@@ -161,6 +161,8 @@ async def test_a_retirement_would_delete_and_does_not(
     assert "delete_cluster" in found
     assert found["delete_workloads"].startswith("DELETE /")
     assert ("back_up" in found) is (final_backup is FinalBackup.KEEP)
+    # The backup that keeps its key is not there yet: a look at the key would not know of it.
+    assert found["delete_encryption_key"] == ("" if final_backup is FinalBackup.KEEP else "kms:ScheduleKeyDeletion")
     assert mutating(installation, customer, position) == []
     assert installation.inventory(customer) == before
 

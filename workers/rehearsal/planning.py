@@ -130,6 +130,8 @@ class _Comparing:
         self._compare = compare
         self.changes: dict[str, tuple[PlannedChange, ...]] = {}
         """Keyed by the step's key in the rehearsal."""
+        self._backup_is_to_come = False
+        """Whether the operation takes a backup that is kept."""
 
     @property
     def interpose(self) -> Interpose:
@@ -138,8 +140,9 @@ class _Comparing:
 
     async def _answer(self, key: str, name: str, question: BaseModel) -> Any:  # noqa: ANN401 - as the activity's types
         asked: dict[str, Any] = question.model_dump(mode="json")
-        if is_planned(asked):
-            self.changes[key] = (PlannedChange(call="", detail=f"needs what does not exist yet: {_missing(asked)}"),)
+        self._backup_is_to_come |= name == known_steps.LOCK_BACKUP.name
+        if reason := self._why_not_to_ask(name, asked):
+            self.changes[key] = (PlannedChange(call="", detail=reason),)
             return self._answers.answer(name, question)
         seen = await self._compare(
             ComparisonQuestion(site=self._site, step=_step_named(name, asked), activity=name, question=asked)
@@ -149,6 +152,14 @@ class _Comparing:
             # What a search finds today is no answer to what it will find after the steps before it.
             return self._answers.answer(name, question)
         return TypeAdapter(ACTIVITIES[name].returns).validate_json(json.dumps(seen.answer))
+
+    def _why_not_to_ask(self, name: str, asked: Mapping[str, Any]) -> str:
+        """Return why what exists says nothing about a step that would change something; empty if it does."""
+        if is_planned(asked):
+            return f"needs what does not exist yet: {_missing(asked)}"
+        if self._backup_is_to_come and asked.get("keep_backups") and not is_search(name):
+            return "would delete what the final backup, which does not exist yet, leaves"
+        return ""
 
 
 def _step_named(activity: str, asked: Mapping[str, Any]) -> str:

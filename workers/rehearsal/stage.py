@@ -43,8 +43,8 @@ _DELAY = timedelta(minutes=20)
 """Longer than a rehearsal takes, shorter than a step's deadline."""
 _UNHURRIED = Pace(liveness=timedelta(hours=1))
 """No worker is missed in a rehearsal, however long the clock jumps."""
-_REAL_TIME = 60.0
-"""Real seconds after which a run is given up."""
+_REAL_TIME, _REAL_TIME_ASKING = 60.0, 900.0
+"""Real seconds after which a run is given up: one that answers by itself, and one in which somebody else does."""
 
 Interpose = Callable[[str, str, Any], Awaitable[Any]]
 """Called with a step's key, activity and question; returns the answer that the step gets."""
@@ -151,17 +151,18 @@ class Stage:
 
     async def _ended(self, handle: WorkflowHandle[Any, OperationOutcome]) -> OperationOutcome:
         """Return the outcome; fail as soon as an activity does, because the workflow would wait for somebody."""
+        patience = _REAL_TIME if self._interpose is None else _REAL_TIME_ASKING
         ending: asyncio.Task[Any] = asyncio.create_task(handle.result())
         broken: asyncio.Task[Any] = asyncio.create_task(self._broken.wait())
         try:
-            async with asyncio.timeout(_REAL_TIME):
+            async with asyncio.timeout(patience):
                 await asyncio.wait([ending, broken], return_when=asyncio.FIRST_COMPLETED)
                 if self._fault is not None:
                     raise CannotRehearse(str(self._fault)) from self._fault
                 outcome: OperationOutcome = await ending
                 return outcome
         except TimeoutError:
-            raise CannotRehearse(f"the operation did not end within {_REAL_TIME:.0f} s of rehearsal") from None
+            raise CannotRehearse(f"the operation did not end within {patience:.0f} s of rehearsal") from None
         except WorkflowFailureError as error:
             raise CannotRehearse(f"the operation failed in its rehearsal: {error.cause}") from error
         finally:
