@@ -235,7 +235,7 @@ _TELLING = re.compile(r"(Name|Id|Arn|Bucket|Key|Cidr|CidrBlock)$", re.IGNORECASE
 _TELLING_LENGTH = 80
 
 
-def _stop_at_the_barrier(params: Mapping[str, object], model: Any, **_: object) -> None:  # noqa: ANN401
+def _stop_at_the_barrier(params: Mapping[str, object], model: Any, **_: object) -> None:  # noqa: ANN401 - botocore has none
     """Make no call that changes something while changes are barred; before anything of it is sent."""
     if not _LOOKS_ONLY.match(model.name):
         about = ", ".join(

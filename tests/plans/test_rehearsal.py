@@ -18,6 +18,7 @@ import catalog
 from activities.contracts import PlanQuestion
 from bench.graph import NEEDS
 from domain.approval import ApprovalPolicy, RiskClass, Side
+from domain.clouds import Cloud
 from domain.deployment import FinalBackup
 from domain.operation import OperationKind
 from domain.plan import Plan
@@ -76,7 +77,9 @@ def test_expected_instants_follow_the_longest_chain(fresh: Plan) -> None:
         assert step.starts_after == max(ends, default=timedelta(0))
     last = steps["prove_restore"]
     assert fresh.takes == last.starts_after + last.takes
-    assert steps["create_cluster"].takes == catalog.durations().clouds["aws"].expected("create_cluster", changes=True)  # type: ignore[index] # clouds are texts
+    assert steps["create_cluster"].takes == catalog.durations().clouds[Cloud.AWS].expected(
+        "create_cluster", changes=True
+    )
 
 
 def test_quotas_are_those_of_the_whole_deployment(fresh: Plan) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from domain.clouds import Cloud
 from domain.durations import Durations
 from domain.plan import Plan
 from tests.starters.conftest import Byoc
@@ -120,7 +121,7 @@ async def test_durations_are_learnt_from_what_ran(
 
     assert learnt.code == 0, learnt.err
     assert learnt.json() == shown.json()
-    steps = Durations.model_validate(learnt.json()).clouds["aws"].steps  # type: ignore[index] # clouds are texts
+    steps = Durations.model_validate(learnt.json()).clouds[Cloud.AWS].steps
     assert steps["install_component/store"].runs >= 1
     assert steps["create_cluster"].p50 < 60
     assert steps["delete_cluster"].runs == 0

@@ -200,7 +200,7 @@ class Stage:
             self._broken.set()
             raise ApplicationError(str(error), non_retryable=True) from error
 
-    async def _answer(self, key: str, name: str, argument: RawValue) -> Any:  # noqa: ANN401
+    async def _answer(self, key: str, name: str, argument: RawValue) -> Any:  # noqa: ANN401 - as above
         if key in self._given:
             return self._given[key]
         asked = ACTIVITIES.get(name)
