@@ -17,6 +17,7 @@ from domain.shape import Component
 from domain.state import DeploymentPhase, DeploymentState, OperationRequest
 from starters.cli.asking import acting, ask
 from starters.cli.errors import BadInput, Exit, fail
+from starters.cli.history import deployment_history
 from starters.cli.output import Format, FormatOption, ago, print_data, print_facts, print_rows, stdout
 from starters.cli.plans import plan
 from starters.cli.watching import view, watch
@@ -232,6 +233,9 @@ def receipt(name: Name, output: FormatOption = Format.TABLE) -> None:
         stdout.print(render(state.receipt), markup=False, soft_wrap=True)
     else:
         print_data(state.receipt, output)
+
+
+app.command("history")(deployment_history)
 
 
 def _read(file: Path) -> str:

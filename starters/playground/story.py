@@ -148,7 +148,9 @@ class Story:
         asyncio.run(self._tell())
 
     async def _tell(self) -> None:
-        client = await connect(target_host=self._playground.temporal, namespace="default")
+        client = await connect(
+            target_host=self._playground.temporal, namespace="default", encryption=self._playground.encryption
+        )
         plane = ControlPlane(client, VENDOR, timedelta(seconds=60))
         self._say(f"Everything runs. Simulated clouds go {self._speed:g} times faster than real ones.")
         self._say(f"Watch along in the Temporal UI: {self._playground.ui_url}")
