@@ -67,6 +67,8 @@ class SurplusPermission(Model):
     resource: str = "*"
     granted_by: str = ""
     """The policy (its name or ARN) that grants it, for whoever takes it away."""
+    because: str = ""
+    """What is wider than agreed: that no step declares it, or which limit of the template is gone."""
 
 
 class AccessReport(Model):
@@ -79,6 +81,8 @@ class AccessReport(Model):
     """Declared and not granted, but for what belongs to a withheld role."""
     surplus: tuple[SurplusPermission, ...] = ()
     """Granted and not declared. Nothing stops for it; the customer is told what they can take away."""
+    more_surplus: int = 0
+    """How much more is surplus than `surplus` names."""
     withheld: tuple[Purpose, ...] = ()
     """Roles that the customer does not lend at present. Without `delete` everything but deletions goes on."""
     checked_actions: int = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from domain.account import AccountPhase
+from domain.account import AccessReport, AccountPhase
 from domain.facts import DeploymentFacts
 from domain.failure import FailureClass, Party
 from domain.operation import Choice, OperationPhase, OperationProgress, StepRecord, StepState, WaitingFor
@@ -72,6 +72,8 @@ def account_details(state: AccountState) -> str:
             f"Last verified {instant(state.report.verified_at)} as {escaped(state.report.principal)}: "
             f"{state.report.checked_actions} actions checked, {len(state.report.missing)} missing."
         )
+        parts += _withheld(state.report)
+        parts += _surplus(state.report)
     if state.proof:
         refusals = "\n".join(f"- {escaped(refusal)}" for refusal in state.proof.refusals)
         parts.append(f"**Proof** of {instant(state.proof.proven_at)}; the cloud's answers:\n\n{refusals}")
@@ -128,6 +130,26 @@ def operation_details(progress: OperationProgress) -> str:
     if progress.steps:
         parts.append(_steps(progress.steps))
     return "\n\n".join(parts)
+
+
+def _withheld(report: AccessReport) -> list[str]:
+    if not report.withheld:
+        return []
+    return [f"**Withheld by the customer:** the role for {' and '.join(report.withheld)}. What needs it waits."]
+
+
+def _surplus(report: AccessReport) -> list[str]:
+    """Say what is granted and needed by nobody. It stops nothing."""
+    if not report.surplus:
+        return []
+    shown = report.surplus[:SHOWN_PERMISSIONS]
+    rows = [(each.action, each.purpose, each.resource, each.granted_by, each.because) for each in shown]
+    left = len(report.surplus) + report.more_surplus - len(rows)
+    more = f"\n\n… and {left} more." if left else ""
+    return [
+        "**Surplus:** granted to our roles and needed by no step. The customer can take it away.",
+        table(("Action", "Purpose", "Resource", "Granted by", "Why"), rows) + more,
+    ]
 
 
 def _account_wait(state: AccountState) -> list[str]:

@@ -197,6 +197,7 @@ class Control:
                     "account": permission.account,
                     "principal": permission.principal,
                     "action": permission.action,
+                    "agent": permission.agent,
                     "allowed": allowed,
                 }
                 for permission, allowed in self._aws.authorizer.checked()

@@ -55,6 +55,8 @@ class Authorization(BaseModel):
     account: str
     principal: str
     action: str
+    agent: str = ""
+    """The User-Agent of the call that needed it."""
     allowed: bool
 
 

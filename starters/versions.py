@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from temporalio.api.deployment.v1 import WorkerDeploymentInfo
+from temporalio.api.enums.v1 import RoutingConfigUpdateState
 from temporalio.api.enums.v1 import WorkerDeploymentVersionStatus as Status
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkerDeploymentRequest,
@@ -37,6 +38,8 @@ VERSION = SearchAttributeKey.for_keyword("TemporalWorkerDeploymentVersion")
 """Temporal's own search attribute: `byoc:1.4.0`. A workflow that an unversioned worker runs has none."""
 UNVERSIONED = ""
 _ASKED_AT_ONCE = 20
+_LOOKS, _PAUSE = 120, 0.25
+"""How often, and every how many seconds, the server is asked whether a new build is current everywhere."""
 _CONTINUE = "continue_as_new_now"
 """The update by which accounts and deployments go over; it is called the same in both."""
 _OPEN_ENTITIES = "WorkflowType IN ('Account', 'Deployment') AND ExecutionStatus = 'Running'"
@@ -152,6 +155,7 @@ async def promote(plane: ControlPlane, deployment: str, build_id: str) -> Promot
     previous = described.routing_config.current_deployment_version.build_id
     if previous != build_id:
         await _make_current(plane, deployment, build_id)
+    await _until_current_everywhere(plane, deployment, build_id)
     return await _take_over(plane, deployment, Promotion(build_id=build_id, previous=previous))
 
 
@@ -161,12 +165,12 @@ async def count_open(plane: ControlPlane, query: str = "") -> int:
     Raises:
         BadQuery: The server does not understand the query.
     """
-    try:
-        return (await plane.client.count_workflows(open_workflows(query), rpc_timeout=plane.patience)).count
-    except RPCError as error:
-        if error.status is RPCStatusCode.INVALID_ARGUMENT:
-            raise BadQuery(error.message) from error
-        with _explained("list"):
+    with _explained("the list"):
+        try:
+            return (await plane.client.count_workflows(open_workflows(query), rpc_timeout=plane.patience)).count
+        except RPCError as error:
+            if error.status is RPCStatusCode.INVALID_ARGUMENT:
+                raise BadQuery(error.message) from error
             raise
 
 
@@ -191,6 +195,23 @@ async def _make_current(plane: ControlPlane, deployment: str, build_id: str) -> 
     )
     with _explained(f"build {build_id!r}"):
         await plane.client.workflow_service.set_worker_deployment_current_version(request, timeout=plane.patience)
+
+
+async def _until_current_everywhere(plane: ControlPlane, deployment: str, build_id: str) -> None:
+    """Wait until all of the server knows the build as current: a fresh run could begin on the old one until then.
+
+    Raises:
+        ControlPlaneError: It takes long, or another build was made current meanwhile.
+    """
+    for _ in range(_LOOKS):
+        described = (await _describe(plane, deployment)).worker_deployment_info
+        current = described.routing_config.current_deployment_version.build_id
+        if current != build_id:
+            raise Refused(f"build {current!r} was made current meanwhile")
+        if described.routing_config_update_state != RoutingConfigUpdateState.ROUTING_CONFIG_UPDATE_STATE_IN_PROGRESS:
+            return
+        await asyncio.sleep(_PAUSE)
+    raise ControlPlaneError(f"build {build_id!r} is current, but not yet everywhere in the server; repeat this")
 
 
 async def _take_over(plane: ControlPlane, deployment: str, promotion: Promotion) -> Promotion:

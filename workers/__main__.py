@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         worker.add_argument("--parent", type=int, help="end at once when the process of this id is not the parent")
     template = kinds.add_parser("template", help="print what a customer applies; reads an AccountAccess on stdin")
     template.add_argument("--region", action="append", required=True, help="region of the account; repeatable")
-    template.add_argument("--format", choices=["json", "yaml", "table"], default="json")
+    template.add_argument("--format", choices=["json", "yaml", "table", "table-json"], default="json")
     plan = kinds.add_parser("plan", help="print what an operation will do; reads a PlanQuestion on stdin")
     plan.add_argument("--diff", action="store_true", help="compare each step with what exists")
     plan.add_argument("--profile", help="with --diff: profile of Temporal's own configuration file")

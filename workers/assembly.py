@@ -49,7 +49,7 @@ def lifecycles_worker(client: Client, settings: WorkerSettings) -> Worker:
         sticky_queue_schedule_to_start_timeout=settings.sticky_timeout,
         graceful_shutdown_timeout=settings.graceful_shutdown,
         deployment_config=_build_of(settings),
-        # It is the workflows' worker that asks for eager activities, which overtake every queue and its fairness.
+        # Activities have queues of their own, so none is eager; one that were would overtake its queue's fairness.
         disable_eager_activity_execution=True,
     )
 
@@ -136,6 +136,8 @@ def cloud_activities(settings: WorkerSettings, cloud: Cloud) -> Sequence[Callabl
 
 def permission_template(access: AccountAccess, regions: Sequence[str], form: str, settings: WorkerSettings) -> str:
     """Return what the customer applies, as `json` or `yaml`, or as the `table` that their security review reads.
+
+    `table-json` is the same table for programs.
 
     Raises:
         NotServed: This version does not act in the account's cloud.

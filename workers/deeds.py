@@ -28,14 +28,42 @@ _DEEDS = TypeAdapter(list[Deed])
 class RecordedDeeds(Interceptor):
     """Records what each activity changed. It stands outside of whatever turns exceptions into failures."""
 
+    def __init__(self, *, remembered: int = 2_000) -> None:
+        """Remember the deeds of so many activities whose next attempt may come to this worker again."""
+        self._memory = _Memory(remembered)
+
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002 - the SDK's name
         """Wrap the activity."""
-        return _Recording(super().intercept_activity(next))
+        return _Recording(super().intercept_activity(next), self._memory)
+
+
+class _Memory:
+    """What attempts did that are tried again, in this process.
+
+    Usually the last heartbeat says the same. It is lost, though, if the attempt ends while the heartbeat before it is
+    still on its way.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._deeds: dict[tuple[str, str], tuple[Deed, ...]] = {}
+        """Keyed by the workflow's run and the activity's id, oldest first."""
+
+    def keep(self, done: list[Deed]) -> None:
+        """Keep what the running activity did until now."""
+        self._deeds[_of_this_activity()] = tuple(done)
+        while len(self._deeds) > self._size:
+            del self._deeds[next(iter(self._deeds))]
+
+    def take(self) -> tuple[Deed, ...]:
+        """Return what was kept for the running activity, and forget it."""
+        return self._deeds.pop(_of_this_activity(), ())
 
 
 class _Recording(ActivityInboundInterceptor):
-    def __init__(self, next: ActivityInboundInterceptor) -> None:  # noqa: A002 - the SDK's name
+    def __init__(self, next: ActivityInboundInterceptor, memory: _Memory) -> None:  # noqa: A002 - the SDK's name
         super().__init__(next)
+        self._memory = memory
         self._done: list[Deed] = []
 
     def init(self, outbound: ActivityOutboundInterceptor) -> None:
@@ -43,7 +71,8 @@ class _Recording(ActivityInboundInterceptor):
         super().init(self._heartbeats)
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, ANN401 - the SDK's signature
-        self._done.extend(_of_earlier_attempts())
+        earlier = {*_told_by_heartbeat(), *self._memory.take()}
+        self._done.extend(sorted(earlier, key=lambda deed: deed.at))
         with deeds.collected(self._done):
             try:
                 answer = await super().execute_activity(input)
@@ -53,6 +82,7 @@ class _Recording(ActivityInboundInterceptor):
                 # Of an attempt that is tried again Temporal keeps the last heartbeat, and its failure if that is small.
                 self._heartbeats.heartbeat()
                 if not error.non_retryable:
+                    self._memory.keep(self._done)
                     raise
                 raise _with_deeds(error, self._done) from error.__cause__
             except BaseException:
@@ -74,7 +104,12 @@ class _Carrying(ActivityOutboundInterceptor):
         super().heartbeat(*(details or carried))
 
 
-def _of_earlier_attempts() -> list[Deed]:
+def _of_this_activity() -> tuple[str, str]:
+    info = activity.info()
+    return info.workflow_run_id or "", info.activity_id
+
+
+def _told_by_heartbeat() -> list[Deed]:
     """Return what the attempts before this one did; nothing if an older worker's heartbeat said something else."""
     try:
         return _DEEDS.validate_python(next(iter(activity.info().heartbeat_details), []))

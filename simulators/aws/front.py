@@ -18,7 +18,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from multidict import CIMultiDict
 
-from simulators.aws import authorization, cloudformation, context, emulator, policy_simulation
+from simulators.aws import authorization, cloudformation, context, emulator, identities, policy_simulation
 from simulators.aws.consistency import Consistency
 from simulators.aws.errors import error_reply, fault_error
 from simulators.aws.requests import ApiRequest, understand
@@ -133,6 +133,7 @@ class AwsEndpoint:
         """Forget every account and every recorded permission."""
         emulator.reset()
         self.authorizer.forget()
+        identities.forget()
         self._consistency.forget()
 
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
@@ -178,6 +179,7 @@ class AwsEndpoint:
         api, fault = exchange.api, exchange.fault
         context.begin(fault if fault is not None and fault.kind in _CONCERN_STARTED_WORK else None)
         authorization.current_request.set(api)
+        authorization.current_authorizer.set(self.authorizer)
         if delays and (refused := self._consistency.refusal(api)):
             return Reply(*error_reply(api.protocol, refused))
         status, headers, body = await emulator.call(

@@ -79,7 +79,7 @@ def serve(
         bool | None,
         typer.Option("--behind-https/--plain", help="whether browsers come by HTTPS (default: unless on loopback)"),
     ] = None,
-    parent: Annotated[int | None, typer.Option(help="end when the process of this id is not the parent")] = None,
+    parent: Annotated[int | None, typer.Option(hidden=True, help="end when it is no longer the parent process")] = None,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C."""
     if context.invoked_subcommand is not None:

@@ -41,8 +41,8 @@ def worker(
 ) -> None:
     """Run a worker process: what runs workflows and acts in the clouds.
 
-    It runs until SIGTERM or Ctrl-C and then lets what is under way finish. Its settings are
-    BYOC_* in the environment.
+    It runs until SIGTERM or Ctrl-C and then lets what is under way finish; a second one ends it at once. Its settings
+    are BYOC_* in the environment.
 
     Example: byoc worker cloud --cloud aws
     """

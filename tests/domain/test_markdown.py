@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 import catalog
-from domain.account import AccessReport, AccountPhase, AccountSpec, MissingPermission, RevocationProof
+from domain.account import (
+    AccessReport,
+    AccountPhase,
+    AccountSpec,
+    MissingPermission,
+    RevocationProof,
+    SurplusPermission,
+)
 from domain.actor import Actor, Door
 from domain.clouds import Cloud, Purpose
 from domain.deployment import DeploymentSpec, Endpoint, Site
@@ -107,6 +114,34 @@ def test_an_active_account_waits_for_nobody() -> None:
 
     assert "Waiting" not in text
     assert "80 actions checked, 0 missing" in text
+
+
+def test_what_is_surplus_or_withheld_is_told_and_asks_for_nothing() -> None:
+    """The customer sees what they can take away, and by which policy it is granted; the account stays active."""
+    surplus = tuple(
+        SurplusPermission(
+            purpose=Purpose.OPERATE,
+            action=f"ec2:{number}*",
+            granted_by="inline policy x",
+            because="no step declares it",
+        )
+        for number in range(25)
+    )
+    report = AccessReport(
+        principal="arn",
+        verified_at=NOW,
+        surplus=surplus,
+        more_surplus=3,
+        withheld=(Purpose.DELETE,),
+        checked_actions=80,
+    )
+
+    text = account_details(account(AccountPhase.ACTIVE, report=report))
+
+    assert "**Waiting" not in text
+    assert "**Withheld by the customer:** the role for delete." in text
+    assert "| ec2:0\\* | operate | \\* | inline policy x | no step declares it |" in text
+    assert "… and 8 more." in text
 
 
 def test_a_held_account_says_why_and_who_did_it() -> None:

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -86,9 +87,9 @@ class Installation:
         """Where Temporal answers."""
         return f"127.0.0.1:{self.port}"
 
-    @property
+    @cached_property
     def settings(self) -> WorkerSettings:
-        """The worker's settings."""
+        """The worker's settings; read once, because reading them touches the environment of the whole process."""
         with _environment(self.worker_environment):
             return WorkerSettings()
 

@@ -47,8 +47,10 @@ class Place:
         return Stage(await self.client(keys), cloud, f"d{uuid4().hex[:8]}")
 
     @contextlib.asynccontextmanager
-    async def worker(self, keys: Path | None, cloud: ScriptedCloud) -> AsyncIterator[None]:
-        """Run the workers of lifecycles and of a scripted cloud, with a key ring or with none."""
+    async def worker(
+        self, keys: Path | None, cloud: ScriptedCloud, *, cloud_keys: Path | None = None
+    ) -> AsyncIterator[None]:
+        """Run the workers of lifecycles and of a scripted cloud (with `cloud_keys`), with a key ring or with none."""
         client = await self.client(keys)
         lifecycles = Worker(
             client,
@@ -57,7 +59,7 @@ class Place:
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
         )
         acting = Worker(
-            client,
+            await self.client(cloud_keys or keys),
             task_queue=queues.cloud_queue("aws"),
             activities=cloud.activities(),
             activity_executor=ThreadPoolExecutor(20),

@@ -144,6 +144,28 @@ async def test_a_worker_without_the_key_fails_no_workflow_and_goes_on_once_it_ha
     assert outcome.phase is OperationPhase.DONE
 
 
+async def test_activities_without_the_key_are_tried_again_until_their_worker_has_it(
+    place: Place, keys: Path, cloud: ScriptedCloud, tmp_path: Path, followed_at_once: None
+) -> None:
+    """A cloud worker that cannot read an order fails attempts, which cost the history nothing, and no step."""
+    theirs = tmp_path / "theirs.json"
+    key_ring.make(theirs)
+    async with place.worker(keys, cloud, cloud_keys=theirs):
+        stage = await place.stage(keys, cloud)
+        handle = await stage.provision()
+        while not any(each.attempt > 1 for each in (await handle.describe()).raw_description.pending_activities):
+            await asyncio.sleep(0.05)
+        both = {"keys": [key for path in (keys, theirs) for key in json.loads(path.read_text())["keys"]]}
+        for path in (keys, theirs):
+            path.write_text(json.dumps(both))
+        outcome = await handle.result()
+
+    events = [event.event_type for event in await raw_events(place, handle)]
+    assert outcome.phase is OperationPhase.DONE
+    assert EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED not in events
+    assert EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED not in events
+
+
 async def _first_failed_task(place: Place, handle: WorkflowHandle[Any, Any]) -> Any:
     while True:
         for event in await raw_events(place, handle):

@@ -13,11 +13,13 @@ import pytest
 import yaml
 from temporalio.testing import WorkflowEnvironment
 
+from domain.account import SurplusPermission
+from domain.clouds import Purpose
 from domain.failure import FailureClass
 from starters.cli.app import ENTRIES, load
 from tests.starters.conftest import Byoc
 from tests.starters.malformed import MALFORMED, Malformed
-from tests.workflows.scripted_cloud import ScriptedCloud
+from tests.workflows.scripted_cloud import ANSWERS, ScriptedCloud
 
 Count = Callable[[], Awaitable[int]]
 ROOT = Path(__file__).parents[2]
@@ -181,17 +183,46 @@ async def test_an_account_goes_through_its_life(byoc: Byoc, account: str) -> Non
     assert (revoked.json()["phase"], bool(revoked.json()["proof"]["refusals"])) == ("revoked", True)
 
 
+async def test_what_is_granted_too_much_is_listed_and_is_no_failure(
+    byoc: Byoc, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A verification that finds something surplus, or a role withheld, says so and exits with 0."""
+    surplus = SurplusPermission(
+        purpose=Purpose.OPERATE, action="ec2:*", granted_by="inline policy x", because="no step declares it"
+    )
+    report = ANSWERS["verify_access"].model_copy(
+        update={"surplus": (surplus,), "more_surplus": 2, "withheld": (Purpose.DELETE,)}
+    )
+    monkeypatch.setitem(ANSWERS, "verify_access", report)
+
+    verified = await byoc("accounts", "verify", account)
+    shown = await byoc("accounts", "show", account, "-o", "json")
+
+    assert verified.code == 0
+    assert "the role for delete" in verified.out
+    assert "ec2:* on * (operate), by inline policy x: no step declares it" in verified.out
+    assert "and 2 more" in verified.out
+    assert shown.json()["report"]["surplus"][0]["grantedBy"] == "inline policy x"
+    assert shown.json()["report"]["withheld"] == ["delete"]
+
+
 async def test_the_template_is_printed_for_the_customer_and_needs_to_know_who_we_are(byoc: Byoc, account: str) -> None:
     """The template names the account's external id; without a principal the command says which setting is missing."""
     principal = "arn:aws:iam::444455556666:role/control-plane"
     as_json = await byoc("accounts", "template", account, BYOC_AWS_PRINCIPAL=principal)
     as_table = await byoc("accounts", "template", account, "--format", "table", BYOC_AWS_PRINCIPAL=principal)
+    rows = await byoc("accounts", "template", account, "--format", "table", "-o", "json", BYOC_AWS_PRINCIPAL=principal)
+    mixed = await byoc("accounts", "template", account, "-o", "json", BYOC_AWS_PRINCIPAL=principal)
     nobody = await byoc("accounts", "template", account, BYOC_AWS_PRINCIPAL="")
 
     known = (await byoc("accounts", "show", account, "-o", "json")).json()
     assert known["externalId"] in as_json.out
     assert principal in as_json.out
-    assert as_table.out.startswith("| Action |")
+    assert as_table.out.startswith("# What acme grants")
+    assert known["externalId"] in as_table.out
+    (create_vpc,) = [line for line in rows.json()["lines"] if line["action"] == "ec2:CreateVpc"]
+    assert [(use["step"], use["lifecycles"]) for use in create_vpc["uses"]] == [("Create the network", ["provision"])]
+    assert (mixed.code, "--format table" in mixed.err) == (2, True)
     assert (nobody.code, "BYOC_AWS_PRINCIPAL" in nobody.err) == (1, True)
 
 

@@ -16,7 +16,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LONGEST = 120.0
 """Real seconds until a wait is given up, on a machine that runs other tests at the same time."""
-CHILDREN = {"-m simulators": "simulators", "server start-dev": "temporal", "-m workers": "workers"}
+CHILDREN = {
+    "-m simulators": "simulators",
+    "codec --address": "codec",
+    "server start-dev": "temporal",
+    "-m workers": "workers",
+}
 """How each child is known by its command line."""
 
 
@@ -78,7 +83,7 @@ def playground(tmp_path: Path) -> Iterator[Playground]:
 
 def test_killed_it_leaves_no_process_behind(playground: Playground) -> None:
     """After SIGKILL, which leaves it no chance to stop anything, Temporal, simulators and workers end by themselves."""
-    assert sorted(playground.known.values()) == ["simulators", "temporal", "workers"]
+    assert sorted(playground.known.values()) == sorted(CHILDREN.values())
 
     playground.process.send_signal(signal.SIGKILL)
     playground.process.wait(LONGEST)
@@ -88,10 +93,10 @@ def test_killed_it_leaves_no_process_behind(playground: Playground) -> None:
 
 
 def test_ctrl_c_ends_everything_in_order(playground: Playground) -> None:
-    """Workers first, which need Temporal and the clouds to finish; then Temporal; then the clouds. Exit code 0."""
+    """Workers first, which need Temporal and the clouds to finish; then Temporal and what reads it; then the clouds. Exit 0."""
     os.killpg(playground.process.pid, signal.SIGINT)
 
-    assert playground.order_of_ends() == ["workers", "temporal", "simulators"]
+    assert playground.order_of_ends() == ["workers", "temporal", "codec", "simulators"]
     assert playground.process.wait(LONGEST) == 0
     assert playground.said.endswith("Stopped: no process of the playground is left.\n")
 

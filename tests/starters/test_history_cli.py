@@ -32,12 +32,14 @@ BYOC = (sys.executable, "-c", "from starters.cli import main; main()")
 
 
 @pytest.fixture
-async def retired(byoc: Byoc, tmp_path: Path, account: str, name: str) -> str:
+async def retired(byoc: Byoc, client: Client, tmp_path: Path, account: str, name: str) -> str:
     """A deployment that was ordered, got a key, and was retired."""
     made = await byoc("deployments", "create", "-f", manifest(tmp_path, name, account), "--watch")
     key = await byoc("api-keys", "create", name, "--name", "reporting", "--scope", "read")
     over = await byoc("deployments", "retire", name, "--reason", "trial ended", "--yes", "--watch")
     assert (made.code, key.code, over.code) == (0, 0, 0), made.err + key.err + over.err
+    # Its last operation is over a moment before the deployment is.
+    await client.get_workflow_handle(f"deployment/{name}").result()
     return name
 
 
@@ -101,7 +103,7 @@ async def test_an_export_is_valid_cloudevents_and_the_same_the_next_time(byoc: B
 
 
 async def test_an_account_tells_who_connected_it_and_what_each_look_found(
-    byoc: Byoc, cloud: ScriptedCloud, account: str
+    byoc: Byoc, client: Client, cloud: ScriptedCloud, account: str
 ) -> None:
     """Connected, verified, held, released, refused once, and revoked, each with its actor."""
     await byoc("accounts", "hold", account, "--reason", "freeze")
@@ -109,6 +111,7 @@ async def test_an_account_tells_who_connected_it_and_what_each_look_found(
     await byoc("accounts", "release", account)
     await byoc("accounts", "verify", account)
     await byoc("accounts", "revoke", account, "--reason", "contract ended", "--wait")
+    await client.get_workflow_handle(f"account/{account}").result()
 
     lines = objects((await byoc("accounts", "history", account, "-o", "jsonl")).out)
 
@@ -126,9 +129,12 @@ async def test_an_account_tells_who_connected_it_and_what_each_look_found(
     assert (lines[-1]["kind"], lines[-1]["outcome"], lines[-1]["missing"]) == ("ended", "revoked", "AccessDenied")
 
 
-async def test_every_generation_of_a_name_is_told(byoc: Byoc, tmp_path: Path, account: str, retired: str) -> None:
+async def test_every_generation_of_a_name_is_told(
+    byoc: Byoc, client: Client, tmp_path: Path, account: str, retired: str
+) -> None:
     """Ordered again after a retirement, the deployment's trail begins with its first life."""
     again = await byoc("deployments", "create", "-f", manifest(tmp_path, retired, account), "--watch")
+    await client.get_workflow_handle(f"deployment/{retired}/provision/1").result()
 
     lines = objects((await byoc("deployments", "history", retired, "-o", "jsonl")).out)
 

@@ -18,9 +18,9 @@ _USERS = ("AWS_", "BYOC_", "TEMPORAL_", "OTEL_")
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
-    """Return this process's environment without what would configure a worker, and with `variables`."""
+    """Return this process's environment without what would configure a worker, unencrypted, and with `variables`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_USERS)}
-    return {**kept, "PYTHONUNBUFFERED": "1", **variables}
+    return {**kept, "PYTHONUNBUFFERED": "1", "BYOC_ENCRYPTION": "off", **variables}
 
 
 @dataclass

@@ -52,6 +52,14 @@ class Acts:
             raise not_ready("not yet", look_again_in=timedelta(milliseconds=10))
 
     @activity.defn
+    def make_patiently(self) -> None:
+        """Two attempts; the first lives for some heartbeats after its deed."""
+        note(f"deed of {activity.info().attempt}")
+        if activity.info().attempt == 1:
+            time.sleep(2 * LIVENESS.total_seconds())
+            raise not_ready("not yet", look_again_in=timedelta(milliseconds=10))
+
+    @activity.defn
     def be_refused(self) -> str:
         """One deed, then a refusal that nobody tries again."""
         note("half of it")
@@ -113,7 +121,7 @@ def speaking(client: Client, request: pytest.FixtureRequest) -> Client:
     return Client(client.service_client, namespace=client.namespace, data_converter=converter)
 
 
-async def played(client: Client, name: str) -> tuple[object, WorkflowHistory]:
+async def played(client: Client, name: str, *, recorded: RecordedDeeds | None = None) -> tuple[object, WorkflowHistory]:
     """Return what the workflow saw, and its history."""
     queue = f"deeds-{uuid4().hex[:8]}"
     acts = Acts()
@@ -121,11 +129,11 @@ async def played(client: Client, name: str) -> tuple[object, WorkflowHistory]:
         client,
         task_queue=queue,
         workflows=[Acting],
-        activities=[acts.make_slowly, acts.be_refused, acts.look],
+        activities=[acts.make_slowly, acts.make_patiently, acts.be_refused, acts.look],
         activity_executor=ThreadPoolExecutor(2),
         max_concurrent_activities=2,
         workflow_runner=UnsandboxedWorkflowRunner(),
-        interceptors=[SignsOfLife(), RecordedDeeds()],
+        interceptors=[SignsOfLife(), recorded or RecordedDeeds()],
     )
     async with worker:
         handle = await client.start_workflow(Acting.run, name, id=queue, task_queue=queue)
@@ -150,6 +158,14 @@ async def test_an_answer_carries_the_deeds_of_every_attempt(speaking: Client) ->
         "first of 1", "last of 1", "first of 2", "last of 2", "first of 3",
     ]  # fmt: skip
     assert {str(resource) for deed in value.deeds for resource in deed.resources} == {"ec2:thing thing-1"}
+
+
+async def test_another_worker_learns_of_earlier_deeds_by_heartbeat(speaking: Client) -> None:
+    """A worker that remembers nothing, as one that has just started, still tells what the attempt before it did."""
+    _, history = await played(speaking, "make_patiently", recorded=RecordedDeeds(remembered=0))
+    value = await answered(speaking, history)
+
+    assert [deed.operation for deed in value.deeds] == ["deed of 1", "deed of 2"]
 
 
 async def test_a_refusal_carries_what_was_done_before_it(speaking: Client) -> None:

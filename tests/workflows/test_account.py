@@ -102,10 +102,11 @@ async def test_a_verification_asked_together_with_a_fresh_run_is_answered(stage:
     await _until(handle, lambda state: state.phase is AccountPhase.ACTIVE)
 
     for number in range(1, 6):
-        _, verified = await asyncio.gather(
-            handle.execute_update(Account.continue_as_new_now, ADA),
-            handle.execute_update(Account.verify, AccountRequest(actor=ADA)),
-        )
+        async with asyncio.timeout(60):
+            _, verified = await asyncio.gather(
+                handle.execute_update(Account.continue_as_new_now, ADA),
+                handle.execute_update(Account.verify, AccountRequest(actor=ADA)),
+            )
 
         assert verified.phase is AccountPhase.ACTIVE
         await _until(handle, lambda state, runs=number + 1: state.runs == runs)
