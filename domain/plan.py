@@ -28,11 +28,13 @@ class PlannedAction(Model):
 
 
 class PlannedChange(Model):
-    """What a comparison with the real cloud found: a step that would change something, by its first mutating call."""
+    """What a comparison with the real cloud found: a step that would change something, or not come to its end."""
 
     call: str
-    """The call that the step would make first, in the cloud's own spelling, or `PATCH …` of a Kubernetes object."""
+    """The call that would change something first, in the cloud's own spelling (`ec2:CreateVpc`), or verb and path of a
+    Kubernetes object. Empty where no call is known: `detail` then says why."""
     detail: str = ""
+    """What the call is about; or what the step would need, or wait for."""
 
 
 class PlannedStep(Model):
@@ -81,7 +83,8 @@ class Plan(Model):
     hash: str
     made_at: datetime
     steps: tuple[PlannedStep, ...]
-    """In the order in which they start."""
+    """Each after those that it needs: by the length of the longest chain before it, then by name. Expected durations
+    have no part in the order, so that learning them anew makes no other plan."""
     quotas: tuple[PlannedQuota, ...] = ()
     approvals: tuple[Side, ...] = ()
     """Who will be asked to approve it."""

@@ -23,6 +23,7 @@ from temporalio.client import (
     RPCTimeoutOrCancelledError,
     WorkflowExecution,
     WorkflowExecutionStatus,
+    WorkflowFailureError,
     WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
@@ -38,9 +39,11 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.contracts import Comparison, ComparisonQuestion
 from domain.account import AccountPhase, AccountSpec
 from domain.actor import Actor
 from domain.audit import AuditEntry
+from domain.clouds import Cloud
 from domain.deployment import FinalBackup
 from domain.model import Model
 from domain.operation import OperationKind, OperationProgress, Pace, StepDecision
@@ -53,8 +56,10 @@ from domain.state import (
     OperationAccepted,
     OperationRequest,
 )
+from starters.durations import ENDED_OPERATIONS, took_of
 from starters.history.reader import Histories
 from workflows.account import Account, AccountRequest
+from workflows.compare import Compare
 from workflows.deployment import Deployment
 from workflows.operation import Operation
 from workflows.temporal import ids, queues
@@ -65,6 +70,7 @@ from workflows.temporal.settings import EncryptionSettings
 
 State = TypeVar("State", AccountState, DeploymentState)
 
+_LONGEST_COMPARISON = timedelta(minutes=5)
 _LOOKS, _PAUSE = 15, 0.2
 """How often, and every how many seconds, something that is about to start is looked for."""
 
@@ -343,6 +349,40 @@ class ControlPlane:
             handle = self.client.get_workflow_handle(state.running.summary.workflow_id)
             return await handle.execute_update(Operation.decide, decision, rpc_timeout=self.patience)
 
+    # Plans
+
+    async def compare(self, plan: str, question: ComparisonQuestion) -> Comparison:
+        """Return what one step would change, seen by the worker of its cloud; nothing is changed.
+
+        Args:
+            plan: What tells the comparisons of one plan from another's.
+            question: The step, with what its activity would be asked.
+        """
+        with _explained(f"comparison of step {question.step!r}"):
+            async with asyncio.timeout(3 * self.patience.total_seconds()):
+                return await self.client.execute_workflow(
+                    Compare.run,
+                    question,
+                    id=ids.comparison_id(question.site.deployment, plan, question.step),
+                    task_queue=queues.LIFECYCLES,
+                    execution_timeout=_LONGEST_COMPARISON,
+                    priority=_fair_to(question.site.customer),
+                    static_summary=f"Compare {question.step} of {question.site.deployment} with what exists",
+                )
+
+    async def recorded_durations(self) -> dict[Cloud, dict[str, list[float]]]:
+        """Return how long the steps of the operations that ended took, in seconds, keyed by cloud and step."""
+        found: dict[Cloud, dict[str, list[float]]] = {}
+        with _explained("the record of operations"):
+            async for execution in self._executions(ENDED_OPERATIONS):
+                handle = self.client.get_workflow_handle(execution.id, run_id=execution.run_id)
+                took = await took_of(await handle.fetch_history(), self.client.data_converter)
+                if took is not None:
+                    steps = found.setdefault(took.cloud, {})
+                    for step, seconds in took.seconds.items():
+                        steps.setdefault(step, []).append(seconds)
+        return found
+
     # The audit trail
 
     async def account_history(self, name: str, *, follow: bool = False) -> AsyncIterator[AuditEntry]:
@@ -445,6 +485,8 @@ def _explained(what: str) -> Iterator[None]:
         yield
     except WorkflowUpdateFailedError as error:
         raise Refused(f"{what}: {getattr(error.cause, 'message', '') or error}") from error
+    except WorkflowFailureError as error:
+        raise ControlPlaneError(f"{what} failed: {_innermost(error)}") from error
     except WorkflowQueryFailedError as error:
         raise ControlPlaneError(f"{what} cannot answer: {error}") from error
     except (RPCTimeoutOrCancelledError, WorkflowUpdateRPCTimeoutOrCancelledError, TimeoutError) as error:
@@ -453,6 +495,13 @@ def _explained(what: str) -> Iterator[None]:
         raise ControlPlaneError(f"{what}: {error}") from error
     except RPCError as error:
         raise _meaning_of(error, what) from error
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return the cause of the causes: Temporal wraps what an activity said."""
+    while (cause := getattr(error, "cause", None)) is not None:
+        error = cause
+    return error
 
 
 def _meaning_of(error: RPCError, what: str) -> ControlPlaneError:

@@ -1,8 +1,9 @@
-"""Run one worker process: `python -m workers lifecycles`, `… cloud --cloud aws`, or `… all` (both in one).
+"""Run one worker process: `python -m workers lifecycles`, `… cloud --cloud aws`, `… services`, or `… all` (in one).
 
 `python -m workers template` prints what a customer applies: it is made from the permissions that the activities of the
-account's cloud declare, so it belongs to whoever has that cloud's SDK. `python -m workers check-histories` replays the
-open workflows of a server: it needs the code of every workflow, which is wired here.
+account's cloud declare, so it belongs to whoever has that cloud's SDK. So does `python -m workers plan`, which
+rehearses an operation. `python -m workers check-histories` replays the open workflows of a server: it needs the code of
+every workflow, which is wired here.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, NoReturn
+from uuid import uuid4
 
 import structlog
 from pydantic import ValidationError
@@ -23,10 +26,17 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
+from activities.contracts import Comparison, ComparisonQuestion, PlanQuestion
+from catalog import CatalogueInvalid
 from domain.account import AccountAccess
+from domain.actor import CONTROL_PLANE
 from domain.clouds import Cloud
+from domain.plan import Plan
+from starters.client import ControlPlane, ControlPlaneError, Unreachable
 from workers import assembly, telemetry
 from workers.histories import check_histories
+from workers.rehearsal.planning import Planner
+from workers.rehearsal.server import CannotRehearse
 from workers.settings import WorkerSettings, read_settings
 from workflows.temporal import logs
 from workflows.temporal.connection import connect
@@ -57,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = read_settings()
         if options.kind == "template":
             return _print_template(options.region, options.format, settings)
+        if options.kind == "plan":
+            return _print_plan(settings, profile=options.profile, compare=options.diff)
         logs.configure(level=settings.log_level, as_json=settings.log_json)
         if options.kind == "check-histories":
             return asyncio.run(_check_histories(options, settings))
@@ -80,7 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     for kind, what in (
         ("lifecycles", "run workflows; needs no credentials"),
         ("cloud", "act in one cloud and in the clusters in it"),
-        ("all", "both in one process"),
+        ("services", "make plans; needs no credentials"),
+        ("all", "all of them in one process"),
     ):
         worker = kinds.add_parser(kind, help=what)
         worker.add_argument("--cloud", choices=[*Cloud], default=Cloud.AWS, help="whose activities to run")
@@ -89,11 +102,48 @@ def _parser() -> argparse.ArgumentParser:
     template = kinds.add_parser("template", help="print what a customer applies; reads an AccountAccess on stdin")
     template.add_argument("--region", action="append", required=True, help="region of the account; repeatable")
     template.add_argument("--format", choices=["json", "yaml", "table", "table-json"], default="json")
+    plan = kinds.add_parser("plan", help="print what an operation will do; reads a PlanQuestion on stdin")
+    plan.add_argument("--diff", action="store_true", help="compare each step with what exists")
+    plan.add_argument("--profile", help="with --diff: profile of Temporal's own configuration file")
     check = kinds.add_parser("check-histories", help="replay the open workflows of a server; prints JSON")
     check.add_argument("--query", default="", help="only workflows that this visibility query finds as well")
     check.add_argument("--limit", type=int, required=True, help="how many workflows at most")
     check.add_argument("--profile", help="profile of Temporal's own configuration file")
     return parser
+
+
+def _print_plan(settings: WorkerSettings, *, profile: str | None, compare: bool) -> int:
+    """Print the plan for the question that standard input holds, and return the exit code."""
+    # What goes wrong in a rehearsal is said once, as its end.
+    logging.getLogger("temporalio").setLevel(logging.CRITICAL)
+    try:
+        question = PlanQuestion.model_validate_json(sys.stdin.read())
+    except ValidationError as error:
+        sys.stderr.write(f"standard input is not a question for a plan: {error}\n")
+        return 2
+    try:
+        plan = asyncio.run(_plan(question, settings, profile=profile, compare=compare))
+    except Unreachable as error:
+        sys.stderr.write(f"{error}\n")
+        return 3
+    except (CannotRehearse, ControlPlaneError, CatalogueInvalid) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(plan.model_dump_json())
+    return 0
+
+
+async def _plan(question: PlanQuestion, settings: WorkerSettings, *, profile: str | None, compare: bool) -> Plan:
+    planner = Planner(settings, assembly.declared_needs)
+    if not compare:
+        return await planner.plan(question)
+    plane = await ControlPlane.open(CONTROL_PLANE, profile=profile or settings.temporal_profile)
+    number = uuid4().hex[:8]
+
+    async def ask(step: ComparisonQuestion) -> Comparison:
+        return await plane.compare(number, step)
+
+    return await planner.plan(question, compare=ask)
 
 
 def _print_template(regions: Sequence[str], form: str, settings: WorkerSettings) -> int:
@@ -213,6 +263,8 @@ def _workers(kind: str, cloud: Cloud, region: str, client: Client, settings: Wor
         workers.append(assembly.lifecycles_worker(client, settings))
     if kind in ("cloud", "all"):
         workers.append(assembly.cloud_worker(client, settings, cloud, region))
+    if kind in ("services", "all"):
+        workers.append(assembly.services_worker(client, settings))
     return workers
 
 

@@ -112,6 +112,9 @@ class WorkerSettings(BaseSettings):
     """Addresses from which the control plane reaches public Kubernetes endpoints (an example: set your own), separated
     by commas."""
 
+    durations_file: Path | None = None
+    """How long steps take, as `byoc durations learn` has written it, instead of the catalogue's own table."""
+
     aws_endpoint_url: str | None = None
     aws_region: str = "us-east-1"
     """Region of the control plane's own calls (assuming roles)."""

@@ -26,6 +26,9 @@ from temporalio.workflow import ActivityCancellationType
 from activities.contracts import (
     AccountContract,
     ClusterContract,
+    Comparison,
+    ComparisonContract,
+    ComparisonQuestion,
     FoundationContract,
     KubernetesContract,
     NetworkContract,
@@ -51,6 +54,10 @@ class Patience:
 
 QUICK = Patience(attempt=timedelta(minutes=1), deadline=timedelta(minutes=30))
 SLOW = Patience(attempt=timedelta(minutes=2), deadline=timedelta(hours=2))
+
+_COMPARISON = Patience(attempt=timedelta(minutes=1), deadline=timedelta(minutes=3))
+"""Of looking at what exists for a plan, for which somebody waits."""
+_COMPARISON_TRIES = 5
 
 _RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=60)
@@ -179,6 +186,15 @@ ALL: tuple[Step[Any, Any], ...] = tuple(value for value in list(vars().values())
 
 UNDOS: tuple[Undo, ...] = tuple(value for value in list(vars().values()) if isinstance(value, Undo))
 """Every way to take something back."""
+
+
+def name_of(activity: str, summary: str) -> str:
+    """Return the name of the step whose activity has these words in the history: `install_component/store`."""
+    for step in ALL:
+        before, about, after = step.summary.partition("{about}")
+        if step.name == activity and about and summary.startswith(before) and summary.endswith(after):
+            return f"{activity}/{summary[len(before) : len(summary) - len(after)]}"
+    return activity
 
 
 class Aborted(Exception):  # noqa: N818 - it names what happened, an operator's decision, not an error
@@ -483,6 +499,23 @@ class Steps:
         if self._site is None:
             raise ApplicationError("this step needs a deployment", type="ConfigurationWrong")
         return self._site
+
+
+async def compare(question: ComparisonQuestion) -> Comparison:
+    """Ask the queue of a step's activity what the step would change. It is tried a few times; nobody is waited for."""
+    in_cluster = question.activity in KubernetesContract.__abstractmethods__
+    site = question.site
+    return await workflow.execute_activity_method(
+        ComparisonContract.compare,
+        question,
+        task_queue=queues.kubernetes_queue(site) if in_cluster else queues.cloud_queue(site.cloud),
+        start_to_close_timeout=_COMPARISON.attempt,
+        schedule_to_close_timeout=_COMPARISON.deadline,
+        retry_policy=RetryPolicy(
+            initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_attempts=_COMPARISON_TRIES
+        ),
+        summary="Compare with what exists",
+    )
 
 
 def detail_of(error: ActivityError) -> FailureDetail:

@@ -56,9 +56,6 @@ _FAMILIES_OF_GIB_FOR_EACH_CPU = {
 }
 """Keyed by GiB of memory for each virtual processor; the family that we prefer comes first."""
 
-_ONLY_WITH_OUR_NETWORK = frozenset({"L-0263D0A3", "L-F678F1CE", "L-A4707A72", "L-FE5A380F"})
-"""Quotas of addresses, VPCs, internet and NAT gateways: a deployment in the customer's own network uses none."""
-
 
 class AwsPreflight(Ec2Part, PreflightContract):
     """Looks, and changes nothing."""
@@ -123,10 +120,13 @@ class AwsPreflight(Ec2Part, PreflightContract):
             )
             offer = catalog.load().clouds[Cloud.AWS]
             exceeded = []
-            for need in quota_needs(offer.quotas, question.shape, high_availability=question.high_availability):
+            for need in quota_needs(
+                offer.quotas,
+                question.shape,
+                high_availability=question.high_availability,
+                our_network=question.network.existing is None,
+            ):
                 quota = need.quota
-                if question.network.existing is not None and quota.code in _ONLY_WITH_OUR_NETWORK:
-                    continue
                 in_use, limit = used.of(quota), limit_of(quotas, quota)
                 if in_use + need.needed > limit:
                     text = (

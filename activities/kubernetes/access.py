@@ -19,6 +19,7 @@ from temporalio.exceptions import ApplicationError
 from urllib3.exceptions import HTTPError
 
 from activities import deeds
+from activities.barrier import before_change
 from activities.failures import not_ready
 from activities.kubernetes.credentials import ClusterCredentials
 from activities.kubernetes.errors import conflicts_of, failures_named
@@ -112,7 +113,10 @@ class KubernetesConnections:
         Raises:
             ApiException: The API server refused, or TLS failed (status 0).
             urllib3.exceptions.HTTPError: There was no answer.
+            WouldChange: It is no read, and changes are barred.
         """
+        if request.method != "GET":
+            before_change(f"{request.method} {request.path}")
         connection = self._connection(site, cluster)
         try:
             return self._send(connection, site, cluster, request)

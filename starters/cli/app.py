@@ -26,6 +26,7 @@ ENTRIES = {
         ("accounts", "accounts", "app", "Customers' cloud accounts: connect, verify, hold, revoke."),
         ("deployments", "deployments", "app", "Deployments of the server: create, watch, decide, retire."),
         ("api-keys", "api_keys", "app", "HTTP API keys of a deployment: create, list, rotate, revoke."),
+        ("durations", "durations", "app", "How long steps take: show what plans expect, learn from what ran."),
         ("validate", "files", "validate", "Check a file offline and name everything that is wrong with it."),
         ("schema", "files", "schema", "Print the JSON Schema of a kind, for editors."),
         ("demo", "playground", "demo", "Play the whole story on this machine, in about a minute."),

@@ -19,6 +19,7 @@ from starters.cli.asking import acting, ask
 from starters.cli.errors import BadInput, Exit, fail
 from starters.cli.history import deployment_history
 from starters.cli.output import Format, FormatOption, ago, print_data, print_facts, print_rows, stdout
+from starters.cli.plans import plan
 from starters.cli.watching import view, watch
 from starters.client import ControlPlane, Refused
 from starters.ordering import place_order, read_orders
@@ -32,6 +33,8 @@ Reason = Annotated[str, typer.Option(help="why; it goes into the audit trail")]
 FileOption = Annotated[Path, typer.Option("--file", "-f", help="YAML of kind Deployment (docs/examples shows some)")]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="watch until it is over")]
 StepName = Annotated[str, typer.Option(help="the waiting step, as `show` names it; default: every step that waits")]
+
+app.command()(plan)
 
 
 @app.command()

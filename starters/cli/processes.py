@@ -25,12 +25,16 @@ class WorkerKind(StrEnum):
 
     LIFECYCLES = "lifecycles"
     CLOUD = "cloud"
+    SERVICES = "services"
     ALL = "all"
 
 
 def worker(
     kind: Annotated[
-        WorkerKind, typer.Argument(help="lifecycles: workflows, without credentials; cloud: acts in a cloud; all: both")
+        WorkerKind,
+        typer.Argument(
+            help="lifecycles: workflows, without credentials; cloud: acts in a cloud; services: makes plans; all: all"
+        ),
     ],
     cloud: Annotated[Cloud, typer.Option(help="whose activities to run")] = Cloud.AWS,
     region: Annotated[str, typer.Option(help="poll the queue of this region only, for data locality")] = "",

@@ -120,6 +120,11 @@ async def reconfigure(stage: Stage) -> WorkflowHandle[Any, Any]:
     return await stage.reconfigure(facts=FACTS)
 
 
+async def compare(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """One step, after a passing fault."""
+    return await stage.compare()
+
+
 async def deployment(stage: Stage) -> WorkflowHandle[Any, Any]:
     """Ordered, converged again after a wait, retired."""
     handle = await stage.deployment()
@@ -173,6 +178,7 @@ SCENES: tuple[Scene, ...] = (
     provision_aborted,
     retire,
     reconfigure,
+    compare,
     deployment,
     # The last one: from then on new workflows begin on its builds, and these are gone.
     deployment_went_over,

@@ -9,10 +9,13 @@ from typing import Any
 
 from temporalio.client import Client, WorkflowHandle
 
+from activities.contracts import Comparison, ComparisonQuestion
+from domain.failure import FailureClass
 from domain.operation import OperationProgress, WaitingFor
 from domain.state import DeploymentPhase, DeploymentState, OperationOutcome
 from tests.workflows.orders import deployment_state, operation_order
 from tests.workflows.scripted_cloud import ScriptedCloud
+from workflows.compare import Compare
 from workflows.deployment import Deployment
 from workflows.provision import Provision
 from workflows.reconfigure import Reconfigure
@@ -42,6 +45,20 @@ class Stage:
     async def reconfigure(self, **changes: Any) -> WorkflowHandle[Any, OperationOutcome]:
         """Start a reconfiguration by itself."""
         return await self._operation(Reconfigure.run, "reconfigure/2", first=False, **changes)
+
+    async def compare(self) -> WorkflowHandle[Any, Comparison]:
+        """Start the comparison of one step, which meets one passing fault."""
+        self.cloud.fail("compare", FailureClass.TRANSIENT)
+        site = operation_order(self.name).site
+        question = ComparisonQuestion(
+            site=site, step="create_roles", activity="create_roles", question=site.model_dump(mode="json")
+        )
+        return await self.client.start_workflow(
+            Compare.run,
+            question,
+            id=ids.comparison_id(self.name, "1", question.step),
+            task_queue=queues.LIFECYCLES,
+        )
 
     async def deployment(self) -> WorkflowHandle[Any, DeploymentState]:
         """Start a deployment, which provisions itself."""

@@ -10,6 +10,7 @@ from typing import Any
 from temporalio import activity
 from temporalio.common import RawValue
 
+from activities.contracts import Comparison
 from activities.failures import failure
 from domain.account import AccessReport, RevocationProof
 from domain.facts import (
@@ -33,6 +34,7 @@ from domain.facts import (
     SmokeTest,
 )
 from domain.failure import FailureClass, FailureDetail
+from domain.plan import PlannedChange
 from domain.shape import Component, PoolName
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -67,6 +69,7 @@ ANSWERS: dict[str, Any] = {
         bucket="bucket-1", key="k", size_bytes=10, sha256="ab", records=1, taken_at=NOW, retain_until=NOW
     ),
     "prove_restore": RestoreProof(key="k", records=1, sha256="ab", seconds=1.0, proven_at=NOW),
+    "compare": Comparison(changes=(PlannedChange(call="ec2:CreateVpc"),)),
     "find_leftovers": (Leftover(resource_id="key-1", kind="kms:key", kept_because="scheduled for deletion"),),
 }
 
