@@ -8,8 +8,9 @@ so three statements are tried in one life of a deployment.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
@@ -32,7 +33,7 @@ EVERY = statements()
 KEEPING = {Purpose.OPERATE: "s3:PutObjectRetention", Purpose.OBSERVE: "s3:GetBucketTagging"}
 """What is needed only where the last backup is kept, and its bucket with it; keyed by the role."""
 
-_AT_ONCE = 5
+_AT_ONCE = 6
 """Lives that are lived side by side: more would only wait for each other."""
 _SETTLING = 1.5
 """Real seconds in which every step that a statement stops has come to wait."""
@@ -51,6 +52,11 @@ class Trial:
     """Why the deployment did not come to its end, if it did not."""
 
 
+def _keeps(statement: StatementOf) -> bool:
+    """Return whether the statement is needed only where the last backup is kept."""
+    return KEEPING.get(statement.purpose) in statement.actions
+
+
 def trials() -> list[Trial]:
     """Return which statements are tried together: one of each role.
 
@@ -67,30 +73,55 @@ def trials() -> list[Trial]:
     ]
 
 
+class Trials:
+    """Lives the trials through, a batch at a time, when one of them is asked for.
+
+    The tests are in the order of the trials: a test process that runs a part of them lives through little else.
+    """
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._every = trials()
+        self._begun: set[int] = set()
+
+    async def of(self, statement: StatementOf) -> Trial:
+        """Return the trial of a statement, lived through."""
+        number = next(number for number, trial in enumerate(self._every) if statement in trial.taken)
+        batch = number // _AT_ONCE
+        if batch not in self._begun:
+            self._begun.add(batch)
+            assert self._installation.settings, "read before anything goes on side by side"
+            first = batch * _AT_ONCE
+            await asyncio.gather(*(self._live(each) for each in range(first, min(first + _AT_ONCE, len(self._every)))))
+        return self._every[number]
+
+    async def _live(self, number: int) -> None:
+        trial = self._every[number]
+        try:
+            customer = await self._installation.customer(f"trial-{os.getpid()}-{number}")
+            await _live(Life(self._installation, customer), trial)
+        except (AssertionError, TimeoutError) as trouble:
+            trial.trouble = repr(trouble)
+
+
 @pytest.fixture(scope="module")
-async def tried(installation: Installation) -> Mapping[StatementOf, Trial]:
-    """Every trial, lived through."""
-    slots = asyncio.Semaphore(_AT_ONCE)
-
-    async def live(number: int, trial: Trial) -> None:
-        async with slots:
-            try:
-                await _live(Life(installation, await installation.customer(f"trial-{number:02}")), trial)
-            except (AssertionError, TimeoutError) as trouble:
-                trial.trouble = repr(trouble)
-
-    every = trials()
-    assert installation.settings, "read before anything goes on side by side"
-    await asyncio.gather(*(live(number, trial) for number, trial in enumerate(every)))
-    return {statement: trial for trial in every for statement in trial.taken}
+def lived(installation: Installation) -> Trials:
+    """Every trial, lived through when it is asked for."""
+    return Trials(installation)
 
 
-@pytest.mark.parametrize("statement", EVERY, ids=str)
-def test_without_it_exactly_the_steps_that_need_it_wait(
-    tried: Mapping[StatementOf, Trial], statement: StatementOf
-) -> None:
+def test_every_statement_of_the_template_is_tried_once() -> None:
+    """None is left out by the way in which they are put together."""
+    tried = [statement for trial in trials() for statement in trial.taken]
+
+    assert sorted(tried, key=str) == sorted(EVERY, key=str)
+    assert all(len({each.purpose for each in trial.taken}) == len(trial.taken) for trial in trials())
+
+
+@pytest.mark.parametrize("statement", [each for trial in trials() for each in trial.taken], ids=str)
+async def test_without_it_exactly_the_steps_that_need_it_wait(lived: Trials, statement: StatementOf) -> None:
     """They wait for the customer and name the action; once it is given back everything goes on by itself."""
-    trial = tried[statement]
+    trial = await lived.of(statement)
     waits = trial.waits.get(statement, [])
     named = {(wait.step.partition("/")[0], wait.action) for wait in waits}
 
@@ -135,11 +166,6 @@ async def _live(life: Life, trial: Trial) -> None:
     keeping = any(_keeps(each) for each in trial.taken)
     await life.retire(FinalBackup.KEEP if keeping else FinalBackup.NONE)
     await _watch(life, editor, trial, left, DeploymentPhase.RETIRED)
-
-
-def _keeps(statement: StatementOf) -> bool:
-    """Return whether the statement is needed only where the last backup is kept."""
-    return KEEPING.get(statement.purpose) in statement.actions
 
 
 def _is_verified(statement: StatementOf) -> bool:
