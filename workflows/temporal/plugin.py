@@ -17,6 +17,7 @@ PURE_MODULES = (
     "pydantic",
     "pydantic_core",
     "structlog",
+    "workflows.approvals",
     "workflows.operation",
     "workflows.steps",
     "workflows.temporal",
