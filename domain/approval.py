@@ -72,6 +72,7 @@ class ApprovalPolicy(OrderedModel):
     expires_after: Annotated[timedelta, Field(ge=timedelta(seconds=1), le=timedelta(days=30))] = timedelta(hours=72)
     """How long an approval is good for (ISO 8601, PT72H); an operation that has not started by then asks again."""
     approvers: Approvers = Approvers()
+    """Who may approve for a side, by name; without names anybody who speaks for it."""
 
     def sides(self, risk: RiskClass) -> tuple[Side, ...]:
         """Return the sides that approve an operation of this class, each once."""

@@ -188,10 +188,8 @@ def _approvals(book: ApprovalBook) -> str:
     """Say whose approval of which plan an operation waits for, who has given it, and until when it is good."""
     lines = [f"> **{book.operation_id}** ({book.risk}, asked by {escaped(str(book.requester))}) {_approval_wait(book)}"]
     if book.plan is not None:
-        irreversible = "".join(f" **Cannot be taken back:** {escaped(what)}." for what in book.plan.irreversible)
-        lines.append(
-            f"> **Plan** `{book.plan.hash}` of {instant(book.plan.made_at)}: {len(book.plan.steps)} steps.{irreversible}"
-        )
+        lines.append(f"> **Plan** `{book.plan.hash}` of {instant(book.plan.made_at)}: {len(book.plan.steps)} steps")
+        lines += [f"> **Cannot be taken back:** {escaped(what)}" for what in book.plan.irreversible]
     lines += [
         f"> **Approved** by {escaped(str(given))} at {instant(given.at)}, until {instant(given.expires_at)}"
         for given in book.approvals

@@ -356,6 +356,7 @@ class Deployment(Approvals):
                     or self.approvals_due()
                     or self._must_continue_as_new()
                     or self.next_instant() != instant
+                    or self.state.phase in _OVER
                 ),
                 timeout=left,
                 timeout_summary="Until an approval expires, or a plan is tried again" if left is not None else None,
@@ -418,11 +419,11 @@ class Deployment(Approvals):
         return _valid(self.state.api_keys, workflow.now())
 
     def _known(self, request_id: str) -> OperationSummary | None:
+        """Return the operation that a request got before. One that was declined may be asked for again."""
         queued = [operation.summary for operation in self.state.queue]
         running = [self.state.running.summary] if self.state.running else []
-        return next(
-            (summary for summary in (*queued, *running, *self.state.past) if summary.request_id == request_id), None
-        )
+        past = [summary for summary in self.state.past if summary.phase is not OperationPhase.DECLINED]
+        return next((summary for summary in (*queued, *running, *past) if summary.request_id == request_id), None)
 
     def _leaving(self) -> OperationSummary | None:
         """Return the retirement that runs or has its turn to come; one that still has to be approved holds nothing."""

@@ -142,7 +142,15 @@ async def record(*, replace: bool) -> None:
             max_concurrent_activities=20,
             interceptors=[SignsOfLife()],
         )
-        async with lifecycles, acting:
+        services = Worker(
+            environment.client,
+            task_queue=queues.SERVICES,
+            activities=cloud.activities(),
+            activity_executor=ThreadPoolExecutor(4),
+            max_concurrent_activities=4,
+            interceptors=[SignsOfLife()],
+        )
+        async with lifecycles, acting, services:
             for scene in SCENES:
                 cloud.reset()
                 name = scene.__name__.replace("_", "-")  # type: ignore[attr-defined] # scenes are functions
