@@ -55,7 +55,7 @@ from domain.approval import (
 )
 from domain.deployment import FinalBackup
 from domain.model import Model
-from domain.operation import OperationKind, OperationProgress, Pace, StepDecision
+from domain.operation import OperationKind, OperationPhase, OperationProgress, Pace, StepDecision
 from domain.state import (
     AccountState,
     ApiKeyChange,
@@ -504,11 +504,14 @@ class ControlPlane:
         update: Any,  # noqa: ANN401 - the SDK's own type is that of the method
         decision: ApprovalDecision,
     ) -> ApprovalStanding:
-        with _explained(f"deployment {name!r}"):
-            standing: ApprovalStanding = await self._deployment(name).execute_update(
-                update, decision, rpc_timeout=self.patience
-            )
-            return standing
+        try:
+            with _explained(f"deployment {name!r}"):
+                standing: ApprovalStanding = await self._deployment(name).execute_update(
+                    update, decision, rpc_timeout=self.patience
+                )
+                return standing
+        except NotFound:
+            return _answered_before(await self.deployment(name), decision)
 
     # The rest
 
@@ -564,6 +567,23 @@ def _deployment_attributes(order: DeploymentOrder) -> TypedSearchAttributes:
             SearchAttributePair(attributes.WAITING_FOR, attributes.NOBODY),
         ]
     )
+
+
+def _answered_before(state: DeploymentState, decision: ApprovalDecision) -> ApprovalStanding:
+    """Return the answer that a decision got while the deployment lived, which takes none any more.
+
+    Raises:
+        Refused: It never got one.
+    """
+    for past in state.past:
+        if past.operation_id != decision.operation_id:
+            continue
+        given = past.approved.approvals if past.approved else ()
+        if past.approved and any((each.side, each.hash) == (decision.side, decision.hash) for each in given):
+            return ApprovalStanding(operation_id=past.operation_id, hash=past.approved.hash, approvals=given)
+        if past.phase is OperationPhase.DECLINED and not decision.hash:
+            return ApprovalStanding(operation_id=past.operation_id, declined=True)
+    raise Refused(f"deployment {state.order.site.deployment!r} is {state.phase}: nothing waits for approval")
 
 
 def _awaiting(state: DeploymentState) -> list[AwaitingApproval]:
