@@ -23,7 +23,7 @@ app = typer.Typer(
 
 Name = Annotated[str, typer.Argument(help="name of the deployment", metavar="NAME")]
 OperationId = Annotated[
-    str, typer.Argument(help="the operation, `retire/3`; may be left out while only one waits", metavar="[OPERATION]")
+    str, typer.Argument(help="the operation, `retire/3`; may be left out while only one waits", metavar="OPERATION")
 ]
 SideOption = Annotated[Side, typer.Option(help="on whose behalf you decide")]
 Reason = Annotated[str, typer.Option(help="why; it goes into the audit trail")]
