@@ -202,6 +202,8 @@ class DeploymentState(Model):
     """The newest report of the running operation."""
     past: tuple[OperationSummary, ...] = ()
     """The newest 50 operations that ended, oldest first."""
+    was_active: bool = False
+    """Whether it was ever provisioned; `past` forgets that after 50 operations."""
     operations: int = 0
     """How many operations were accepted so far; the next one's number is one more."""
     api_keys: tuple[ApiKeyRecord, ...] = ()

@@ -59,6 +59,7 @@ _PHASE_WHILE = {
     OperationKind.RECONFIGURE: DeploymentPhase.CHANGING,
     OperationKind.RETIRE: DeploymentPhase.RETIRING,
 }
+_PROVISIONED = (OperationKind.PROVISION, OperationPhase.DONE)
 _OVER = (DeploymentPhase.RETIRED, DeploymentPhase.ABORTED)
 
 
@@ -309,6 +310,7 @@ class Deployment(Approvals):
         was_first = not self._was_active()
         self.state = self.state.model_copy(
             update={
+                "was_active": not was_first or (ended.kind, ended.phase) == _PROVISIONED,
                 "running": None,
                 "report": None,
                 "past": (*self.state.past, ended)[-PAST_LENGTH:],
@@ -337,9 +339,7 @@ class Deployment(Approvals):
                 return DeploymentPhase.ORDERED if was_first else DeploymentPhase.ACTIVE
 
     def _was_active(self) -> bool:
-        return any(
-            past.kind is OperationKind.PROVISION and past.phase is OperationPhase.DONE for past in self.state.past
-        )
+        return self.state.was_active or any((past.kind, past.phase) == _PROVISIONED for past in self.state.past)
 
     def _can_start(self) -> bool:
         return self.state.running is None and not self._draining and self.startable() is not None

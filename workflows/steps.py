@@ -263,7 +263,7 @@ class Steps:
         for wait in waits:
             if decision.choice not in wait.choices:
                 allowed = ", ".join(wait.choices)
-                return f"step {wait.step!r} cannot be decided by {decision.choice!r} (allowed: {allowed})"
+                return f"step {wait.step!r} cannot be decided by {decision.choice.value!r} (allowed: {allowed})"
         return ""
 
     def decide(self, decision: StepDecision) -> None:

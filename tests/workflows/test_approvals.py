@@ -572,7 +572,7 @@ async def test_a_step_that_is_not_in_the_approved_plan_does_not_run(stage: Stage
     assert "not in the approved plan" in wait.missing
     running = stage.client.get_workflow_handle(state.running.summary.workflow_id)  # type: ignore[union-attr] # it runs
     retry = StepDecision(choice=Choice.RETRY, step="create_egress", actor=ADA)
-    assert "(allowed: abort)" in await refused(running.execute_update("decide", retry))
+    assert "cannot be decided by 'retry' (allowed: abort)" in await refused(running.execute_update("decide", retry))
     await running.execute_update("decide", StepDecision(choice=Choice.ABORT, actor=ADA))
     assert (await handle.result()).phase is DeploymentPhase.ABORTED
     assert "create_egress" not in stage.cloud.calls
