@@ -30,6 +30,8 @@ class AccountState(Model):
 
     spec: AccountSpec
     external_id: str
+    connected_by: Actor | None = None
+    """Who invited the account; None in states that are older than this field."""
     pace: Pace = Pace()
     phase: AccountPhase = AccountPhase.INVITED
     since: datetime

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 from temporalio.client import (
@@ -29,6 +29,7 @@ from temporalio.client import (
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import (
+    Priority,
     SearchAttributePair,
     TypedSearchAttributes,
     WorkflowIDConflictPolicy,
@@ -53,6 +54,7 @@ from domain.approval import (
     missing,
     valid,
 )
+from domain.audit import AuditEntry
 from domain.deployment import FinalBackup
 from domain.model import Model
 from domain.operation import OperationKind, OperationPhase, OperationProgress, Pace, StepDecision
@@ -65,6 +67,7 @@ from domain.state import (
     OperationAccepted,
     OperationRequest,
 )
+from starters.history.reader import Histories
 from workflows.account import Account, AccountRequest
 from workflows.approvals import PlanningRequest
 from workflows.deployment import Deployment
@@ -72,6 +75,10 @@ from workflows.operation import Operation
 from workflows.temporal import ids, queues
 from workflows.temporal import search_attributes as attributes
 from workflows.temporal.connection import connect
+from workflows.temporal.encryption import UNREADABLE
+from workflows.temporal.settings import EncryptionSettings
+
+State = TypeVar("State", AccountState, DeploymentState)
 
 _LOOKS, _PAUSE = 15, 0.2
 """How often, and every how many seconds, something that is about to start is looked for."""
@@ -141,15 +148,21 @@ class ControlPlane:
 
     @classmethod
     async def open(
-        cls, actor: Actor, *, profile: str | None = None, patience: timedelta = timedelta(seconds=15)
+        cls,
+        actor: Actor,
+        *,
+        profile: str | None = None,
+        patience: timedelta = timedelta(seconds=15),
+        encryption: EncryptionSettings | None = None,
     ) -> Self:
-        """Connect by Temporal's own profiles (`TEMPORAL_ADDRESS`, temporal.toml).
+        """Connect by Temporal's own profiles (`TEMPORAL_ADDRESS`, temporal.toml); `encryption` as for `connect`.
 
         Raises:
+            BadSettings: Payloads must be encrypted, and there is no key ring that can be used.
             Unreachable: Nothing answers at the address.
         """
         try:
-            return cls(await connect(profile=profile), actor, patience)
+            return cls(await connect(profile=profile, encryption=encryption), actor, patience)
         except RuntimeError as error:
             raise Unreachable(
                 f"Temporal does not answer ({error}). Set TEMPORAL_ADDRESS (now: the profile's, or localhost:7233), "
@@ -169,6 +182,7 @@ class ControlPlane:
         state = AccountState(
             spec=spec,
             external_id=external_id or f"byoc-{uuid4()}",
+            connected_by=self.actor,
             pace=pace or Pace(),
             since=datetime.now(UTC),
         )
@@ -181,6 +195,7 @@ class ControlPlane:
                     task_queue=queues.LIFECYCLES,
                     id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                     id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                    priority=_fair_to(spec.customer),
                     search_attributes=TypedSearchAttributes(
                         [
                             SearchAttributePair(attributes.CUSTOMER, spec.customer),
@@ -210,7 +225,7 @@ class ControlPlane:
     async def account(self, name: str) -> AccountState:
         """Return everything that is known about an account."""
         with _explained(f"account {name!r}"):
-            return await self._account(name).query(Account.current_state, rpc_timeout=self.patience)
+            return await self._state(self._account(name), Account.current_state)
 
     async def accounts(self) -> list[Listed]:
         """Return every account that was not revoked."""
@@ -262,6 +277,7 @@ class ControlPlane:
                     task_queue=queues.LIFECYCLES,
                     id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                     id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                    priority=_fair_to(site.customer),
                     search_attributes=_deployment_attributes(order),
                     static_summary=f"Deployment {name} of {site.customer}: {spec.shape} in {site.cloud} {site.region}",
                     static_details=f"Ordered by {order.actor}.",
@@ -287,7 +303,7 @@ class ControlPlane:
     async def deployment(self, name: str) -> DeploymentState:
         """Return everything that is known about a deployment, also a retired one (while Temporal keeps it)."""
         with _explained(f"deployment {name!r}"):
-            return await self._deployment(name).query(Deployment.current_state, rpc_timeout=self.patience)
+            return await self._state(self._deployment(name), Deployment.current_state)
 
     async def deployments(self, *, account: str = "", include_closed: bool = False) -> list[Listed]:
         """Return the deployments, newest first."""
@@ -513,6 +529,20 @@ class ControlPlane:
         except NotFound:
             return _answered_before(await self.deployment(name), decision)
 
+    # The audit trail
+
+    async def account_history(self, name: str, *, follow: bool = False) -> AsyncIterator[AuditEntry]:
+        """Yield the audit trail of an account in the order in which its lines became true."""
+        with _explained(f"history of account {name!r}"):
+            async for line in Histories(self.client, follow=follow).lines(ids.account_id(name)):
+                yield line
+
+    async def deployment_history(self, name: str, *, follow: bool = False) -> AsyncIterator[AuditEntry]:
+        """Yield the audit trail of a deployment, of every generation, with that of its operations."""
+        with _explained(f"history of deployment {name!r}"):
+            async for line in Histories(self.client, follow=follow).lines(ids.deployment_id(name)):
+                yield line
+
     # The rest
 
     async def _policy_for(self, deployment: str) -> ApprovalPolicy | None:
@@ -528,6 +558,12 @@ class ControlPlane:
             async with asyncio.timeout(4 * self.patience.total_seconds()):
                 state: AccountState = await self._account(name).execute_update(update, request)
             return state
+
+    async def _state(self, entity: WorkflowHandle[Any, State], query: Callable[[Any], State]) -> State:
+        """Return an entity's state. One that has ended left it as its result, so no worker of its build is needed."""
+        if (await entity.describe(rpc_timeout=self.patience)).status is WorkflowExecutionStatus.COMPLETED:
+            return await entity.result(rpc_timeout=self.patience)
+        return await entity.query(query, rpc_timeout=self.patience)
 
     async def _listed(self, query: str) -> list[Listed]:
         with _explained("the list"):
@@ -550,6 +586,14 @@ class ControlPlane:
 
     def _deployment(self, name: str) -> WorkflowHandle[Any, DeploymentState]:
         return self.client.get_workflow_handle(ids.deployment_id(name), result_type=DeploymentState)
+
+
+def _fair_to(customer: str) -> Priority:
+    """Return the priority of what is done for a customer; operations and activities inherit it from their entity.
+
+    Of what waits in a queue, each customer's share is served in turn: nobody waits for the end of another's burst.
+    """
+    return Priority(fairness_key=customer)
 
 
 def _deployment_attributes(order: DeploymentOrder) -> TypedSearchAttributes:
@@ -642,6 +686,8 @@ def _explained(what: str) -> Iterator[None]:
         raise ControlPlaneError(f"{what} cannot answer: {error}") from error
     except (RPCTimeoutOrCancelledError, WorkflowUpdateRPCTimeoutOrCancelledError, TimeoutError) as error:
         raise Unreachable(_nobody_answers(what)) from error
+    except UNREADABLE as error:
+        raise ControlPlaneError(f"{what}: {error}") from error
     except RPCError as error:
         raise _meaning_of(error, what) from error
 

@@ -7,10 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, assert_never
 
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from domain.account import AccountAccess
 from domain.clouds import Cloud
+from workers.deeds import RecordedDeeds
 from workers.liveness import SignsOfLife
 from workers.settings import WorkerSettings
 from workers.unexpected import UnknownFailures
@@ -42,11 +44,33 @@ def lifecycles_worker(client: Client, settings: WorkerSettings) -> Worker:
         max_concurrent_workflow_tasks=20,
         sticky_queue_schedule_to_start_timeout=settings.sticky_timeout,
         graceful_shutdown_timeout=settings.graceful_shutdown,
+        deployment_config=_build_of(settings),
+        # It is the workflows' worker that asks for eager activities, which overtake every queue and its fairness.
+        disable_eager_activity_execution=True,
+    )
+
+
+def _build_of(settings: WorkerSettings) -> WorkerDeploymentConfig | None:
+    """Return under which build the lifecycles worker appears, or None if it is unversioned.
+
+    Everything is pinned: an operation ends on the build that began it. An entity lives longer than any build, so it
+    goes over by continuing as new. A behaviour is never declared at a workflow itself: that would keep it from running
+    on an unversioned worker.
+    """
+    if settings.build_id is None:
+        return None
+    return WorkerDeploymentConfig(
+        version=WorkerDeploymentVersion(deployment_name=settings.worker_deployment, build_id=settings.build_id),
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.PINNED,
     )
 
 
 def cloud_worker(client: Client, settings: WorkerSettings, cloud: Cloud, region: str = "") -> Worker:
-    """Return the worker that acts in one cloud, and in the Kubernetes clusters in it."""
+    """Return the worker that acts in one cloud, and in the Kubernetes clusters in it.
+
+    It is unversioned on purpose: the newest one acts, also for operations that an older build began (decision 16).
+    """
     return Worker(
         client,
         task_queue=queues.cloud_queue(cloud, region),
@@ -55,7 +79,7 @@ def cloud_worker(client: Client, settings: WorkerSettings, cloud: Cloud, region:
         max_concurrent_activities=settings.activity_slots,
         max_task_queue_activities_per_second=settings.activities_per_second,
         graceful_shutdown_timeout=settings.graceful_shutdown,
-        interceptors=[SignsOfLife(), UnknownFailures()],
+        interceptors=[SignsOfLife(), RecordedDeeds(), UnknownFailures()],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.workflow import ContinueAsNewVersioningBehavior
 
 with workflow.unsafe.imports_passed_through():
     from activities.contracts import AccessQuestion
@@ -46,6 +47,7 @@ class Account:
         self.state = state
         self._verify_now = False
         self._verifications = 0
+        self._fresh_run_asked = False
         self._shown: tuple[str, str] = ("", "")
 
     @workflow.run
@@ -55,7 +57,7 @@ class Account:
         while self.state.phase is not AccountPhase.REVOKING:
             await self._verify()
             await self._until_due()
-            if workflow.info().is_continue_as_new_suggested():
+            if self._must_change_runs() or workflow.info().is_continue_as_new_suggested():
                 await self._continue_as_new()
         await self._prove_revoked()
         await until(workflow.all_handlers_finished)
@@ -129,6 +131,17 @@ class Account:
         if refusal := refusal_of_change(self.state.spec.approvals, change):
             raise ApplicationError(refusal, type="NotAllowed")
 
+    @workflow.update(description="Go on in a fresh run now: after a new version was deployed")
+    def continue_as_new_now(self, actor: Actor) -> int:
+        """Ask for a fresh run; returns the number of the present one."""
+        self._note("a fresh run was asked for", actor)
+        self._fresh_run_asked = True
+        return self.state.runs
+
+    @continue_as_new_now.validator
+    def _check_continue_as_new_now(self, actor: Actor) -> None:  # noqa: ARG002
+        self._refuse_if_leaving()
+
     @workflow.query(name="state", description="Phase, newest report, and the audit trail")
     def current_state(self) -> AccountState:
         """Return everything that is known about the account."""
@@ -174,7 +187,9 @@ class Account:
         steady = self.state.phase in (AccountPhase.ACTIVE, AccountPhase.HELD)
         pause = self.state.pace.verification if steady else self.state.pace.first_verification_probe
         await until(
-            lambda: self._verify_now or self._is_leaving(), within=pause, summary="Verify again what was granted"
+            lambda: self._verify_now or self._is_leaving() or self._must_change_runs(),
+            within=pause,
+            summary="Verify again what was granted",
         )
 
     async def _prove_revoked(self) -> None:
@@ -191,9 +206,20 @@ class Account:
         self._note("the cloud refuses us: revoked", CONTROL_PLANE)
         self._become(AccountPhase.REVOKED)
 
+    def _must_change_runs(self) -> bool:
+        """Whether to go on in a fresh run now: it was asked for, or another build than this one has become current."""
+        return self._fresh_run_asked or workflow.info().is_target_worker_deployment_version_changed()
+
     async def _continue_as_new(self) -> None:
+        """Go on in a fresh run, on the build that is current by then; a verification that was asked comes first."""
+        await until(lambda: self._verify_now or workflow.all_handlers_finished())
+        if self._verify_now and workflow.patched("asked-verification-first"):
+            return  # Its handler waits for it, and a run does not end under a handler.
         await until(workflow.all_handlers_finished)
-        workflow.continue_as_new(self.state.model_copy(update={"runs": self.state.runs + 1}))
+        workflow.continue_as_new(
+            self.state.model_copy(update={"runs": self.state.runs + 1}),
+            initial_versioning_behavior=ContinueAsNewVersioningBehavior.AUTO_UPGRADE,
+        )
 
     def _question(self) -> AccessQuestion:
         spec = self.state.spec

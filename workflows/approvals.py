@@ -39,7 +39,10 @@ from workflows.temporal import queues
 
 MAX_DELEGATIONS = 50
 
-_ATTEMPT = timedelta(minutes=1)
+_ATTEMPT = timedelta(minutes=5)
+"""Plans are made one at a time: one may have to wait for others."""
+_LIVENESS = timedelta(seconds=30)
+"""A rehearsal keeps a processor busy, and its signs of life may be late."""
 _DEADLINE = timedelta(minutes=30)
 """How long Temporal tries to have a plan made before an operator is asked."""
 _RETRY = RetryPolicy(
@@ -302,6 +305,7 @@ class Approvals(ABC):
             task_queue=queues.SERVICES,
             start_to_close_timeout=_ATTEMPT,
             schedule_to_close_timeout=_DEADLINE,
+            heartbeat_timeout=_LIVENESS,
             retry_policy=_RETRY,
             summary=f"Plan {operation}",
         )

@@ -9,7 +9,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import ApplicationError, ChildWorkflowError
-from temporalio.workflow import ChildWorkflowHandle, ParentClosePolicy
+from temporalio.workflow import ChildWorkflowHandle, ContinueAsNewVersioningBehavior, ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
     from domain import markdown
@@ -384,14 +384,21 @@ class Deployment(Approvals):
         return (
             self._fresh_run_asked
             or info.is_continue_as_new_suggested()
+            or info.is_target_worker_deployment_version_changed()
             or info.get_current_history_length() >= CONTINUE_AT_EVENTS
         )
 
     async def _continue_as_new(self) -> None:
-        """Go on in a fresh run with the whole state, once no handler is under way; a running operation goes on."""
+        """Go on in a fresh run with the whole state, once no handler is under way; a running operation goes on.
+
+        The fresh run begins on the build that is current by then, whichever build this one is pinned to.
+        """
         self._draining = True
         await workflow.wait_condition(workflow.all_handlers_finished)
-        workflow.continue_as_new(self.state.model_copy(update={"runs": self.state.runs + 1}))
+        workflow.continue_as_new(
+            self.state.model_copy(update={"runs": self.state.runs + 1}),
+            initial_versioning_behavior=ContinueAsNewVersioningBehavior.AUTO_UPGRADE,
+        )
 
     def _change_keys(self, change: ApiKeyChange) -> None:
         self.state = self.state.model_copy(update={"api_keys": self._keys_after(change, workflow.now())})

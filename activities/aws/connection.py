@@ -17,6 +17,7 @@ from botocore.loaders import create_loader
 from botocore.session import Session as SdkSession
 from temporalio import activity
 
+from activities.aws import deeds
 from activities.aws.errors import SIGNING_NAME, classify
 from activities.aws.identity import access_to, control_role_arn
 from activities.aws.settings import AwsSettings
@@ -199,6 +200,9 @@ class AwsConnections:
         )
         client.meta.events.register("before-send.*.*", _name_the_caller)
         client.meta.events.register("after-call.*.*", _note_the_service)
+        client.meta.events.register("before-parameter-build.*.*", deeds.note_the_request)
+        client.meta.events.register("after-call.*.*", deeds.note_the_reply)
+        client.meta.events.register("after-call-error.*.*", deeds.note_the_silence)
         return client
 
 

@@ -187,6 +187,8 @@ class AwsEndpoint:
             headers=[(name.lower(), value) for name, value in exchange.http.raw_headers],
             body=exchange.body,
         )
+        if api.service in _ISSUES_CREDENTIALS:
+            self._world.secrets.note_reply(body)
         if delays:
             body = self._consistency.seen(api, status, body)
         return Reply(status, headers, body, api.mutating and status < 300 and context.had_effect())
@@ -194,6 +196,8 @@ class AwsEndpoint:
     async def _hold(self, exchange: _Exchange, fault: Fault, *, deed_done: bool) -> None:
         await self._world.hold(Held(id=uuid4().hex[:8], fault=fault.id, call=exchange.call(), deed_done=deed_done))
 
+
+_ISSUES_CREDENTIALS = frozenset({"iam", "sts"})
 
 _CONCERN_STARTED_WORK = frozenset({FaultKind.STUCK, FaultKind.CRASH, FaultKind.CAPACITY})
 """Kinds of faults that the services act on, because they show in what a call starts, not in its reply."""

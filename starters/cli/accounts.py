@@ -20,6 +20,7 @@ from domain.order import Problem
 from domain.state import AccountState
 from starters.cli.asking import ask
 from starters.cli.errors import BadInput, Exit, fail
+from starters.cli.history import account_history
 from starters.cli.output import Format, FormatOption, ago, print_data, print_facts, print_rows, stdout
 from starters.client import ControlPlane
 from starters.manifest import API_VERSION, AccountManifest, ManifestInvalid, read_manifests
@@ -195,6 +196,9 @@ def revoke(
     if wait:
         state = ask(lambda plane: _until(plane, name, AccountPhase.REVOKED))
     _print(state, output)
+
+
+app.command("history")(account_history)
 
 
 def read_account(file: Path) -> AccountSpec:

@@ -33,6 +33,9 @@ ENTRIES = {
         ("dev", "playground", "dev", "Keep a playground running on this machine: clouds, Temporal, workers."),
         ("customer", "customer", "app", "Play the customer of an account in the playground."),
         ("worker", "processes", "worker", "Run a worker process: what runs workflows and acts in the clouds."),
+        ("versions", "versions", "app", "Builds of the workflows' code: list, check, promote."),
+        ("keys", "keys", "app", "Keys that encrypt what Temporal keeps: make, list, rotate, check."),
+        ("codec", "codec", "app", "Serve the endpoint through which Temporal's UI and CLI read encrypted payloads."),
         ("setup", "processes", "setup", "Prepare Temporal: the namespace and the search attributes."),
         ("version", "processes", "version", "Print the versions of byoc and of what it stands on."),
     )

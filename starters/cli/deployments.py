@@ -20,6 +20,7 @@ from domain.state import DeploymentPhase, DeploymentState, OperationRequest, Ope
 from starters.cli.approvals import SHORT, print_approvals
 from starters.cli.asking import acting, ask
 from starters.cli.errors import BadInput, Exit, fail
+from starters.cli.history import deployment_history
 from starters.cli.output import Format, FormatOption, ago, print_data, print_facts, print_rows, stdout
 from starters.cli.watching import view, watch
 from starters.client import ControlPlane, Refused
@@ -234,6 +235,9 @@ def receipt(name: Name, output: FormatOption = Format.TABLE) -> None:
         stdout.print(render(state.receipt), markup=False, soft_wrap=True)
     else:
         print_data(state.receipt, output)
+
+
+app.command("history")(deployment_history)
 
 
 def _read(file: Path) -> str:

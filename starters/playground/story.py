@@ -50,6 +50,10 @@ BRISK = Pace(
 _LOOK = 0.3
 _LONGEST = 300.0
 """Seconds after which the story gives up on anything that it waits for."""
+_LONGEST_HOLD = 60.0
+"""Seconds that the story waits for the call whose permission the customer takes away."""
+_POLICY_LAG = 30.0
+"""Simulated seconds after which a changed policy is in force everywhere."""
 _WAIT_SHOWN = 3.0
 """Seconds that the story lets the reader look at a wait before the customer ends it."""
 
@@ -144,7 +148,9 @@ class Story:
         asyncio.run(self._tell())
 
     async def _tell(self) -> None:
-        client = await connect(target_host=self._playground.temporal, namespace="default")
+        client = await connect(
+            target_host=self._playground.temporal, namespace="default", encryption=self._playground.encryption
+        )
         plane = ControlPlane(client, VENDOR, timedelta(seconds=60))
         self._say(f"Everything runs. Simulated clouds go {self._speed:g} times faster than real ones.")
         self._say(f"Watch along in the Temporal UI: {self._playground.ui_url}")
@@ -153,9 +159,12 @@ class Story:
         await asyncio.gather(*(self._connect(plane, customer) for customer in CUSTOMERS))
 
         self._chapter("2. Two deployments, side by side, and a permission that is missing")
-        await self._lose_permission()
+        # The call waits in the cloud until its permission is gone: else who is first would depend on this machine.
+        await asyncio.to_thread(self._playground.world.hold_next, ACME.account, DENIED.partition(":")[2])
         await asyncio.gather(*(self._order(plane, customer) for customer in CUSTOMERS))
-        await asyncio.gather(self._mend(plane), *(self._watch(plane, customer) for customer in CUSTOMERS))
+        await asyncio.gather(
+            self._lose_and_mend_permission(plane), *(self._watch(plane, customer) for customer in CUSTOMERS)
+        )
         for customer in CUSTOMERS:
             self._show_components(customer, await plane.deployment(customer.deployment))
 
@@ -211,10 +220,6 @@ class Story:
 
     # Chapter 2
 
-    async def _lose_permission(self) -> None:
-        self._line(ACME, f"tightens its roles and takes [bold]{DENIED}[/bold] away, without telling anyone")
-        await asyncio.to_thread(self._playground.world.deny, ACME.account, f"byoc-{ACME.spec.name}-operate", DENIED)
-
     async def _order(self, plane: ControlPlane, customer: Customer) -> None:
         (manifest,) = await read_orders(plane, customer.manifest)
         order = await place_order(plane, manifest, pace=BRISK)
@@ -225,12 +230,20 @@ class Story:
             f"orders [bold]{customer.deployment}[/bold]: {customer.shape}, {spread}, release {order.release.version}",
         )
 
-    async def _mend(self, plane: ControlPlane) -> None:
-        """Let the customer give the permission back once the wait was seen."""
+    async def _lose_and_mend_permission(self, plane: ControlPlane) -> None:
+        """Let the customer take a permission away amid the work, and give it back once the wait was seen."""
+        world, role = self._playground.world, f"byoc-{ACME.spec.name}-operate"
+        held = await asyncio.to_thread(world.wait_until_held, _LONGEST_HOLD)
+        if not held:
+            raise StoryBroke(f"{ACME.deployment} did not call {DENIED} in {_LONGEST_HOLD:.0f} s")
+        self._line(ACME, f"tightens its roles and takes [bold]{DENIED}[/bold] away, without telling anyone")
+        await asyncio.to_thread(world.deny, ACME.account, role, DENIED)
+        await asyncio.sleep(_POLICY_LAG / self._speed)
+        await asyncio.to_thread(world.release, held)
         wait = await self._wait_of(plane, ACME)
         await asyncio.sleep(_WAIT_SHOWN)
         self._line(ACME, f"reads who is waited for, and grants [bold]{escape(wait.action or DENIED)}[/bold] again")
-        await asyncio.to_thread(self._playground.world.allow, ACME.account, f"byoc-{ACME.spec.name}-operate", DENIED)
+        await asyncio.to_thread(world.allow, ACME.account, role, DENIED)
         self._line(ACME, "nobody has to restart anything: the step tries again by itself")
 
     async def _wait_of(self, plane: ControlPlane, customer: Customer) -> WaitingFor:
@@ -344,6 +357,9 @@ class Story:
         self._line(customer, "gets the receipt:\n")
         for line in render(state.receipt).splitlines():
             self._console.print(f"    {line}", markup=False, soft_wrap=True)
+        self._say(
+            "\n    The backup's own times are those of the simulated cluster, whose clock runs ahead of this machine's."
+        )
 
     # The end
 

@@ -61,6 +61,21 @@ class World:
         """Let the customer's administrator give back what was taken."""
         self._post(f"/aws/accounts/{account}/customer/allow", {"role": role, "action": action})
 
+    def hold_next(self, account: str, operation: str) -> None:
+        """Let the next call of this operation in the account wait, before it is looked at, until it is released."""
+        self._post(
+            "/faults", {"kind": "hold_before", "account": account, "operation": operation, "mutating": True, "times": 1}
+        )
+
+    def wait_until_held(self, seconds: float) -> str:
+        """Return the id of the call that waits, or an empty string if none does within `seconds`."""
+        held = self._answer(requests.get(f"{self.url}/held", params={"wait": seconds}, timeout=_TIMEOUT))
+        return str(held[0]["id"]) if held else ""
+
+    def release(self, held: str) -> None:
+        """Let a call that waits go on."""
+        self._post(f"/held/{held}/release")
+
     def set_speed(self, speed: float) -> None:
         """Change how many simulated seconds pass in a real one."""
         self._post("/clock", {"speed": speed})

@@ -41,6 +41,7 @@ from workers.aws import aws_cloud
 from workers.settings import WorkerSettings
 from workflows.temporal import search_attributes
 from workflows.temporal.connection import connect
+from workflows.temporal.settings import UNENCRYPTED, EncryptionSettings
 
 REGION = "eu-west-1"
 ACTOR = Actor(name="durability@test", door=Door.CONTROL_PLANE)
@@ -74,6 +75,7 @@ class Installation:
     folder: Path
     port: int
     worker_environment: dict[str, str]
+    encryption: EncryptionSettings = UNENCRYPTED
     server: subprocess.Popen[bytes] | None = None
     worker: BaseProcess | None = None
     patience: float = 60.0
@@ -125,7 +127,7 @@ class Installation:
         """Return a client once Temporal answers (again)."""
         for _ in range(300):
             with contextlib.suppress(RuntimeError, RPCError):
-                client = await connect(target_host=self.address, identity="test")
+                client = await connect(target_host=self.address, identity="test", encryption=self.encryption)
                 await client.count_workflows("WorkflowType = 'Account'")
                 return ControlPlane(client, ACTOR)
             await asyncio.sleep(0.05)
@@ -265,9 +267,11 @@ def _described(resource: Resource, customer: Customer) -> str:
 
 
 @contextlib.asynccontextmanager
-async def installed(folder: Path, speed: float = math.inf) -> AsyncIterator[Installation]:
-    """Start everything; stop what then runs."""
-    with running_simulators(speed=speed) as endpoints:
+async def installed(
+    folder: Path, speed: float = math.inf, *, encryption: EncryptionSettings = UNENCRYPTED, **settings: str
+) -> AsyncIterator[Installation]:
+    """Start everything; stop what then runs. The worker has `settings` in its environment besides its usual ones."""
+    with running_simulators(speed=speed, log_file=folder / "simulators.log") as endpoints:
         control = ControlClient(endpoints.control_url)
         vendor = control.vendor()
         port = _free_port()
@@ -285,8 +289,11 @@ async def installed(folder: Path, speed: float = math.inf) -> AsyncIterator[Inst
             "BYOC_PUBLIC_CA_FILE": str(endpoints.internet_ca_file),
             "AWS_ACCESS_KEY_ID": vendor.access_key_id,
             "AWS_SECRET_ACCESS_KEY": vendor.secret_access_key,
+            "BYOC_ENCRYPTION": encryption.encryption.value,
+            "BYOC_ENCRYPTION_KEYS": str(encryption.encryption_keys or ""),
+            **settings,
         }
-        installation = Installation(endpoints, control, folder, port, environment)
+        installation = Installation(endpoints, control, folder, port, environment, encryption)
         installation.start_server()
         try:
             await installation.connected()

@@ -7,6 +7,7 @@ run today must still replay them; `--replace` is for before a first release.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -15,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from temporalio.client import WorkflowHandle
+from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
@@ -36,12 +37,16 @@ from domain.facts import ApiKeyRecord, Bucket, Cluster, DeploymentFacts
 from domain.failure import FailureClass
 from domain.operation import Choice, OperationKind, StepDecision
 from domain.state import AccountState, ApiKeyChange, ApiKeyChangeKind, DeploymentPhase, OperationRequest
+from domain.state import AccountState, DeploymentPhase, OperationRequest
+from starters.client import ControlPlane, NotFound, Refused
+from starters.versions import promote
 from tests.conftest import dynamic_config_arguments, executable
 from tests.workflows.orders import ADA, BRISK, GRACE
 from tests.workflows.scenes import Stage, until_waiting
 from tests.workflows.scripted_cloud import ScriptedCloud
-from workers.assembly import WORKFLOWS
+from workers.assembly import WORKFLOWS, lifecycles_worker
 from workers.liveness import SignsOfLife
+from workers.settings import WorkerSettings
 from workflows.account import Account, AccountRequest
 from workflows.approvals import PlanningRequest
 from workflows.deployment import Deployment
@@ -78,6 +83,23 @@ async def account(stage: Stage) -> WorkflowHandle[Any, Any]:
     await handle.execute_update(Account.verify, AccountRequest(actor=ADA))
     await handle.execute_update(Account.revoke, AccountRequest(actor=ADA))
     return handle
+
+
+async def account_continued(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """Verified, asked for a fresh run; the history is that of the first run."""
+    spec = AccountSpec(
+        name=stage.name, customer="acme", cloud=Cloud.AWS, cloud_account_id="222222222222", regions=("eu-west-1",)
+    )
+    handle = await stage.client.start_workflow(
+        Account.run,
+        AccountState(spec=spec, external_id="ext-1", pace=BRISK, since=datetime(2026, 6, 1, tzinfo=UTC)),
+        id=ids.account_id(stage.name),
+        task_queue=queues.LIFECYCLES,
+    )
+    await handle.execute_update(Account.verify, AccountRequest(actor=ADA))
+    await handle.execute_update(Account.continue_as_new_now, ADA)
+    await stage.client.get_workflow_handle(handle.id).execute_update(Account.revoke, AccountRequest(actor=ADA))
+    return stage.client.get_workflow_handle(handle.id, run_id=handle.result_run_id)
 
 
 async def provision(stage: Stage) -> WorkflowHandle[Any, Any]:
@@ -231,8 +253,42 @@ async def _decide(stage: Stage, handle: WorkflowHandle[Any, Any], update: Any, s
     await handle.execute_update(update, decision)
 
 
+async def deployment_went_over(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """Ordered on one build, gone over to another while it waits; the history is that of the run on the first build."""
+    plane = ControlPlane(stage.client, ADA)
+    stage.cloud.refuse("create_cluster", FailureClass.CONFIG)
+    async with _build(stage.client, "one"):
+        await _promoted(plane, "one")
+        handle = await stage.deployment()
+        first = stage.client.get_workflow_handle(handle.id, run_id=handle.result_run_id)
+        await stage.until(handle, lambda state: bool(state.report and state.report.waiting_for))
+        async with _build(stage.client, "two"):
+            await _promoted(plane, "two")
+            await stage.until(handle, lambda state: state.runs == 2)
+            stage.cloud.allow("create_cluster")
+            await stage.until_phase(handle, DeploymentPhase.ACTIVE)
+            leaving = OperationRequest(request_id="bye", kind=OperationKind.RETIRE, actor=ADA)
+            await handle.execute_update(Deployment.request, leaving)
+            await handle.result()
+    return first
+
+
+def _build(client: Client, build_id: str) -> Worker:
+    return lifecycles_worker(client, WorkerSettings(build_id=build_id, graceful_shutdown=timedelta(0)))
+
+
+async def _promoted(plane: ControlPlane, build_id: str) -> None:
+    """Make a build current as soon as the server has seen its worker."""
+    while True:
+        with contextlib.suppress(NotFound, Refused):
+            await promote(plane, "byoc", build_id)
+            return
+        await asyncio.sleep(0.1)
+
+
 SCENES: tuple[Scene, ...] = (
     account,
+    account_continued,
     provision,
     provision_waiting,
     provision_aborted,
@@ -244,6 +300,8 @@ SCENES: tuple[Scene, ...] = (
     provision_unapproved,
     retire_unapproved,
     account_approvals,
+    # The last one: from then on new workflows begin on its builds, and these are gone.
+    deployment_went_over,
 )
 
 

@@ -25,7 +25,10 @@ def processes_of(state: Path) -> list[str]:
 
 
 def test_the_demo_tells_the_whole_story_and_leaves_nothing_running(tmp_path: Path) -> None:
-    """Two accounts, two deployments, a wait that names its permission, a served request, a receipt; exit code 0."""
+    """Two accounts, two deployments, a wait that names its permission, a served request, a receipt; exit code 0.
+
+    What Temporal kept of it is encrypted.
+    """
     state = tmp_path / "playground"
     ran = subprocess.run(
         [sys.executable, "-c", "from starters.cli import main; main()", "demo", "--state", str(state)],
@@ -37,7 +40,7 @@ def test_the_demo_tells_the_whole_story_and_leaves_nothing_running(tmp_path: Pat
     assert ran.stderr == ""
     story = ran.stdout
     for words in (
-        "waits for the customer: The role for operate lacks the permission ec2:CreateNatGateway",
+        "waits for the customer: The permission ec2:CreateNatGateway is missing",
         "grants ec2:CreateNatGateway again",
         "without a key: 401",
         "…/hello: 200",
@@ -48,5 +51,9 @@ def test_the_demo_tells_the_whole_story_and_leaves_nothing_running(tmp_path: Pat
     rows = {line.split()[0]: line.split() for line in story[story.index("What there is now") :].splitlines() if line}
     assert rows["acme-dev"][4] == "retired"
     assert rows["globex-prod"][4:6] == ["active", "https://globex-prod.db.globex.example"]
-    assert story.index("grants ec2:CreateNatGateway") < story.index("acme    ✔ Create the network")
+    assert story.index("acme    ✔ Create the network") < story.index("grants ec2:CreateNatGateway")
+    assert story.index("grants ec2:CreateNatGateway") < story.index("acme    ✔ Create the NAT gateways")
+    kept = b"".join(path.read_bytes() for path in state.glob("temporal.db*"))
+    assert b"deployment/globex-prod" in kept
+    assert b"globex-prod.db.globex.example" not in kept
     assert processes_of(state) == []
