@@ -37,7 +37,6 @@ from domain.facts import ApiKeyRecord, Bucket, Cluster, DeploymentFacts
 from domain.failure import FailureClass
 from domain.operation import Choice, OperationKind, StepDecision
 from domain.state import AccountState, ApiKeyChange, ApiKeyChangeKind, DeploymentPhase, OperationRequest
-from domain.state import AccountState, DeploymentPhase, OperationRequest
 from starters.client import ControlPlane, NotFound, Refused
 from starters.versions import promote
 from tests.conftest import dynamic_config_arguments, executable
