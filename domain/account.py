@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from domain.actor import Actor
+from domain.approval import ApprovalPolicy
 from domain.clouds import Cloud, Purpose
 from domain.model import DnsLabel, Model, OrderedModel
 
@@ -47,6 +48,8 @@ class AccountSpec(OrderedModel):
     """The regions in which deployments may be ordered."""
     contact: str = ""
     """E-mail address that is told when the customer has to act."""
+    approvals: ApprovalPolicy = ApprovalPolicy()
+    """Who has to approve an operation's plan before it runs; nobody unless it says so."""
 
 
 class MissingPermission(Model):

@@ -36,6 +36,7 @@ class Party(StrEnum):
     """Who can end a wait."""
 
     CUSTOMER = "customer"
+    VENDOR = "vendor"
     CLOUD = "cloud"
     OPERATOR = "operator"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from domain.account import AccessReport, AccountPhase
+from domain.approval import ApprovalBook, ApprovalPolicy, RiskClass, Side
 from domain.facts import DeploymentFacts
 from domain.failure import FailureClass, Party
 from domain.operation import Choice, OperationPhase, OperationProgress, StepRecord, StepState, WaitingFor
@@ -55,6 +56,15 @@ _REMEDIES = {
 }
 
 
+def approval_policy(policy: ApprovalPolicy) -> str:
+    """Return who approves what as one line, or nothing if nobody approves anything."""
+    classes = [f"{risk}: {' and '.join(policy.sides(risk))}" for risk in RiskClass if policy.sides(risk)]
+    named = [f"{side}: {', '.join(policy.approvers.of(side))}" for side in Side if policy.approvers.of(side)]
+    approvers = f" (approvers: {'; '.join(named)})" if named else ""
+    hours = policy.expires_after.total_seconds() / 3600
+    return f"{'; '.join(classes)}; good for {hours:g} h{approvers}" if classes else ""
+
+
 def account_details(state: AccountState) -> str:
     """Return the details of an account: phase, who has to act, what is missing, and what happened lately."""
     spec = state.spec
@@ -74,6 +84,8 @@ def account_details(state: AccountState) -> str:
         )
         parts += _withheld(state.report)
         parts += _surplus(state.report)
+    if policy := approval_policy(spec.approvals):
+        parts.append(f"**Approvals:** {escaped(policy)}.")
     if state.proof:
         refusals = "\n".join(f"- {escaped(refusal)}" for refusal in state.proof.refusals)
         parts.append(f"**Proof** of {instant(state.proof.proven_at)}; the cloud's answers:\n\n{refusals}")
@@ -92,6 +104,7 @@ def deployment_details(state: DeploymentState) -> str:
     ]
     if state.running and state.report and state.report.waiting_for:
         parts += [_waits(state.report.waiting_for)]
+    parts += [_approvals(queued.approval) for queued in state.queue if queued.approval is not None]
     parts.append(
         table(
             ("Customer", "Where", "Shape", "Release", "Kubernetes", "Endpoint"),
@@ -123,6 +136,8 @@ def operation_details(progress: OperationProgress) -> str:
         f"{over} of {len(progress.steps)} steps that began are over. Started {instant(progress.started_at)}"
         + (f", ended {instant(progress.ended_at)}." if progress.ended_at else "."),
     ]
+    if progress.plan_hash:
+        parts.append(f"**Plan** `{progress.plan_hash}`, approved by {escaped(', '.join(progress.approved_by))}.")
     if running and progress.phase not in (OperationPhase.DONE, OperationPhase.ABORTED):
         parts.append("**Now:** " + ", ".join(escaped(summary) for summary in running))
     if progress.waiting_for:
@@ -191,7 +206,39 @@ def _wait(wait: WaitingFor) -> str:
     return "\n>\n".join(lines)
 
 
+def _approvals(book: ApprovalBook) -> str:
+    """Say whose approval of which plan an operation waits for, who has given it, and until when it is good."""
+    lines = [f"> **{book.operation_id}** ({book.risk}, asked by {escaped(str(book.requester))}) {_approval_wait(book)}"]
+    if book.plan is not None:
+        lines.append(f"> **Plan** `{book.plan.hash}` of {instant(book.plan.made_at)}: {len(book.plan.steps)} steps")
+        lines += [f"> **Cannot be taken back:** {escaped(what)}" for what in book.plan.irreversible]
+    lines += [
+        f"> **Approved** by {escaped(str(given))} at {instant(given.at)}, until {instant(given.expires_at)}"
+        for given in book.approvals
+    ]
+    return "\n>\n".join(lines)
+
+
+def _approval_wait(book: ApprovalBook) -> str:
+    if book.failure:
+        again = f" It is tried again at {instant(book.plan_again_at)}." if book.plan_again_at else ""
+        return f"**waits for the operator**: it cannot be planned: {escaped(book.failure)}.{again}"
+    if book.plan is None:
+        return "is being planned, to be approved."
+    given = [approval.side for approval in book.approvals]
+    asked = [side for side in book.sides if side not in given]
+    if not asked:
+        return "is approved and waits for its turn."
+    approvers = "; ".join(
+        f"{side}: {escaped(', '.join(book.policy.approvers.of(side)) or 'anybody who speaks for the ' + side)}"
+        for side in asked
+    )
+    return f"**waits for approval by the {' and the '.join(asked)}** ({approvers}): `byoc approvals show`"
+
+
 def _remedy(wait: WaitingFor) -> str:
+    if wait.failure is FailureClass.POLICY and wait.party is Party.OPERATOR:
+        return "Abort, and ask for the operation again: it is planned anew, and the plan is approved again."
     if wait.failure is FailureClass.PERMISSION:
         action = f" {escaped(wait.action)}" if wait.action else " what is missing"
         return f"Grant{action}, most easily by applying the account's template again."
@@ -232,28 +279,35 @@ def _made(facts: DeploymentFacts) -> list[str]:
     return parts
 
 
+def _approved(summary: OperationSummary) -> str:
+    """Return the plan's hash, in short, and who approved it."""
+    if summary.approved is None:
+        return "-"
+    return f"{summary.approved.hash[:12]} by {', '.join(map(str, summary.approved.approvals))}"
+
+
 def _operations(state: DeploymentState) -> list[str]:
     waiting = [queued.summary for queued in reversed(state.queue)]
     running = [state.running.summary] if state.running else []
     newest_first = [*waiting, *running, *reversed(state.past)][:SHOWN_OPERATIONS]
     if not newest_first:
         return []
-    return [
-        table(
-            ("Operation", "Phase", "Asked by", "Asked", "Ended", "Reason"),
-            [
-                (
-                    summary.workflow_id,
-                    _phase(summary, state),
-                    str(summary.actor),
-                    instant(summary.asked_at),
-                    instant(summary.ended_at),
-                    summary.reason or "-",
-                )
-                for summary in newest_first
-            ],
-        )
+    head = ["Operation", "Phase", "Asked by", "Asked", "Ended", "Reason"]
+    rows = [
+        [
+            summary.workflow_id,
+            _phase(summary, state),
+            str(summary.actor),
+            instant(summary.asked_at),
+            instant(summary.ended_at),
+            summary.reason or "-",
+        ]
+        for summary in newest_first
     ]
+    if any(summary.approved for summary in newest_first):
+        head.append("Approved plan")
+        rows = [[*row, _approved(summary)] for row, summary in zip(rows, newest_first, strict=True)]
+    return [table(head, rows)]
 
 
 def _phase(summary: OperationSummary, state: DeploymentState) -> str:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from domain.approval import RiskClass, Side
+from domain.approval import PlanSummary, RiskClass, Side, SummarizedStep
 from domain.clouds import Purpose
 from domain.model import Model
 from domain.operation import OperationKind
@@ -115,6 +115,20 @@ def basis_of(kind: OperationKind, order: OperationOrder) -> str:
 def hash_of(basis: str, steps: Iterable[PlannedStep]) -> str:
     """Return the fingerprint of what will be done: the basis, and the steps in their order."""
     return _digest({"basis": basis, "steps": [[step.name, step.summary, *sorted(step.after)] for step in steps]})
+
+
+def summary_of(plan: Plan) -> PlanSummary:
+    """Return what a deployment keeps of a plan while it is to be approved: without what only an expert reads."""
+    return PlanSummary(
+        hash=plan.hash,
+        basis=plan.basis,
+        made_at=plan.made_at,
+        steps=tuple(SummarizedStep(name=step.name, summary=step.summary) for step in plan.steps),
+        permissions=len({action.action for step in plan.steps for action in step.actions}),
+        takes=plan.takes,
+        monthly_usd=sum(item.monthly_usd for item in plan.costs) if plan.costs else None,
+        irreversible=plan.irreversible,
+    )
 
 
 def _digest(content: object) -> str:

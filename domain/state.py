@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from domain.account import AccessReport, AccountPhase, AccountSpec, RevocationProof
 from domain.actor import Actor
+from domain.approval import ApprovalBook, ApprovalPolicy, ApprovalRecord, ApprovedPlan, Delegation
 from domain.deployment import DeploymentSpec, FinalBackup, Site
 from domain.facts import ApiKeyRecord, Backup, DeploymentFacts
 from domain.model import Model
@@ -66,6 +67,32 @@ class DeploymentOrder(Model):
     release: Release
     actor: Actor
     pace: Pace = Pace()
+    approvals: ApprovalPolicy = ApprovalPolicy()
+    """The account's policy as last told: with the order, or with a later request."""
+
+
+class ApiKeyChangeKind(StrEnum):
+    """What happens to an API key."""
+
+    CREATE = "create"
+    REVOKE = "revoke"
+    ROTATE = "rotate"
+
+
+class ApiKeyChange(Model):
+    """A change of the API keys. The key itself is made by the caller and never travels."""
+
+    request_id: str
+    kind: ApiKeyChangeKind
+    actor: Actor
+    record: ApiKeyRecord | None = None
+    """The new key's record (create, rotate)."""
+    key_id: str = ""
+    """The key that is revoked, or that a rotation replaces."""
+    overlap_seconds: int = 0
+    """How long a rotated key stays valid beside the new one."""
+    approvals: ApprovalPolicy | None = None
+    """The account's policy when this was asked for; None: the one that the deployment was told last."""
 
 
 class OperationRequest(Model):
@@ -82,6 +109,10 @@ class OperationRequest(Model):
     """For a provisioning that converges to a changed specification."""
     shape: Shape | None = None
     release: Release | None = None
+    key_change: ApiKeyChange | None = None
+    """A change of the API keys that takes effect when the operation starts, because somebody has to approve it."""
+    approvals: ApprovalPolicy | None = None
+    """The account's policy when this was asked for; None: the one that the deployment was told last."""
 
 
 class OperationAccepted(Model):
@@ -127,6 +158,8 @@ class OperationSummary(Model):
     ended_at: datetime | None = None
     phase: OperationPhase | None = None
     """None while it is queued."""
+    approved: ApprovalRecord | None = None
+    """The plan that it runs, and who approved it; None if nobody had to."""
 
 
 class OperationOrder(Model):
@@ -145,28 +178,8 @@ class OperationOrder(Model):
     api_keys: tuple[ApiKeyRecord, ...] = ()
     first: bool = True
     """Whether the deployment was never active before: an abort of the first provisioning takes everything back."""
-
-
-class ApiKeyChangeKind(StrEnum):
-    """What happens to an API key."""
-
-    CREATE = "create"
-    REVOKE = "revoke"
-    ROTATE = "rotate"
-
-
-class ApiKeyChange(Model):
-    """A change of the API keys. The key itself is made by the caller and never travels."""
-
-    request_id: str
-    kind: ApiKeyChangeKind
-    actor: Actor
-    record: ApiKeyRecord | None = None
-    """The new key's record (create, rotate)."""
-    key_id: str = ""
-    """The key that is revoked, or that a rotation replaces."""
-    overlap_seconds: int = 0
-    """How long a rotated key stays valid beside the new one."""
+    approved: ApprovedPlan | None = None
+    """What it may do at most; None if nobody had to approve it."""
 
 
 class QueuedOperation(Model):
@@ -174,6 +187,8 @@ class QueuedOperation(Model):
 
     summary: OperationSummary
     request: OperationRequest
+    approval: ApprovalBook | None = None
+    """Which approvals it needs and has; None if it needs none."""
 
 
 class DeploymentState(Model):
@@ -189,9 +204,13 @@ class DeploymentState(Model):
     """The newest report of the running operation."""
     past: tuple[OperationSummary, ...] = ()
     """The newest 50 operations that ended, oldest first."""
+    was_active: bool = False
+    """Whether it was ever provisioned; `past` forgets that after 50 operations."""
     operations: int = 0
     """How many operations were accepted so far; the next one's number is one more."""
     api_keys: tuple[ApiKeyRecord, ...] = ()
+    delegations: tuple[Delegation, ...] = ()
+    """Who may approve in whose place."""
     receipt: OffboardingReceipt | None = None
     trail: tuple[Event, ...] = ()
     runs: int = 1

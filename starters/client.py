@@ -42,11 +42,25 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.contracts import Comparison, ComparisonQuestion
 from domain.account import AccountPhase, AccountSpec
 from domain.actor import Actor
+from domain.approval import (
+    SHORTEST_PREFIX,
+    ApprovalBook,
+    ApprovalDecision,
+    ApprovalPolicy,
+    ApprovalStanding,
+    Delegation,
+    DelegationRequest,
+    PolicyChange,
+    RiskClass,
+    Side,
+    missing,
+    valid,
+)
 from domain.audit import AuditEntry
 from domain.clouds import Cloud
 from domain.deployment import FinalBackup
 from domain.model import Model
-from domain.operation import OperationKind, OperationProgress, Pace, StepDecision
+from domain.operation import OperationKind, OperationPhase, OperationProgress, Pace, StepDecision
 from domain.state import (
     AccountState,
     ApiKeyChange,
@@ -59,6 +73,7 @@ from domain.state import (
 from starters.durations import ENDED_OPERATIONS, took_of
 from starters.history.reader import Histories
 from workflows.account import Account, AccountRequest
+from workflows.approvals import PlanningRequest
 from workflows.compare import Compare
 from workflows.deployment import Deployment
 from workflows.operation import Operation
@@ -106,6 +121,26 @@ class Listed(Model):
     waiting_for: str
     started_at: datetime
     open: bool
+
+
+class AwaitingApproval(Model):
+    """One operation that waits for approvals, or for the plan that is to be approved."""
+
+    deployment: str
+    customer: str
+    account: str
+    operation_id: str
+    risk: RiskClass
+    requester: str
+    asked_at: datetime
+    hash: str
+    """Of the plan; empty while it is being made."""
+    approved: tuple[Side, ...]
+    missing: tuple[Side, ...]
+    expires_at: datetime | None
+    """When the first of the approvals that were given expires."""
+    failure: str
+    """Why no plan could be made; empty if that is not so."""
 
 
 @dataclass(frozen=True)
@@ -180,10 +215,15 @@ class ControlPlane:
                 )
             except WorkflowAlreadyStartedError:
                 known = await self.account(spec.name)
-                if known.spec != spec:
+                if known.spec.model_copy(update={"approvals": spec.approvals}) != spec:
                     raise Refused(
                         f"account {spec.name!r} is connected already, to {known.spec.cloud} "
                         f"{known.spec.cloud_account_id} for {known.spec.customer}; choose another name or revoke it"
+                    ) from None
+                if known.spec.approvals != spec.approvals:
+                    raise Refused(
+                        f"account {spec.name!r} is connected already, with another approval policy; "
+                        f"`byoc approvals policy {spec.name}` shows and changes it"
                     ) from None
                 return known
             return await handle.query(Account.current_state, rpc_timeout=self.patience)
@@ -288,6 +328,7 @@ class ControlPlane:
             Refused: The customer holds the account ("hands off"), or the deployment is over or being retired.
         """
         await self._refuse_if_held(name)
+        request = request.model_copy(update={"approvals": request.approvals or await self._policy_for(name)})
         with _explained(f"deployment {name!r}"):
             return await self._deployment(name).execute_update(Deployment.request, request, rpc_timeout=self.patience)
 
@@ -317,6 +358,7 @@ class ControlPlane:
             Refused: The customer holds the account, or the change does not fit the keys that exist.
         """
         await self._refuse_if_held(name)
+        change = change.model_copy(update={"approvals": change.approvals or await self._policy_for(name)})
         with _explained(f"deployment {name!r}"):
             return await self._deployment(name).execute_update(
                 Deployment.change_api_keys, change, rpc_timeout=self.patience
@@ -383,6 +425,150 @@ class ControlPlane:
                         steps.setdefault(step, []).append(seconds)
         return found
 
+    # Approvals
+
+    async def approvals(self, *, account: str = "") -> list[AwaitingApproval]:
+        """Return every operation that waits for an approval or for its plan, oldest request first."""
+        clauses = [
+            "WorkflowType = 'Deployment'",
+            "ExecutionStatus = 'Running'",
+            f"{attributes.WAITING_FOR.name} != '{attributes.NOBODY}'",
+        ]
+        if account:
+            quoted = account.replace("'", "''")
+            clauses.append(f"{attributes.ACCOUNT.name} = '{quoted}'")
+        found: list[AwaitingApproval] = []
+        for row in await self._listed(" AND ".join(clauses)):
+            with contextlib.suppress(NotFound):
+                found += _awaiting(await self.deployment(row.name))
+        return sorted(found, key=lambda each: each.asked_at)
+
+    async def approval(self, name: str, operation: str = "") -> ApprovalBook:
+        """Return what an operation needs and has: its plan, who has approved it, whose approval is missing.
+
+        Args:
+            name: The deployment's.
+            operation: The operation's id; it may be left out while only one waits.
+
+        Raises:
+            Refused: It does not wait for approval, or several do and none is named.
+        """
+        state = await self.deployment(name)
+        books = [queued.approval for queued in state.queue if queued.approval is not None]
+        named = [book for book in books if operation in ("", book.operation_id)]
+        waiting = ", ".join(book.operation_id for book in books) or "none"
+        if not named:
+            what = f"operation {operation!r}" if operation else "nothing"
+            raise Refused(f"deployment {name!r}: {what} waits for approval (waiting: {waiting})")
+        if len(named) > 1:
+            raise Refused(f"deployment {name!r} has several operations that wait for approval; name one of {waiting}")
+        return named[0]
+
+    async def approve(self, name: str, operation: str, side: Side, plan: str, reason: str = "") -> ApprovalStanding:
+        """Approve an operation's plan for a side. The same approval again changes nothing.
+
+        Args:
+            name: The deployment's.
+            operation: The operation's id; empty: the one that has this plan.
+            side: On whose behalf.
+            plan: The plan's hash, or its first digits (at least 8). Only the present plan can be approved.
+            reason: Why; it goes into the audit trail.
+
+        Raises:
+            Refused: The plan has changed, or the actor may not approve it.
+        """
+        if len(plan) < SHORTEST_PREFIX:
+            raise Refused(f"{plan!r} is too short for a hash: at least {SHORTEST_PREFIX} digits")
+        operation, whole = await self._planned(name, operation, plan.lower())
+        decision = ApprovalDecision(operation_id=operation, side=side, actor=self.actor, hash=whole, reason=reason)
+        return await self._decide_approval(name, Deployment.approve, decision)
+
+    async def decline(self, name: str, operation: str, side: Side, reason: str = "") -> ApprovalStanding:
+        """Decline an operation: it will not run. Whoever asked for it may take his request back so.
+
+        Raises:
+            Refused: It does not wait for approval any more, or the actor does not speak for the side.
+        """
+        decision = ApprovalDecision(operation_id=operation, side=side, actor=self.actor, reason=reason)
+        return await self._decide_approval(name, Deployment.decline, decision)
+
+    async def withdraw_approval(self, name: str, operation: str, side: Side, reason: str = "") -> ApprovalStanding:
+        """Take a side's approval back, while the operation has not started.
+
+        Raises:
+            Refused: The operation has started, or the actor does not speak for the side.
+        """
+        decision = ApprovalDecision(operation_id=operation, side=side, actor=self.actor, reason=reason)
+        return await self._decide_approval(name, Deployment.withdraw_approval, decision)
+
+    async def delegate(  # each says something else about the delegation
+        self, name: str, side: Side, to: str, *, operation: str = "", until: datetime | None = None, reason: str = ""
+    ) -> Delegation:
+        """Let somebody else approve in the actor's place: one operation, or every one until an instant.
+
+        Raises:
+            Refused: The actor is no approver of the side by himself, or nobody has to be one.
+        """
+        request = DelegationRequest(
+            side=side, actor=self.actor, to=to, operation_id=operation, until=until, reason=reason
+        )
+        with _explained(f"deployment {name!r}"):
+            return await self._deployment(name).execute_update(Deployment.delegate, request, rpc_timeout=self.patience)
+
+    async def plan_again(self, name: str, operation: str) -> ApprovalStanding:
+        """Have a plan made now that could not be made before."""
+        request = PlanningRequest(operation_id=operation, actor=self.actor)
+        with _explained(f"deployment {name!r}"):
+            return await self._deployment(name).execute_update(
+                Deployment.plan_again, request, rpc_timeout=self.patience
+            )
+
+    async def set_approvals(
+        self, account: str, approvals: ApprovalPolicy, side: Side, reason: str = ""
+    ) -> AccountState:
+        """Change who has to approve what is asked for from now on in an account.
+
+        Raises:
+            Refused: The change makes the policy looser and the customer does not ask for it, or it is not the side's.
+        """
+        change = PolicyChange(approvals=approvals, side=side, actor=self.actor, reason=reason)
+        with _explained(f"account {account!r}"):
+            return await self._account(account).execute_update(Account.set_approvals, change, rpc_timeout=self.patience)
+
+    async def _planned(self, name: str, operation: str, prefix: str) -> tuple[str, str]:
+        """Return the operation whose plan's hash begins so, and the whole hash.
+
+        A started operation is found as well, so that an approval sent twice gets its answer twice. What is no plan's
+        hash is left to the deployment to refuse: it says what is so instead.
+        """
+        state = await self.deployment(name)
+        started = [*([state.running.summary] if state.running else []), *reversed(state.past)]
+        planned = [(each.operation_id, each.approved.hash) for each in started if each.approved]
+        for queued in state.queue:
+            if queued.approval is not None and queued.approval.plan is not None:
+                planned.insert(0, (queued.summary.operation_id, queued.approval.plan.hash))
+        found = [each for each in planned if operation in ("", each[0]) and each[1].startswith(prefix)]
+        if len({whole for _, whole in found}) > 1:
+            raise Refused(f"{prefix!r} begins the hash of several plans: {', '.join(each for each, _ in found)}")
+        if found:
+            return found[0]
+        return operation or (await self.approval(name)).operation_id, prefix
+
+    async def _decide_approval(
+        self,
+        name: str,
+        update: Any,  # noqa: ANN401 - the SDK's own type is that of the method
+        decision: ApprovalDecision,
+    ) -> ApprovalStanding:
+        try:
+            with _explained(f"deployment {name!r}"):
+                standing: ApprovalStanding = await self._deployment(name).execute_update(
+                    update, decision, rpc_timeout=self.patience
+                )
+                return standing
+        except NotFound:
+            return _answered_before(await self.deployment(name), decision)
+
     # The audit trail
 
     async def account_history(self, name: str, *, follow: bool = False) -> AsyncIterator[AuditEntry]:
@@ -398,6 +584,13 @@ class ControlPlane:
                 yield line
 
     # The rest
+
+    async def _policy_for(self, deployment: str) -> ApprovalPolicy | None:
+        """Return the account's policy, or None if the account is gone: the deployment then keeps to what it knows."""
+        with contextlib.suppress(NotFound):
+            site = (await self.deployment(deployment)).order.site
+            return (await self.account(site.account)).spec.approvals
+        return None
 
     async def _ask_account(self, name: str, update: Any, reason: str) -> AccountState:  # noqa: ANN401
         request = AccountRequest(actor=self.actor, reason=reason)
@@ -458,6 +651,50 @@ def _deployment_attributes(order: DeploymentOrder) -> TypedSearchAttributes:
             SearchAttributePair(attributes.WAITING_FOR, attributes.NOBODY),
         ]
     )
+
+
+def _answered_before(state: DeploymentState, decision: ApprovalDecision) -> ApprovalStanding:
+    """Return the answer that a decision got while the deployment lived, which takes none any more.
+
+    Raises:
+        Refused: It never got one.
+    """
+    for past in state.past:
+        if past.operation_id != decision.operation_id:
+            continue
+        given = past.approved.approvals if past.approved else ()
+        if past.approved and any((each.side, each.hash) == (decision.side, decision.hash) for each in given):
+            return ApprovalStanding(operation_id=past.operation_id, hash=past.approved.hash, approvals=given)
+        if past.phase is OperationPhase.DECLINED and not decision.hash:
+            return ApprovalStanding(operation_id=past.operation_id, declined=True)
+    raise Refused(f"deployment {state.order.site.deployment!r} is {state.phase}: nothing waits for approval")
+
+
+def _awaiting(state: DeploymentState) -> list[AwaitingApproval]:
+    site, now = state.order.site, datetime.now(UTC)
+    rows = []
+    for queued in state.queue:
+        book = queued.approval
+        if book is None or (book.plan is not None and not missing(book, now)):
+            continue
+        given = valid(book, now)
+        rows.append(
+            AwaitingApproval(
+                deployment=site.deployment,
+                customer=site.customer,
+                account=site.account,
+                operation_id=book.operation_id,
+                risk=book.risk,
+                requester=str(book.requester),
+                asked_at=queued.summary.asked_at,
+                hash=book.plan.hash if book.plan else "",
+                approved=tuple(approval.side for approval in given),
+                missing=missing(book, now),
+                expires_at=min((approval.expires_at for approval in given), default=None),
+                failure=book.failure,
+            )
+        )
+    return rows
 
 
 def _listed(execution: WorkflowExecution) -> Listed:

@@ -11,6 +11,7 @@ with workflow.unsafe.imports_passed_through():
     from domain import markdown
     from domain.account import AccountAccess, AccountPhase
     from domain.actor import CONTROL_PLANE, Actor
+    from domain.approval import PolicyChange, refusal_of_change
     from domain.failure import FailureDetail, Party
     from domain.model import Model
     from domain.state import AccountState, Event
@@ -111,6 +112,24 @@ class Account:
     @revoke.validator
     def _check_revoke(self, request: AccountRequest) -> None:  # noqa: ARG002
         self._refuse_if_leaving()
+
+    @workflow.update(description="Change who has to approve operations that are asked for from now on")
+    def set_approvals(self, change: PolicyChange) -> AccountState:
+        """Take the policy over. The same one again changes nothing."""
+        if change.approvals != self.state.spec.approvals:
+            policy = markdown.approval_policy(change.approvals) or "nobody approves"
+            because = f" ({change.reason})" if change.reason else ""
+            self._note(f"approvals changed for the {change.side}{because}: {policy}", change.actor)
+            spec = self.state.spec.model_copy(update={"approvals": change.approvals})
+            self.state = self.state.model_copy(update={"spec": spec})
+            self._show()
+        return self.state
+
+    @set_approvals.validator
+    def _check_approvals(self, change: PolicyChange) -> None:
+        self._refuse_if_leaving()
+        if refusal := refusal_of_change(self.state.spec.approvals, change):
+            raise ApplicationError(refusal, type="NotAllowed")
 
     @workflow.update(description="Go on in a fresh run now: after a new version was deployed")
     def continue_as_new_now(self, actor: Actor) -> int:

@@ -31,7 +31,9 @@ class Operation:
         self.started_at: datetime = workflow.now()
         self.ended_at: datetime | None = None
         self.phase = OperationPhase.RUNNING
-        self.steps = Steps(cloud=order.site.cloud, site=order.site, pace=order.pace, board=self)
+        self.steps = Steps(
+            cloud=order.site.cloud, site=order.site, pace=order.pace, board=self, approved=order.approved
+        )
         self._reported = OperationReport(operation_id=order.operation_id, phase=self.phase)
 
     @workflow.update(description="Decide about a step that waits (retry, skip), or abort the operation")
@@ -58,6 +60,8 @@ class Operation:
             waiting_for=self.steps.waiting_for,
             started_at=self.started_at,
             ended_at=self.ended_at,
+            plan_hash=self.order.approved.hash if self.order.approved else "",
+            approved_by=tuple(map(str, self.order.approved.approvals)) if self.order.approved else (),
         )
 
     @workflow.query(description="Who has to act, what is missing, and since when")

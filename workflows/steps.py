@@ -35,6 +35,7 @@ from activities.contracts import (
     PreflightContract,
     Retention,
 )
+from domain.approval import ApprovedPlan
 from domain.deployment import Site
 from domain.failure import FailureClass, FailureDetail, Party, party_for
 from domain.operation import Choice, Pace, StepDecision, StepRecord, StepState, WaitingFor
@@ -229,11 +230,14 @@ async def until(condition: Callable[[], bool], *, within: timedelta | None = Non
 class Steps:
     """Runs the steps of one operation, records them, and takes back what they made."""
 
-    def __init__(self, *, cloud: str, site: Site | None, pace: Pace, board: Board) -> None:
+    def __init__(
+        self, *, cloud: str, site: Site | None, pace: Pace, board: Board, approved: ApprovedPlan | None = None
+    ) -> None:
         self._cloud = cloud
         self._site = site
         self._pace = pace
         self._board = board
+        self._approved = approved
         self._records: dict[str, StepRecord] = {}
         self._waits: dict[str, WaitingFor] = {}
         self._decisions: dict[str, StepDecision] = {}
@@ -242,6 +246,7 @@ class Steps:
         self._abort: StepDecision | None = None
         self._under_way = 0
         self._undoing = False
+        self._taking_back = False
 
     @property
     def records(self) -> tuple[StepRecord, ...]:
@@ -274,7 +279,7 @@ class Steps:
         for wait in waits:
             if decision.choice not in wait.choices:
                 allowed = ", ".join(wait.choices)
-                return f"step {wait.step!r} cannot be decided by {decision.choice!r} (allowed: {allowed})"
+                return f"step {wait.step!r} cannot be decided by {decision.choice.value!r} (allowed: {allowed})"
         return ""
 
     def decide(self, decision: StepDecision) -> None:
@@ -327,7 +332,7 @@ class Steps:
         It begins when no step is under way any more, so that no deed overtakes its undo.
         """
         await until(lambda: self._under_way == 0)
-        self._undoing = True
+        self._undoing = self._taking_back = True
         while self._promises:
             undo = self._promises[-1]
             await self.undo(undo, keep_backups=keep_backups)
@@ -335,10 +340,13 @@ class Steps:
 
     async def undo(self, undo: Undo, *, keep_backups: bool = False) -> None:
         """Take back what one kind of step made. An operator may skip it; the proof at the end names what stays."""
-        self._undoing = True
         site = self._required_site()
         question = Retention(site=site, keep_backups=keep_backups) if undo.takes_retention else site
         summary = f"{undo.summary}, but for what is kept" if keep_backups and undo.takes_retention else undo.summary
+        if not self._may_run(undo.name):
+            await self._refuse_unapproved(undo.name, summary, skip_allowed=True)
+            return
+        self._undoing = True
         step: Step[Any, None] = Step(undo.activity, summary, SLOW, may_skip=True, in_cluster=undo.in_cluster)
         await self._run(step, question, "", skip_allowed=True)
 
@@ -354,6 +362,9 @@ class Steps:
         name = f"{step.name}/{about}" if about else step.name
         summary = step.summary.format(about=about)
         self._stop_if_aborted()
+        if not self._may_run(name):
+            await self._refuse_unapproved(name, summary, skip_allowed=skip_allowed)
+            return None
         self._promise(step)
         self._record(name, summary, StepState.RUNNING)
         self._under_way += 1
@@ -443,6 +454,32 @@ class Steps:
         if not decided:
             return Choice.RETRY
         return self._decisions.pop(name).choice
+
+    def _may_run(self, name: str) -> bool:
+        """Whether the plan that was approved has this step. Taking back what was made is always allowed."""
+        return self._approved is None or self._taking_back or name in self._approved.steps
+
+    async def _refuse_unapproved(self, name: str, summary: str, *, skip_allowed: bool) -> None:
+        """Wait for an operator before a step that nobody approved: it may be skipped if that is allowed, never run."""
+        assert self._approved is not None, "without an approved plan every step may run"
+        choices = [Choice.SKIP] if skip_allowed else []
+        if not self._undoing:
+            choices.append(Choice.ABORT)
+        self._waits[name] = WaitingFor(
+            step=name,
+            summary=summary,
+            party=Party.OPERATOR,
+            failure=FailureClass.POLICY,
+            missing=f"It is not in the approved plan {self._approved.hash[:12]}: nobody has agreed to it",
+            since=workflow.now(),
+            probe_at=None,
+            choices=tuple(choices),
+        )
+        self._record(name, summary, StepState.WAITING)
+        await until(lambda: name in self._decisions or self._must_stop())
+        self._stop_if_aborted(name)
+        self._decisions.pop(name)
+        self._record(name, summary, StepState.SKIPPED)
 
     def _next_probe(self, name: str, failure: FailureClass) -> timedelta:
         """Return the time to the next probe: the pace's, doubled for each probe after the first few."""

@@ -63,7 +63,7 @@ def connect(
 
     Example: byoc accounts connect acme-aws --customer acme --account-id 111122223333 --region eu-west-1
     """
-    spec = _spec_of_file(file) if file else _spec_of_options(name, customer, cloud, cloud_account_id, region, contact)
+    spec = read_account(file) if file else _spec_of_options(name, customer, cloud, cloud_account_id, region, contact)
     state = ask(lambda plane: plane.connect_account(spec))
     if wait:
         state = ask(lambda plane: _until(plane, spec.name, AccountPhase.ACTIVE))
@@ -217,7 +217,13 @@ def revoke(
 app.command("history")(account_history)
 
 
-def _spec_of_file(file: Path) -> AccountSpec:
+def read_account(file: Path) -> AccountSpec:
+    """Return what a file of kind Account describes.
+
+    Raises:
+        BadInput: It cannot be read, or holds something else.
+        ManifestInvalid: With everything that is wrong with it.
+    """
     try:
         text = file.read_text("utf-8")
     except OSError as error:

@@ -25,6 +25,7 @@ ENTRIES = {
     for name, module, attribute, summary in (
         ("accounts", "accounts", "app", "Customers' cloud accounts: connect, verify, hold, revoke."),
         ("deployments", "deployments", "app", "Deployments of the server: create, watch, decide, retire."),
+        ("approvals", "approvals", "app", "Approvals of plans: list, show, approve, decline, delegate."),
         ("api-keys", "api_keys", "app", "HTTP API keys of a deployment: create, list, rotate, revoke."),
         ("durations", "durations", "app", "How long steps take: show what plans expect, learn from what ran."),
         ("validate", "files", "validate", "Check a file offline and name everything that is wrong with it."),

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
 
 import typer
 
+from domain.approval import missing
 from domain.deployment import FinalBackup
 from domain.operation import Choice, OperationKind, OperationPhase, OperationProgress, StepDecision
 from domain.receipt import render
 from domain.shape import Component
-from domain.state import DeploymentPhase, DeploymentState, OperationRequest
+from domain.state import DeploymentPhase, DeploymentState, OperationRequest, OperationSummary
+from starters.cli.approvals import SHORT, print_approvals
 from starters.cli.asking import acting, ask
 from starters.cli.errors import BadInput, Exit, fail
 from starters.cli.history import deployment_history
@@ -32,6 +35,8 @@ Name = Annotated[str, typer.Argument(help="name of the deployment", metavar="NAM
 Reason = Annotated[str, typer.Option(help="why; it goes into the audit trail")]
 FileOption = Annotated[Path, typer.Option("--file", "-f", help="YAML of kind Deployment (docs/examples shows some)")]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="watch until it is over")]
+_LOOKS = 100
+"""How often an operation that was just queued is looked for."""
 StepName = Annotated[str, typer.Option(help="the waiting step, as `show` names it; default: every step that waits")]
 
 app.command()(plan)
@@ -255,14 +260,18 @@ def _decide(name: str, choice: Choice, step: str, reason: str) -> None:
 def _watch_newest(name: str, operation: str = "") -> None:
     """Watch the newest (or the named) operation, print how it ended, and leave with a code that says so."""
 
-    async def watching(plane: ControlPlane) -> OperationProgress:
-        return await watch(plane, await _workflow_id(plane, name, operation), stdout)
+    async def watching(plane: ControlPlane) -> OperationProgress | None:
+        started = await _started(plane, name, operation)
+        return await watch(plane, started.workflow_id, stdout) if started.started_at else None
 
     try:
         ended = ask(watching)
     except (KeyboardInterrupt, asyncio.CancelledError):
         stdout.print(f"\nStopped watching. The work goes on: `byoc deployments watch {name}` shows it again.")
         sys.exit(Exit.INTERRUPTED)
+    if ended is None:
+        fail("the operation was declined and did not run", Exit.ABORTED)
+        return
     stdout.print(f"{ended.operation} is {ended.phase}.")
     state = ask(lambda plane: plane.deployment(name))
     if state.phase is DeploymentPhase.RETIRED:
@@ -271,9 +280,14 @@ def _watch_newest(name: str, operation: str = "") -> None:
         sys.exit(Exit.ABORTED)
 
 
-async def _workflow_id(plane: ControlPlane, name: str, operation: str) -> str:
-    """Return the workflow of the named operation, or of the newest; waits a moment for one that was just queued."""
-    for _ in range(100):
+async def _started(plane: ControlPlane, name: str, operation: str) -> OperationSummary:
+    """Return the named operation, or the newest, once it has started or was declined.
+
+    It waits a moment for one that was just queued, and as long as it takes for one that has to be approved.
+    """
+    told = ""
+    looks = 0
+    while looks < _LOOKS:
         state = await plane.deployment(name)
         queued = [each.summary for each in state.queue]
         running = [state.running.summary] if state.running else []
@@ -282,10 +296,30 @@ async def _workflow_id(plane: ControlPlane, name: str, operation: str) -> str:
         if operation and not named:
             ids = ", ".join(each.operation_id for each in known) or "none"
             raise Refused(f"deployment {name!r} has no operation {operation!r} (operations: {ids})")
-        if named and named[-1].started_at is not None:
-            return named[-1].workflow_id
+        if named and (named[-1].started_at is not None or named[-1].phase is OperationPhase.DECLINED):
+            return named[-1]
+        operation = named[-1].operation_id if named else operation
+        waits = _waits_for_approval(state, operation)
+        if waits and waits != told:
+            told = waits
+            stdout.print(f"{waits} `byoc approvals show {name} {operation}` shows the plan.", soft_wrap=True)
+        looks = 0 if waits else looks + 1
         await asyncio.sleep(0.2)
     raise Refused(f"deployment {name!r} has queued an operation that does not start; is a worker running?")
+
+
+def _waits_for_approval(state: DeploymentState, operation: str) -> str:
+    """Return what a queued operation waits for before anybody runs it, or nothing if it is nobody's approval."""
+    books = (queued.approval for queued in state.queue if queued.summary.operation_id == operation)
+    book = next((book for book in books if book is not None), None)
+    if book is None:
+        return ""
+    if book.plan is None:
+        return f"{operation} cannot be planned: {book.failure}." if book.failure else f"{operation} is being planned."
+    asked = missing(book, datetime.now(UTC))
+    if not asked:
+        return f"{operation} is approved, and waits for its turn."
+    return f"{operation} waits for approval by the {' and the '.join(asked)}: plan {book.plan.hash[:SHORT]}."
 
 
 def _print_deployment(state: DeploymentState) -> None:
@@ -315,12 +349,23 @@ def _print_deployment(state: DeploymentState) -> None:
             [(status.component, f"{status.ready}/{status.desired}", status.image) for status in ordered],
             empty="",
         )
+    books = [queued.approval for queued in state.queue if queued.approval is not None]
+    if books:
+        stdout.print()
+        print_approvals(books, datetime.now(UTC))
     summaries = [*state.past, *([state.running.summary] if state.running else []), *(q.summary for q in state.queue)]
     stdout.print()
     print_rows(
-        ("OPERATION", "PHASE", "ASKED BY", "REASON", "AGE"),
+        ("OPERATION", "PHASE", "ASKED BY", "REASON", "AGE", "APPROVED PLAN"),
         [
-            (each.operation_id, each.phase or "queued", str(each.actor), each.reason, ago(each.asked_at))
+            (
+                each.operation_id,
+                each.phase or "queued",
+                str(each.actor),
+                each.reason,
+                ago(each.asked_at),
+                each.approved.hash[:SHORT] if each.approved else "",
+            )
             for each in summaries
         ],
         empty="",

@@ -17,7 +17,7 @@ from starters.cli.output import duration
 from starters.client import ControlPlane
 
 POLL_SECONDS = 0.4
-OVER = (OperationPhase.DONE, OperationPhase.ABORTED, OperationPhase.LOST)
+OVER = (OperationPhase.DONE, OperationPhase.ABORTED, OperationPhase.DECLINED, OperationPhase.LOST)
 _MARKS = {
     StepState.RUNNING: "[cyan]▸[/cyan]",
     StepState.WAITING: "[yellow]⏸[/yellow]",

@@ -72,12 +72,21 @@ def requested(update: str, value: Value) -> str:
             what = f"{value.get('choice')} {value.get('step') or ''}".rstrip()
         case "change_api_keys":
             what = f"{value.get('kind')} API key {value.get('keyId') or value.get('record', 'id') or ''}".rstrip()
+        case "approve" | "decline" | "withdraw_approval" | "delegate" | "plan_again":
+            what = _about_a_plan(update, value)
         case _:
             what = update.replace("_", " ")
     if side := value.get("side"):
         what += f" for the {side}"
     reason = value.get("reason")
     return f"{what}: {reason}" if reason else what
+
+
+def _about_a_plan(update: str, value: Value) -> str:
+    """Return what is asked about the plan of an operation that waits for approval."""
+    what = f"{update.replace('_', ' ')} {value.get('operationId') or ''}".rstrip()
+    details = (("plan", str(value.get("hash") or "")[:12]), ("to", value.get("to")), ("until", value.get("until")))
+    return ", ".join([what, *(f"{name} {detail}" for name, detail in details if detail)])
 
 
 def told(signal: str, value: Value) -> str:

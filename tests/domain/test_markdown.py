@@ -18,6 +18,16 @@ from domain.account import (
     SurplusPermission,
 )
 from domain.actor import Actor, Door
+from domain.approval import (
+    Approval,
+    ApprovalBook,
+    ApprovalPolicy,
+    Approvers,
+    PlanSummary,
+    RiskClass,
+    Side,
+    SummarizedStep,
+)
 from domain.clouds import Cloud, Purpose
 from domain.deployment import DeploymentSpec, Endpoint, Site
 from domain.facts import ComponentStatus, DeploymentFacts, LoadBalancer
@@ -266,3 +276,64 @@ def test_a_cell_stays_a_cell_and_text_stays_text(cells: list[str]) -> None:
     assert kinds.count("table_open") == 1
     assert inline <= {"text", "text_special"}
     assert "\n" not in escaped(cells[0])
+
+
+def approval_book(**changes: object) -> ApprovalBook:
+    """Return the book of a retirement that both sides have to approve."""
+    steps = (SummarizedStep(name="delete_network", summary="Delete the network"),)
+    plan = PlanSummary(hash="3f" * 32, basis="0" * 64, made_at=NOW, steps=steps, irreversible=("The data is *gone*",))
+    return ApprovalBook(
+        operation_id="retire/3",
+        requester=ADA,
+        risk=RiskClass.DESTRUCTIVE,
+        policy=ApprovalPolicy(destructive=(Side.VENDOR, Side.CUSTOMER), approvers=Approvers(customer=("bob|acme",))),
+        plan=plan,
+    ).model_copy(update=changes)
+
+
+def awaiting(book: ApprovalBook) -> str:
+    """Return the details of a deployment with this book in its queue."""
+    request = OperationRequest(request_id="r", kind=OperationKind.RETIRE, actor=ADA)
+    summary = OperationSummary(
+        operation_id=book.operation_id,
+        workflow_id="w",
+        request_id="r",
+        kind=OperationKind.RETIRE,
+        actor=ADA,
+        asked_at=NOW,
+    )
+    return deployment_details(deployment(queue=(QueuedOperation(summary=summary, request=request, approval=book),)))
+
+
+def test_details_say_whose_approval_of_which_plan_is_missing() -> None:
+    """Hash, who has approved and until when, who may approve, and what cannot be taken back; names are no markup."""
+    grace = Actor(name="grace@vendor.example", door=Door.CLI)
+    given = Approval(side=Side.VENDOR, hash="3f" * 32, actor=grace, at=NOW, expires_at=NOW + timedelta(hours=72))
+
+    text = awaiting(approval_book(approvals=(given,)))
+
+    assert "waits for approval by the customer" in text
+    assert "3f" * 32 in text
+    assert "grace@vendor.example (cli) for the vendor at 2026-11-23 12:00:00 UTC, until 2026-11-26 12:00:00 UTC" in text
+    assert r"customer: bob\|acme" in text
+    assert r"The data is \*gone\*" in text
+
+
+def test_details_say_that_a_plan_is_being_made_or_cannot_be() -> None:
+    """Without a plan nobody is asked to approve anything; a failure names its cause and the next try."""
+    making = awaiting(approval_book(plan=None))
+    failed = awaiting(approval_book(plan=None, failure="no *planner*", plan_again_at=NOW))
+
+    assert "is being planned" in making
+    assert r"it cannot be planned: no \*planner\*. It is tried again at 2026-11-23 12:00:00 UTC" in failed
+    assert "waits for approval" not in making + failed
+
+
+def test_an_account_tells_its_approval_policy() -> None:
+    """Who approves what is in the account's details, and nothing is said where nobody has to."""
+    policy = ApprovalPolicy(significant=(Side.CUSTOMER,), destructive=(Side.VENDOR, Side.CUSTOMER))
+
+    told = account_details(account(AccountPhase.ACTIVE, spec=SPEC.model_copy(update={"approvals": policy})))
+
+    assert "**Approvals:** significant: customer; destructive: vendor and customer; good for 72 h." in told
+    assert "Approvals" not in account_details(account(AccountPhase.ACTIVE))

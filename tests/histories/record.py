@@ -21,21 +21,33 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from domain.account import AccountSpec
+from domain.actor import Actor, Door
+from domain.approval import (
+    ApprovalBook,
+    ApprovalDecision,
+    ApprovalPolicy,
+    ApprovedPlan,
+    Approvers,
+    DelegationRequest,
+    PolicyChange,
+    Side,
+)
 from domain.clouds import Cloud
-from domain.facts import Bucket, Cluster, DeploymentFacts
+from domain.facts import ApiKeyRecord, Bucket, Cluster, DeploymentFacts
 from domain.failure import FailureClass
 from domain.operation import Choice, OperationKind, StepDecision
-from domain.state import AccountState, DeploymentPhase, OperationRequest
+from domain.state import AccountState, ApiKeyChange, ApiKeyChangeKind, DeploymentPhase, OperationRequest
 from starters.client import ControlPlane, NotFound, Refused
 from starters.versions import promote
 from tests.conftest import dynamic_config_arguments, executable
-from tests.workflows.orders import ADA, BRISK
+from tests.workflows.orders import ADA, BRISK, GRACE
 from tests.workflows.scenes import Stage, until_waiting
 from tests.workflows.scripted_cloud import ScriptedCloud
 from workers.assembly import WORKFLOWS, lifecycles_worker
 from workers.liveness import SignsOfLife
 from workers.settings import WorkerSettings
 from workflows.account import Account, AccountRequest
+from workflows.approvals import PlanningRequest
 from workflows.deployment import Deployment
 from workflows.temporal import ids, queues, search_attributes
 from workflows.temporal.plugin import plugin
@@ -45,6 +57,9 @@ FACTS = DeploymentFacts(
     bucket=Bucket(name="bucket-1"),
     cluster=Cluster(name="byoc-acme", endpoint="https://c", certificate_authority="", version="1.33"),
 )
+
+BOB = Actor(name="bob@acme.example", door=Door.CLI)
+CARL = Actor(name="carl@acme.example", door=Door.CLI)
 
 Scene = Callable[[Stage], Awaitable[WorkflowHandle[Any, Any]]]
 
@@ -137,6 +152,111 @@ async def deployment(stage: Stage) -> WorkflowHandle[Any, Any]:
     return handle
 
 
+async def deployment_approved(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """Approved by both sides: a plan that fails, one that is stale, an expiry, a withdrawal, a delegate."""
+    approvers = Approvers(vendor=(GRACE.name,), customer=(BOB.name,))
+    both = ApprovalPolicy(destructive=(Side.VENDOR, Side.CUSTOMER), approvers=approvers)
+    brief = both.model_copy(update={"expires_after": timedelta(seconds=1)})
+    handle = await stage.deployment(brief)
+    await stage.until_phase(handle, DeploymentPhase.ACTIVE)
+    stage.cloud.fail("make_plan", FailureClass.CONFIG)
+    await _ask(handle, "expires", OperationKind.RETIRE)
+    await _planned(stage, handle)
+    await _decide(stage, handle, Deployment.approve, Side.VENDOR, GRACE)
+    await stage.until(handle, lambda state: any("has expired" in event.what for event in state.trail))
+    await _decide(stage, handle, Deployment.decline, Side.CUSTOMER, BOB)
+    await _ask(handle, "approved", OperationKind.RETIRE, approvals=both)
+    await _planned(stage, handle)
+    await _decide(stage, handle, Deployment.approve, Side.VENDOR, GRACE)
+    await handle.execute_update(
+        Deployment.delegate, DelegationRequest(side=Side.CUSTOMER, actor=BOB, to=CARL.name, operation_id="retire/3")
+    )
+    now = datetime.now(UTC)
+    record_of_key = ApiKeyRecord(
+        id="k1", name="k1", sha256="0" * 64, scopes=("read",), created_at=now, expires_at=now + timedelta(days=90)
+    )
+    await handle.execute_update(
+        Deployment.change_api_keys,
+        ApiKeyChange(request_id="k1", kind=ApiKeyChangeKind.CREATE, actor=ADA, record=record_of_key),
+    )
+    await stage.until(handle, lambda state: any("is stale" in event.what for event in state.trail))
+    await _planned(stage, handle)
+    await _decide(stage, handle, Deployment.approve, Side.VENDOR, GRACE)
+    await _decide(stage, handle, Deployment.withdraw_approval, Side.VENDOR, GRACE)
+    await _decide(stage, handle, Deployment.approve, Side.VENDOR, GRACE)
+    await _decide(stage, handle, Deployment.approve, Side.CUSTOMER, CARL)
+    return handle
+
+
+async def deployment_declined(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """An order that the customer declines before anything is made."""
+    handle = await stage.deployment(ApprovalPolicy(significant=(Side.CUSTOMER,)))
+    await _planned(stage, handle)
+    await _decide(stage, handle, Deployment.decline, Side.CUSTOMER, BOB)
+    return handle
+
+
+async def provision_unapproved(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """A step that the approved plan lacks: aborted, and taken back."""
+    plan = ApprovedPlan(hash="a" * 64, approvals=(), steps=("check_permissions", "check_quotas", "choose_placement"))
+    handle = await stage.provision(approved=plan)
+    await until_waiting(handle, "plan_addresses")
+    await handle.execute_update("decide", StepDecision(choice=Choice.ABORT, actor=ADA))
+    return handle
+
+
+async def retire_unapproved(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """A first deletion that the approved plan lacks, and an abort before anything is deleted."""
+    handle = await stage.retire(approved=ApprovedPlan(hash="a" * 64, approvals=(), steps=()))
+    await until_waiting(handle, "delete_workloads")
+    await handle.execute_update("decide", StepDecision(choice=Choice.ABORT, actor=ADA))
+    return handle
+
+
+async def account_approvals(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """A policy that the vendor tightens and the customer loosens, then revoked."""
+    spec = AccountSpec(
+        name=stage.name, customer="acme", cloud=Cloud.AWS, cloud_account_id="222222222222", regions=("eu-west-1",)
+    )
+    handle = await stage.client.start_workflow(
+        Account.run,
+        AccountState(spec=spec, external_id="ext-1", pace=BRISK, since=datetime(2026, 6, 1, tzinfo=UTC)),
+        id=ids.account_id(stage.name),
+        task_queue=queues.LIFECYCLES,
+    )
+    policies = ((ApprovalPolicy(destructive=(Side.CUSTOMER,)), Side.VENDOR), (ApprovalPolicy(), Side.CUSTOMER))
+    for policy, side in policies:
+        await handle.execute_update(
+            Account.set_approvals, PolicyChange(approvals=policy, side=side, actor=ADA, reason="agreed")
+        )
+    await handle.execute_update(Account.revoke, AccountRequest(actor=ADA))
+    return handle
+
+
+async def _ask(handle: WorkflowHandle[Any, Any], request_id: str, kind: OperationKind, **changes: Any) -> None:
+    request = OperationRequest(request_id=request_id, kind=kind, actor=ADA, **changes)
+    await handle.execute_update(Deployment.request, request)
+
+
+async def _planned(stage: Stage, handle: WorkflowHandle[Any, Any]) -> ApprovalBook:
+    """Return the book of the only operation that waits, once it has a plan; one that cannot be made is asked again."""
+    state = await stage.until(
+        handle, lambda state: any(each.approval and (each.approval.plan or each.approval.failure) for each in state.queue)
+    )
+    book = next(each.approval for each in state.queue if each.approval is not None)
+    if book.plan is not None:
+        return book
+    await handle.execute_update(Deployment.plan_again, PlanningRequest(operation_id=book.operation_id, actor=ADA))
+    return await _planned(stage, handle)
+
+
+async def _decide(stage: Stage, handle: WorkflowHandle[Any, Any], update: Any, side: Side, actor: Actor) -> None:
+    book = await _planned(stage, handle)
+    assert book.plan is not None, "it is planned"
+    decision = ApprovalDecision(operation_id=book.operation_id, side=side, actor=actor, hash=book.plan.hash)
+    await handle.execute_update(update, decision)
+
+
 async def deployment_went_over(stage: Stage) -> WorkflowHandle[Any, Any]:
     """Ordered on one build, gone over to another while it waits; the history is that of the run on the first build."""
     plane = ControlPlane(stage.client, ADA)
@@ -180,6 +300,11 @@ SCENES: tuple[Scene, ...] = (
     reconfigure,
     compare,
     deployment,
+    deployment_approved,
+    deployment_declined,
+    provision_unapproved,
+    retire_unapproved,
+    account_approvals,
     # The last one: from then on new workflows begin on its builds, and these are gone.
     deployment_went_over,
 )
@@ -205,7 +330,15 @@ async def record(*, replace: bool) -> None:
             max_concurrent_activities=20,
             interceptors=[SignsOfLife()],
         )
-        async with lifecycles, acting:
+        services = Worker(
+            environment.client,
+            task_queue=queues.SERVICES,
+            activities=cloud.activities(),
+            activity_executor=ThreadPoolExecutor(4),
+            max_concurrent_activities=4,
+            interceptors=[SignsOfLife()],
+        )
+        async with lifecycles, acting, services:
             for scene in SCENES:
                 cloud.reset()
                 name = scene.__name__.replace("_", "-")  # type: ignore[attr-defined] # scenes are functions

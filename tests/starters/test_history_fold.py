@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -252,6 +253,20 @@ async def test_any_update_with_an_actor_is_a_line(update: str, kind: AuditKind) 
     line = next(line for line in lines if line.event_id == accepted.event_id)
     assert (line.kind, line.actor, line.sent_by) == (kind, ADA, "byoc")
     assert line.summary.startswith(update.replace("_", " "))
+
+
+async def test_decisions_about_a_plan_name_operation_plan_and_side() -> None:
+    """Who approved which plan of what for whom, who lent his right to whom, and who declined, is told."""
+    lines = lines_in(await folded(events_of("deployment-approved")))
+
+    told = [line.summary for line in lines if line.kind in (AuditKind.APPROVED, AuditKind.DECLINED)]
+    assert [re.sub("[0-9a-f]{12}", "…", each) for each in told] == [
+        "approve retire/2, plan … for the vendor",
+        "decline retire/2, plan … for the customer",
+        *["approve retire/3, plan … for the vendor"] * 3,
+        "approve retire/3, plan … for the customer",
+    ]
+    assert "delegate retire/3, to carl@acme.example for the customer" in [line.summary for line in lines]
 
 
 async def test_what_a_later_server_writes_is_passed_over() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from domain.actor import Actor, Door
+from domain.approval import ApprovalPolicy, ApprovedPlan
 from domain.deployment import DeploymentSpec, Endpoint, FinalBackup, Site
 from domain.facts import DeploymentFacts
 from domain.operation import Pace
@@ -14,6 +15,8 @@ from domain.state import DeploymentOrder, DeploymentState, OperationOrder
 
 ADA = Actor(name="ada@vendor.example", door=Door.CLI)
 GRACE = Actor(name="grace@vendor.example", door=Door.CLI)
+
+NO_APPROVALS = ApprovalPolicy()
 
 BRISK = Pace(
     permission_probe=timedelta(milliseconds=300),
@@ -71,8 +74,16 @@ def release() -> Release:
     )
 
 
-def deployment_state(name: str, pace: Pace = BRISK) -> DeploymentState:
-    order = DeploymentOrder(site=site(name), spec=spec(), shape=shape(), release=release(), actor=ADA, pace=pace)
+def deployment_state(name: str, pace: Pace = BRISK, approvals: ApprovalPolicy = NO_APPROVALS) -> DeploymentState:
+    order = DeploymentOrder(
+        site=site(name),
+        spec=spec(),
+        shape=shape(),
+        release=release(),
+        actor=ADA,
+        pace=pace,
+        approvals=approvals,
+    )
     return DeploymentState(order=order, since=datetime(2026, 6, 1, tzinfo=UTC))
 
 
@@ -84,6 +95,7 @@ def operation_order(
     facts: DeploymentFacts | None = None,
     first: bool = True,
     final_backup: FinalBackup = FinalBackup.KEEP,
+    approved: ApprovedPlan | None = None,
 ) -> OperationOrder:
     return OperationOrder(
         operation_id=operation,
@@ -96,4 +108,5 @@ def operation_order(
         pace=pace,
         first=first,
         final_backup=final_backup,
+        approved=approved,
     )

@@ -10,10 +10,11 @@ from typing import Any
 from temporalio.client import Client, WorkflowHandle
 
 from activities.contracts import Comparison, ComparisonQuestion
+from domain.approval import ApprovalPolicy
 from domain.failure import FailureClass
 from domain.operation import OperationProgress, WaitingFor
 from domain.state import DeploymentPhase, DeploymentState, OperationOutcome
-from tests.workflows.orders import deployment_state, operation_order
+from tests.workflows.orders import NO_APPROVALS, deployment_state, operation_order
 from tests.workflows.scripted_cloud import ScriptedCloud
 from workflows.compare import Compare
 from workflows.deployment import Deployment
@@ -60,10 +61,13 @@ class Stage:
             task_queue=queues.LIFECYCLES,
         )
 
-    async def deployment(self) -> WorkflowHandle[Any, DeploymentState]:
+    async def deployment(self, approvals: ApprovalPolicy = NO_APPROVALS) -> WorkflowHandle[Any, DeploymentState]:
         """Start a deployment, which provisions itself."""
         return await self.client.start_workflow(
-            Deployment.run, deployment_state(self.name), id=ids.deployment_id(self.name), task_queue=queues.LIFECYCLES
+            Deployment.run,
+            deployment_state(self.name, approvals=approvals),
+            id=ids.deployment_id(self.name),
+            task_queue=queues.LIFECYCLES,
         )
 
     async def until(

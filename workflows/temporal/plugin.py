@@ -20,6 +20,7 @@ PURE_MODULES = (
     "pydantic",
     "pydantic_core",
     "structlog",
+    "workflows.approvals",
     "workflows.operation",
     "workflows.steps",
     "workflows.temporal",
