@@ -11,6 +11,7 @@ from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from domain import markdown
+    from domain.account import AccountStanding
     from domain.facts import DeploymentFacts
     from domain.operation import OperationKind, OperationPhase, OperationProgress, StepDecision, WaitingFor
     from domain.state import OperationOrder, OperationOutcome, OperationReport
@@ -47,6 +48,11 @@ class Operation:
         if refusal := self.steps.refusal(decision):
             raise ApplicationError(refusal, type="NotNow")
 
+    @workflow.signal(description="The deployment passes on how its account stands: held, released, narrowed, suspended")
+    def account_changed(self, standing: AccountStanding) -> None:
+        """Park, go on, or try again what the change may have cured."""
+        self.steps.account_changed(standing)
+
     @workflow.query(description="Steps in the order in which they started, and what is waited for")
     def progress(self) -> OperationProgress:
         """Return how the operation is going."""
@@ -55,7 +61,7 @@ class Operation:
             kind=self.kind,
             phase=self.phase,
             steps=self.steps.records,
-            waiting_for=self.steps.waiting_for,
+            waiting_for=() if self.ended_at else self.steps.waiting_for,
             started_at=self.started_at,
             ended_at=self.ended_at,
         )

@@ -9,13 +9,14 @@ from typing import Annotated
 from uuid import uuid4
 
 import typer
+from rich.markup import escape
 
 from domain import api_key
 from domain.facts import ApiKeyRecord
 from domain.operation import OperationPhase
 from domain.state import ApiKeyChange, ApiKeyChangeKind, OperationAccepted
 from starters.cli.asking import acting, ask
-from starters.cli.errors import BadInput, Exit, fail
+from starters.cli.errors import BadInput, Exit, fail, stderr
 from starters.cli.output import Format, FormatOption, duration, print_data, print_rows, stdout
 from starters.cli.watching import OVER
 from starters.client import ControlPlane, NotFound
@@ -138,6 +139,9 @@ def _record(deployment: str, key: str) -> ApiKeyRecord:
 def _apply(deployment: str, change: ApiKeyChange, *, wait: bool) -> None:
     async def applying(plane: ControlPlane) -> OperationPhase | None:
         accepted = await plane.change_api_keys(deployment, change)
+        if accepted.parked:
+            stderr.print(f"Recorded, not applied yet. {escape(accepted.parked)}. It is applied after the release.")
+            return None
         return await _applied(plane, deployment, accepted) if wait else None
 
     phase = ask(applying)

@@ -9,12 +9,13 @@ from typing import Annotated
 from uuid import uuid4
 
 import typer
+from rich.markup import escape
 
 from domain.deployment import FinalBackup
 from domain.operation import Choice, OperationKind, OperationPhase, OperationProgress, StepDecision
 from domain.receipt import render
 from domain.shape import Component
-from domain.state import DeploymentPhase, DeploymentState, OperationRequest
+from domain.state import DeploymentPhase, DeploymentState, OperationAccepted, OperationRequest
 from starters.cli.asking import acting, ask
 from starters.cli.errors import BadInput, Exit, fail
 from starters.cli.output import Format, FormatOption, ago, print_data, print_facts, print_rows, stdout
@@ -30,6 +31,8 @@ Name = Annotated[str, typer.Argument(help="name of the deployment", metavar="NAM
 Reason = Annotated[str, typer.Option(help="why; it goes into the audit trail")]
 FileOption = Annotated[Path, typer.Option("--file", "-f", help="YAML of kind Deployment (docs/examples shows some)")]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="watch until it is over")]
+_LOOKS = 100
+"""How often, every fifth of a second, an operation that was queued is looked for."""
 StepName = Annotated[str, typer.Option(help="the waiting step, as `show` names it; default: every step that waits")]
 
 
@@ -55,6 +58,8 @@ def create(file: FileOption, watch_it: Watch = False, output: FormatOption = For
     else:
         for state in states:
             stdout.print(f"Deployment {state.order.site.deployment} is {state.phase}.")
+            if state.standing is not None and state.standing.parks:
+                stdout.print(escape(_parked(state.standing.hold_in_words())))
     if watch_it:
         for state in states:
             _watch_newest(state.order.site.deployment)
@@ -88,8 +93,7 @@ def converge(
                 raise BadInput([f"--file: {file} holds no Deployment named {name}"])
             order = await place_order(plane, manifest)
             change = change.model_copy(update={"spec": order.spec, "shape": order.shape, "release": order.release})
-        accepted = await plane.request(name, change)
-        stdout.print(f"{accepted.operation_id} is queued.")
+        _print_queued(await plane.request(name, change))
 
     ask(request)
     if watch_it:
@@ -211,7 +215,7 @@ def retire(
         if typed != name:
             raise BadInput([f"{typed!r} is not {name!r}: nothing was asked for"])
     accepted = ask(lambda plane: plane.retire(name, reason=reason, final_backup=final_backup))
-    stdout.print(f"{accepted.operation_id} is queued.")
+    _print_queued(accepted)
     if watch_it:
         _watch_newest(name, accepted.operation_id)
 
@@ -245,6 +249,16 @@ def _decide(name: str, choice: Choice, step: str, reason: str) -> None:
     stdout.print(ask(lambda plane: plane.decide(name, decision)))
 
 
+def _print_queued(accepted: OperationAccepted) -> None:
+    stdout.print(f"{accepted.operation_id} is queued.")
+    if accepted.parked:
+        stdout.print(escape(_parked(accepted.parked)))
+
+
+def _parked(why: str) -> str:
+    return f"Parked: {why}. It goes on by itself after the release; nothing has to be asked again."
+
+
 def _watch_newest(name: str, operation: str = "") -> None:
     """Watch the newest (or the named) operation, print how it ended, and leave with a code that says so."""
 
@@ -265,8 +279,12 @@ def _watch_newest(name: str, operation: str = "") -> None:
 
 
 async def _workflow_id(plane: ControlPlane, name: str, operation: str) -> str:
-    """Return the workflow of the named operation, or of the newest; waits a moment for one that was just queued."""
-    for _ in range(100):
+    """Return the workflow of the named operation, or of the newest.
+
+    It waits a moment for one that was just queued, and for one that is parked until the customer releases the account.
+    """
+    looks, told = 0, ""
+    while looks < _LOOKS:
         state = await plane.deployment(name)
         queued = [each.summary for each in state.queue]
         running = [state.running.summary] if state.running else []
@@ -277,12 +295,17 @@ async def _workflow_id(plane: ControlPlane, name: str, operation: str) -> str:
             raise Refused(f"deployment {name!r} has no operation {operation!r} (operations: {ids})")
         if named and named[-1].started_at is not None:
             return named[-1].workflow_id
+        looks += 1
+        if state.standing is not None and state.standing.parks:
+            looks = 0
+            if told != (told := state.standing.hold_in_words()):
+                stdout.print(escape(_parked(told)))
         await asyncio.sleep(0.2)
     raise Refused(f"deployment {name!r} has queued an operation that does not start; is a worker running?")
 
 
 def _print_deployment(state: DeploymentState) -> None:
-    order, spec, facts = state.order, state.order.spec, state.facts
+    order, spec, facts, standing = state.order, state.order.spec, state.facts, state.standing
     availability = ", highly available" if spec.high_availability else ""
     print_facts(
         [
@@ -294,6 +317,8 @@ def _print_deployment(state: DeploymentState) -> None:
             ("Release", spec.release),
             ("Kubernetes", spec.kubernetes),
             ("Phase", f"{state.phase}, for {ago(state.since)}"),
+            ("Parked", f"{standing.hold_in_words()} ({standing.by})" if standing and standing.parks else ""),
+            ("Narrowed", standing.withholding_in_words() if standing and standing.withheld else ""),
             ("Endpoint", facts.smoke_test.url if facts.smoke_test else ""),
             ("Network", facts.network.network_id if facts.network else ""),
             ("Cluster", facts.cluster.name if facts.cluster else ""),
@@ -308,12 +333,13 @@ def _print_deployment(state: DeploymentState) -> None:
             [(status.component, f"{status.ready}/{status.desired}", status.image) for status in ordered],
             empty="",
         )
+    queued = "queued, parked" if state.is_held else "queued"
     summaries = [*state.past, *([state.running.summary] if state.running else []), *(q.summary for q in state.queue)]
     stdout.print()
     print_rows(
         ("OPERATION", "PHASE", "ASKED BY", "REASON", "AGE"),
         [
-            (each.operation_id, each.phase or "queued", str(each.actor), each.reason, ago(each.asked_at))
+            (each.operation_id, each.phase or queued, str(each.actor), each.reason, ago(each.asked_at))
             for each in summaries
         ],
         empty="",
