@@ -164,6 +164,8 @@ class OperationOrder(Model):
     api_keys: tuple[ApiKeyRecord, ...] = ()
     first: bool = True
     """Whether the deployment was never active before: an abort of the first provisioning takes everything back."""
+    standing: AccountStanding | None = None
+    """How the account stood when the operation began; changes are told by signal."""
 
 
 class ApiKeyChangeKind(StrEnum):

@@ -268,6 +268,7 @@ class Deployment:
             final_backup=request.final_backup,
             api_keys=self._valid_keys(),
             first=not self._was_active(),
+            standing=self.state.standing,
         )
 
     def _search_attributes(self) -> TypedSearchAttributes:

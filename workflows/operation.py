@@ -32,7 +32,9 @@ class Operation:
         self.started_at: datetime = workflow.now()
         self.ended_at: datetime | None = None
         self.phase = OperationPhase.RUNNING
-        self.steps = Steps(cloud=order.site.cloud, site=order.site, pace=order.pace, board=self)
+        self.steps = Steps(
+            cloud=order.site.cloud, site=order.site, pace=order.pace, board=self, standing=order.standing
+        )
         self._reported = OperationReport(operation_id=order.operation_id, phase=self.phase)
 
     @workflow.update(description="Decide about a step that waits (retry, skip), or abort the operation")

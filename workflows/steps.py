@@ -225,7 +225,9 @@ async def until(condition: Callable[[], bool], *, within: timedelta | None = Non
 class Steps:
     """Runs the steps of one operation, records them, and takes back what they made."""
 
-    def __init__(self, *, cloud: str, site: Site | None, pace: Pace, board: Board) -> None:
+    def __init__(
+        self, *, cloud: str, site: Site | None, pace: Pace, board: Board, standing: AccountStanding | None = None
+    ) -> None:
         self._cloud = cloud
         self._site = site
         self._pace = pace
@@ -238,7 +240,7 @@ class Steps:
         self._abort: StepDecision | None = None
         self._under_way = 0
         self._undoing = False
-        self._standing: AccountStanding | None = None
+        self._standing = standing
         self._hurried: dict[str, bool] = {}
         """Keyed by step: waits that are probed now, because the account's standing has changed."""
 

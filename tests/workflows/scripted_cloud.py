@@ -76,6 +76,7 @@ class ScriptedCloud:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self._callers: list[str] = []
         self._lock = threading.Lock()
         self._failures: dict[str, list[FailureDetail]] = {}
         self._refusals: dict[str, FailureDetail] = {}
@@ -84,9 +85,15 @@ class ScriptedCloud:
     def reset(self) -> None:
         """Forget calls and script."""
         self.calls.clear()
+        self._callers.clear()
         self._failures.clear()
         self._refusals.clear()
         self._hooks.clear()
+
+    def calls_for(self, name: str) -> list[str]:
+        """Return the calls on behalf of one deployment (or account), whatever workflows of other tests still do."""
+        with self._lock:
+            return [call for call, caller in zip(self.calls, self._callers, strict=True) if name in caller.split("/")]
 
     def fail(self, name: str, *classes: FailureClass, action: str = "") -> None:
         """Let the next calls of `name` fail, one with each class."""
@@ -113,6 +120,7 @@ class ScriptedCloud:
         name = activity.info().activity_type
         with self._lock:
             self.calls.append(name)
+            self._callers.append(activity.info().workflow_id or "")
             scripted = self._failures.get(name)
             refusal = self._refusals.get(name) or (scripted.pop(0) if scripted else None)
         if hook := self._hooks.get(name):
