@@ -19,8 +19,8 @@ from temporalio.client import WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from domain.account import AccountSpec
-from domain.clouds import Cloud
+from domain.account import AccountPhase, AccountSpec, AccountStanding
+from domain.clouds import Cloud, Purpose
 from domain.facts import Bucket, Cluster, DeploymentFacts
 from domain.failure import FailureClass
 from domain.operation import Choice, OperationKind, StepDecision
@@ -33,6 +33,7 @@ from workers.assembly import WORKFLOWS
 from workers.liveness import SignsOfLife
 from workflows.account import Account, AccountRequest
 from workflows.deployment import Deployment
+from workflows.steps import ACCOUNT
 from workflows.temporal import ids, queues, search_attributes
 from workflows.temporal.plugin import plugin
 
@@ -111,6 +112,76 @@ async def deployment(stage: Stage) -> WorkflowHandle[Any, Any]:
     return handle
 
 
+async def account_with_deployments(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """A deployment joins, hears of a hold and of its end, and leaves; only then is the account revoked."""
+    handle = await stage.account()
+    resident = await stage.deployment(account=stage.account_name)
+    await stage.until_phase(resident, DeploymentPhase.ACTIVE)
+    await handle.execute_update(Account.hold, AccountRequest(actor=ADA, reason="audit"))
+    await stage.until(resident, lambda state: state.is_held)
+    await handle.execute_update(Account.release, AccountRequest(actor=ADA))
+    await stage.until(resident, lambda state: not state.is_held)
+    await handle.execute_update(Account.verify, AccountRequest(actor=ADA))
+    await resident.execute_update(
+        Deployment.request, OperationRequest(request_id="bye", kind=OperationKind.RETIRE, actor=ADA)
+    )
+    await stage.until_account(handle, lambda state: not state.deployments)
+    await handle.execute_update(Account.revoke, AccountRequest(actor=ADA))
+    return handle
+
+
+async def deployment_held(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """Held while its first operation runs, held again with one in its queue, released both times, retired."""
+    account = await stage.account()
+    stage.cloud.refuse("create_egress", FailureClass.PERMISSION)
+    handle = await stage.deployment(account=stage.account_name)
+    await stage.until(handle, lambda state: state.report is not None and bool(state.report.waiting_for))
+    await account.execute_update(Account.hold, AccountRequest(actor=ADA, reason="audit"))
+    await stage.until(handle, lambda state: state.is_held)
+    stage.cloud.allow("create_egress")
+    await account.execute_update(Account.release, AccountRequest(actor=ADA))
+    await stage.until_phase(handle, DeploymentPhase.ACTIVE)
+    await account.execute_update(Account.hold, AccountRequest(actor=ADA, reason="freeze"))
+    await stage.until(handle, lambda state: state.is_held)
+    await handle.execute_update(
+        Deployment.request, OperationRequest(request_id="bye", kind=OperationKind.RETIRE, actor=ADA)
+    )
+    await account.execute_update(Account.release, AccountRequest(actor=ADA))
+    return handle
+
+
+async def provision_parked(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """Parked while a step waits and others run, then goes on, is parked once more, aborted, and taken back."""
+    stage.cloud.refuse("create_egress", FailureClass.PERMISSION)
+    handle = await stage.provision()
+    await until_waiting(handle, "create_egress")
+    await handle.signal("account_changed", _standing(AccountPhase.HELD))
+    await until_waiting(handle, ACCOUNT)
+    stage.cloud.allow("create_egress")
+    stage.cloud.refuse("open_endpoint", FailureClass.CONFIG)
+    await handle.signal("account_changed", _standing(AccountPhase.ACTIVE))
+    await until_waiting(handle, "open_endpoint")
+    await handle.signal("account_changed", _standing(AccountPhase.HELD))
+    await until_waiting(handle, ACCOUNT)
+    await handle.execute_update("decide", StepDecision(choice=Choice.ABORT, actor=ADA))
+    await handle.signal("account_changed", _standing(AccountPhase.ACTIVE))
+    return handle
+
+
+async def retire_narrowed(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """The role for deletions is withheld at the start and lent again later."""
+    order = {"facts": FACTS, "standing": _standing(AccountPhase.ACTIVE, withheld=(Purpose.DELETE,))}
+    handle = await stage.retire(**order)
+    await until_waiting(handle, "delete_workloads")
+    await handle.signal("account_changed", _standing(AccountPhase.ACTIVE))
+    return handle
+
+
+def _standing(phase: AccountPhase, withheld: tuple[Purpose, ...] = ()) -> AccountStanding:
+    since = datetime(2026, 6, 1, tzinfo=UTC)
+    return AccountStanding(account="acme-aws", phase=phase, withheld=withheld, since=since)
+
+
 SCENES: tuple[Scene, ...] = (
     account,
     provision,
@@ -119,6 +190,10 @@ SCENES: tuple[Scene, ...] = (
     retire,
     reconfigure,
     deployment,
+    account_with_deployments,
+    deployment_held,
+    provision_parked,
+    retire_narrowed,
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from domain.account import AccountSpec
+from domain.account import AccountSpec, AccountStanding
 from domain.actor import Actor, Door
 from domain.clouds import Cloud
 from domain.deployment import DeploymentSpec, Endpoint, FinalBackup, Site
@@ -99,6 +99,7 @@ def operation_order(
     facts: DeploymentFacts | None = None,
     first: bool = True,
     final_backup: FinalBackup = FinalBackup.KEEP,
+    standing: AccountStanding | None = None,
 ) -> OperationOrder:
     return OperationOrder(
         operation_id=operation,
@@ -111,4 +112,5 @@ def operation_order(
         pace=pace,
         first=first,
         final_backup=final_backup,
+        standing=standing,
     )
