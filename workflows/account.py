@@ -24,6 +24,9 @@ from workflows.steps import PROVE_REVOKED, VERIFY_ACCESS, detail_of, until
 TRAIL_LENGTH = 100
 """How many events of the audit trail an account carries; older ones are in the history."""
 
+_KNOWS_ITS_DEPLOYMENTS = "knows-its-deployments"
+"""Patch: a worker of an earlier version took no notice of a deployment that joined; replayed, nor do we."""
+
 TOLD_AT_ONCE = 50
 """How many deployments are told at the same time; a server takes 2,000 signals that are on their way."""
 
@@ -116,6 +119,8 @@ class Account:
     @workflow.signal(description="A deployment begins to live in the account; it is told at once how things stand")
     def deployment_joined(self, resident: Resident) -> None:
         """Keep the deployment's name, and tell it the account's standing."""
+        if not workflow.patched(_KNOWS_ITS_DEPLOYMENTS):
+            return
         if resident.deployment not in self.state.deployments:
             names = (*self.state.deployments, resident.deployment)
             self.state = self.state.model_copy(update={"deployments": names})

@@ -343,7 +343,9 @@ class Deployment:
 
     async def _join_account(self) -> None:
         """Tell the account that we live in it; it answers how it stands. One that is gone holds nobody."""
-        if workflow.patched(_KNOWS_ITS_ACCOUNT) and not await self._tell_account("deployment_joined"):
+        if not workflow.patched(_KNOWS_ITS_ACCOUNT):
+            self.state = self.state.model_copy(update={"standing": None})
+        elif not await self._tell_account("deployment_joined"):
             account = self.state.order.site.account
             self.account_changed(AccountStanding(account=account, phase=AccountPhase.REVOKED, since=workflow.now()))
 

@@ -20,6 +20,9 @@ with workflow.unsafe.imports_passed_through():
 
 from workflows.steps import Steps, until, waiting_text
 
+_KNOWS_ITS_ACCOUNT = "knows-its-account"
+"""Patch: a worker of an earlier version took no notice of how the account stands; replayed, nor do we."""
+
 
 class Operation:
     """One operation on one deployment. Subclasses say what is done; this class says how it is watched and steered."""
@@ -33,7 +36,7 @@ class Operation:
         self.ended_at: datetime | None = None
         self.phase = OperationPhase.RUNNING
         self.steps = Steps(
-            cloud=order.site.cloud, site=order.site, pace=order.pace, board=self, standing=order.standing
+            cloud=order.site.cloud, site=order.site, pace=order.pace, board=self, standing=_heeded(order.standing)
         )
         self._reported = OperationReport(operation_id=order.operation_id, phase=self.phase)
 
@@ -53,7 +56,8 @@ class Operation:
     @workflow.signal(description="The deployment passes on how its account stands: held, released, narrowed, suspended")
     def account_changed(self, standing: AccountStanding) -> None:
         """Park, go on, or try again what the change may have cured."""
-        self.steps.account_changed(standing)
+        if workflow.patched(_KNOWS_ITS_ACCOUNT):
+            self.steps.account_changed(standing)
 
     @workflow.query(description="Steps in the order in which they started, and what is waited for")
     def progress(self) -> OperationProgress:
@@ -132,3 +136,10 @@ class Operation:
         """Return what the deployment is told; not the time of the next probe, which changes with every probe."""
         waits = tuple(wait.model_copy(update={"probe_at": None}) for wait in self.steps.waiting_for)
         return OperationReport(operation_id=self.order.operation_id, phase=self.phase, waiting_for=waits)
+
+
+def _heeded(standing: AccountStanding | None) -> AccountStanding | None:
+    """Return the standing with which an operation begins, if there is anything in it that it has to heed."""
+    if standing is None or not (standing.parks or standing.withheld):
+        return None
+    return standing if workflow.patched(_KNOWS_ITS_ACCOUNT) else None
