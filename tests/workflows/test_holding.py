@@ -13,19 +13,27 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from temporalio import activity
+from temporalio import activity, workflow
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError, WorkflowUpdateStage
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Worker
+from temporalio.worker import Replayer, Worker
 
-from domain.account import AccountPhase, AccountStanding
+from domain.account import AccountPhase, AccountStanding, Resident
 from domain.failure import FailureClass, Party
 from domain.operation import Choice, OperationKind, OperationPhase, OperationProgress, StepDecision, StepState
-from domain.state import AccountState, DeploymentPhase, DeploymentState, OperationAccepted, OperationRequest
+from domain.state import (
+    AccountState,
+    DeploymentPhase,
+    DeploymentState,
+    OperationAccepted,
+    OperationOrder,
+    OperationOutcome,
+    OperationRequest,
+)
 from starters.client import ControlPlane, Refused
 from tests.conftest import dynamic_config_arguments, executable
-from tests.workflows.orders import ADA, GRACE, deployment_order
+from tests.workflows.orders import ADA, GRACE, account_state, deployment_order, operation_order
 from tests.workflows.scenes import PATIENCE, Stage, progress, until_waiting
 from tests.workflows.scripted_cloud import ScriptedCloud
 from workers.assembly import WORKFLOWS
@@ -33,6 +41,7 @@ from workers.liveness import SignsOfLife
 from workflows import steps
 from workflows.account import Account, AccountRequest
 from workflows.deployment import Deployment
+from workflows.provision import Provision
 from workflows.temporal import ids, queues, search_attributes
 from workflows.temporal.plugin import plugin
 
@@ -569,3 +578,66 @@ async def _short_histories() -> AsyncIterator[Stage]:
         )
         async with lifecycles, acting:
             yield Stage(environment.client, cloud, "short")
+
+
+@workflow.defn(name="Account", sandboxed=False)
+class DeafAccount(Account):
+    """An account as a worker of an earlier version ran it: nobody joins."""
+
+    @workflow.init
+    def __init__(self, state: AccountState) -> None:
+        super().__init__(state)
+
+    @workflow.run
+    async def run(self, state: AccountState) -> AccountState:
+        """Run as before."""
+        return await Account.run(self, state)
+
+    @workflow.signal
+    def deployment_joined(self, resident: Resident) -> None:
+        """Take no notice."""
+
+
+@workflow.defn(name="Provision", sandboxed=False)
+class DeafProvision(Provision):
+    """A provisioning as a worker of an earlier version ran it: nobody holds it."""
+
+    @workflow.init
+    def __init__(self, order: OperationOrder) -> None:
+        super().__init__(order)
+
+    @workflow.run
+    async def run(self, order: OperationOrder) -> OperationOutcome:
+        """Run as before."""
+        return await Provision.run(self, order)
+
+    @workflow.signal
+    def account_changed(self, standing: AccountStanding) -> None:
+        """Take no notice."""
+
+
+@pytest.mark.parametrize("deaf", [DeafAccount, DeafProvision])
+async def test_what_an_older_worker_took_no_notice_of_replays(stage: Stage, deaf: Any) -> None:
+    """A signal that went unheeded while versions were mixed changes nothing when today's code replays it."""
+    queue = f"deaf-{stage.name}"
+    is_account = deaf is DeafAccount
+    argument = account_state(stage.account_name) if is_account else operation_order(stage.name)
+    workflow_id = ids.account_id(stage.account_name) if is_account else f"deployment/{stage.name}/provision/1"
+    stage.cloud.refuse("create_egress", FailureClass.CONFIG)
+    async with Worker(stage.client, task_queue=queue, workflows=[deaf]):
+        handle = await stage.client.start_workflow(deaf.run, argument, id=workflow_id, task_queue=queue)
+        if is_account:
+            await stage.until_account(handle, lambda state: state.phase is AccountPhase.ACTIVE)
+            await handle.signal("deployment_joined", Resident(deployment=stage.name))
+            await handle.execute_update("verify", AccountRequest(actor=ADA))
+        else:
+            await until_waiting(handle, "create_egress")
+            await handle.signal("account_changed", HELD)
+            stage.cloud.allow("create_egress")
+            await handle.execute_update("decide", StepDecision(choice=Choice.RETRY, actor=ADA))
+            await handle.result()
+        history = await handle.fetch_history()
+        if is_account:
+            await handle.terminate("the test is over")
+
+    await Replayer(workflows=WORKFLOWS, plugins=[plugin()]).replay_workflow(history)
