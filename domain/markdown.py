@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from domain.account import AccessReport, AccountPhase
+from domain.actor import CONTROL_PLANE
 from domain.approval import ApprovalBook, ApprovalPolicy, RiskClass, Side
 from domain.facts import DeploymentFacts
 from domain.failure import FailureClass, Party
@@ -18,12 +19,13 @@ from domain.text import escaped, instant, table
 
 SHOWN_OPERATIONS = 10
 SHOWN_PERMISSIONS = 20
+SHOWN_DEPLOYMENTS = 20
 
 _ACCOUNT = {
     AccountPhase.INVITED: "The customer has not granted everything yet.",
     AccountPhase.ACTIVE: "Everything that we need is granted.",
-    AccountPhase.SUSPENDED: "Something that was granted is missing: no new operation starts.",
-    AccountPhase.HELD: "The customer said hands off: no new operation starts.",
+    AccountPhase.SUSPENDED: "Something that was granted is missing: nothing can be ordered.",
+    AccountPhase.HELD: "The customer said hands off: work is parked, and nothing starts.",
     AccountPhase.REVOKING: "We are leaving: waiting until the cloud refuses us.",
     AccountPhase.REVOKED: "We have left: the cloud refuses us.",
 }
@@ -52,6 +54,7 @@ _REMEDIES = {
     FailureClass.POLICY: "Let the organisation's policy allow this, or order something that it allows.",
     FailureClass.QUOTA: "Ask the cloud for a higher quota.",
     FailureClass.CAPACITY: "The cloud has no machines of this kind now. Nothing has to be done; it is tried again.",
+    FailureClass.HELD: "Release the account when work may go on. Everything goes on by itself then.",
     FailureClass.NOT_OURS: "Something of our name is not ours. Rename or remove it, then decide.",
 }
 
@@ -72,11 +75,16 @@ def account_details(state: AccountState) -> str:
         f"### Account {spec.name}: {state.phase}",
         f"{_ACCOUNT[state.phase]} Since {instant(state.since)}.",
         *_account_wait(state),
+        *_narrowed(state),
         table(
             ("Customer", "Cloud", "Account id", "Regions", "Contact"),
             [(spec.customer, spec.cloud, spec.cloud_account_id, ", ".join(spec.regions), spec.contact or "-")],
         ),
     ]
+    if state.deployments:
+        more = len(state.deployments) - SHOWN_DEPLOYMENTS
+        named = ", ".join(state.deployments[:SHOWN_DEPLOYMENTS]) + (f" and {more} more" if more > 0 else "")
+        parts.append(f"**Deployments that live in it:** {named}")
     if state.report:
         parts.append(
             f"Last verified {instant(state.report.verified_at)} as {escaped(state.report.principal)}: "
@@ -101,6 +109,7 @@ def deployment_details(state: DeploymentState) -> str:
     parts = [
         f"### Deployment {order.site.deployment}: {state.phase}",
         f"{_DEPLOYMENT[state.phase]} Since {instant(state.since)}.",
+        *_account_says(state),
     ]
     if state.running and state.report and state.report.waiting_for:
         parts += [_waits(state.report.waiting_for)]
@@ -171,7 +180,8 @@ def _account_wait(state: AccountState) -> list[str]:
     """Say who has to do what, if anybody has to."""
     missing = state.report.missing if state.report else ()
     if state.hold_reason:
-        return [f"**Held because:** {escaped(state.hold_reason)}"]
+        by = "" if state.by == CONTROL_PLANE else f", by {escaped(str(state.by))}"
+        return [f"**Held because:** {escaped(state.hold_reason)}{by}"]
     match state.phase:
         case AccountPhase.INVITED | AccountPhase.SUSPENDED if missing:
             rows = [(need.action, need.purpose, need.resource) for need in missing[:SHOWN_PERMISSIONS]]
@@ -189,6 +199,32 @@ def _account_wait(state: AccountState) -> list[str]:
             return []
 
 
+def _narrowed(state: AccountState) -> list[str]:
+    """Say which roles the customer does not lend."""
+    if not state.standing.withheld:
+        return []
+    waiting = "Deletions wait until it is lent again." if state.standing.keeps_deletions_waiting else ""
+    return [f"**Narrowed:** {state.standing.withholding_in_words()}. {waiting}".rstrip()]
+
+
+def _account_says(state: DeploymentState) -> list[str]:
+    """Say what the account's standing keeps from happening."""
+    standing = state.standing
+    if standing is None:
+        return []
+    said = []
+    if standing.parks:
+        number = len(state.queue)
+        queued = f" {number} queued operation{'s' if number > 1 else ''} will start then." if number else ""
+        said.append(
+            f"**Parked:** {escaped(standing.hold_in_words())}. Since {instant(standing.since)}, by "
+            f"{escaped(str(standing.by))}. Everything goes on by itself after the release.{queued}"
+        )
+    if standing.withheld:
+        said.append(f"**Narrowed:** {standing.withholding_in_words()}.")
+    return said
+
+
 def _waits(waits: Sequence[WaitingFor]) -> str:
     return "\n\n".join(_wait(wait) for wait in waits)
 
@@ -199,7 +235,7 @@ def _wait(wait: WaitingFor) -> str:
     lines = [
         f"> **Waiting for the {wait.party}** since {instant(wait.since)}: {escaped(wait.summary)}",
         f"> {escaped(wait.missing)}",
-        f"> **To do:** {_remedy(wait)}{probe}",
+        f"> **To do:** {escaped(remedy(wait))}{probe}",
     ]
     if choices:
         lines.append(f"> **May be decided** (step `{wait.step}`): {choices}")
@@ -236,14 +272,14 @@ def _approval_wait(book: ApprovalBook) -> str:
     return f"**waits for approval by the {' and the '.join(asked)}** ({approvers}): `byoc approvals show`"
 
 
-def _remedy(wait: WaitingFor) -> str:
+def remedy(wait: WaitingFor) -> str:
+    """Return what ends a wait, as a sentence for whoever must act."""
     if wait.failure is FailureClass.POLICY and wait.party is Party.OPERATOR:
         return "Abort, and ask for the operation again: it is planned anew, and the plan is approved again."
     if wait.failure is FailureClass.PERMISSION:
-        action = f" {escaped(wait.action)}" if wait.action else " what is missing"
-        return f"Grant{action}, most easily by applying the account's template again."
-    if remedy := _REMEDIES.get(wait.failure):
-        return remedy
+        return f"Grant {wait.action or 'what is missing'}, most easily by applying the account's template again."
+    if known := _REMEDIES.get(wait.failure):
+        return known
     if wait.party is Party.OPERATOR:
         return f"Find the cause, then decide: {' or '.join(wait.choices) or Choice.RETRY}."
     return f"The {wait.party} has to act."

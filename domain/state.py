@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from domain.account import AccessReport, AccountPhase, AccountSpec, RevocationProof
-from domain.actor import Actor
+from domain.account import AccessReport, AccountPhase, AccountSpec, AccountStanding, RevocationProof
+from domain.actor import CONTROL_PLANE, Actor
 from domain.approval import ApprovalBook, ApprovalPolicy, ApprovalRecord, ApprovedPlan, Delegation
 from domain.deployment import DeploymentSpec, FinalBackup, Site
 from domain.facts import ApiKeyRecord, Backup, DeploymentFacts
@@ -43,6 +43,25 @@ class AccountState(Model):
     trail: tuple[Event, ...] = ()
     runs: int = 1
     """How many workflow runs this account has had (continue-as-new)."""
+    by: Actor = CONTROL_PLANE
+    """Who brought the present phase about."""
+    released: bool = False
+    """Whether a hold has ended and the verification that follows it has not: work stays parked until then."""
+    deployments: tuple[str, ...] = ()
+    """Names of the deployments that live in it and hear of every change of its standing."""
+
+    @property
+    def standing(self) -> AccountStanding:
+        """What the deployments are told."""
+        return AccountStanding(
+            account=self.spec.name,
+            phase=self.phase,
+            hold_reason=self.hold_reason,
+            verified=not self.released,
+            withheld=self.report.withheld if self.report else (),
+            by=self.by,
+            since=self.since,
+        )
 
 
 class DeploymentPhase(StrEnum):
@@ -120,6 +139,8 @@ class OperationAccepted(Model):
 
     operation_id: str
     workflow_id: str
+    parked: str = ""
+    """Why it cannot start at present (the customer holds the account), as a sentence; empty if nothing keeps it."""
 
 
 class OperationOutcome(Model):
@@ -180,6 +201,8 @@ class OperationOrder(Model):
     """Whether the deployment was never active before: an abort of the first provisioning takes everything back."""
     approved: ApprovedPlan | None = None
     """What it may do at most; None if nobody had to approve it."""
+    standing: AccountStanding | None = None
+    """How the account stood when the operation began; changes are told by signal."""
 
 
 class QueuedOperation(Model):
@@ -215,3 +238,10 @@ class DeploymentState(Model):
     trail: tuple[Event, ...] = ()
     runs: int = 1
     """How many workflow runs this deployment has had (continue-as-new)."""
+    standing: AccountStanding | None = None
+    """What the account told last; None if it has not told anything."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the customer holds the account: no operation starts, and the running one parks."""
+        return self.standing is not None and self.standing.parks

@@ -242,11 +242,11 @@ class ControlPlane:
         return await self._ask_account(name, Account.verify, "")
 
     async def hold_account(self, name: str, reason: str) -> AccountState:
-        """Let no new operation start in the account."""
+        """Hands off: what runs in the account parks, and nothing starts, until it is released."""
         return await self._ask_account(name, Account.hold, reason)
 
     async def release_account(self, name: str, reason: str = "") -> AccountState:
-        """End a hold."""
+        """End a hold; what was parked goes on once the account was verified."""
         return await self._ask_account(name, Account.release, reason)
 
     async def revoke_account(self, name: str, reason: str = "") -> AccountState:
@@ -265,15 +265,18 @@ class ControlPlane:
     async def order(self, order: DeploymentOrder) -> DeploymentState:
         """Order a deployment; it provisions itself. A repeat of the same order changes nothing.
 
+        While the customer holds the account, the order is accepted and nothing is made until the release.
+
         Raises:
-            Refused: The account is not active, or a deployment of this name was ordered with another specification.
+            Refused: Something is missing in the account (the message says what), or a deployment of this name was
+                ordered with another specification.
         """
         site, spec = order.site, order.spec
         name = site.deployment
         account = await self.account(site.account)
-        if account.phase is not AccountPhase.ACTIVE:
-            raise Refused(f"account {site.account!r} is {account.phase}; `byoc accounts show {site.account}` says why")
-        state = DeploymentState(order=order, since=datetime.now(UTC))
+        if lack := _lack_of(account):
+            raise Refused(f"account {site.account!r} {lack}; `byoc accounts show {site.account}` says more")
+        state = DeploymentState(order=order, since=datetime.now(UTC), standing=account.standing)
         with _explained(f"deployment {name!r}"):
             try:
                 handle = await self.client.start_workflow(
@@ -324,10 +327,12 @@ class ControlPlane:
     async def request(self, name: str, request: OperationRequest) -> OperationAccepted:
         """Ask for an operation on a deployment; returns as soon as it is queued.
 
+        While the customer holds the account it stays queued; `parked` of the answer says so.
+
         Raises:
-            Refused: The customer holds the account ("hands off"), or the deployment is over or being retired.
+            Refused: The deployment is over or being retired.
         """
-        await self._refuse_if_held(name)
+        await self._refuse_if_held_unawares(name)
         request = request.model_copy(update={"approvals": request.approvals or await self._policy_for(name)})
         with _explained(f"deployment {name!r}"):
             return await self._deployment(name).execute_update(Deployment.request, request, rpc_timeout=self.patience)
@@ -355,9 +360,9 @@ class ControlPlane:
         """Create, rotate or revoke an API key; returns as soon as the change is queued.
 
         Raises:
-            Refused: The customer holds the account, or the change does not fit the keys that exist.
+            Refused: The change does not fit the keys that exist.
         """
-        await self._refuse_if_held(name)
+        await self._refuse_if_held_unawares(name)
         change = change.model_copy(update={"approvals": change.approvals or await self._policy_for(name)})
         with _explained(f"deployment {name!r}"):
             return await self._deployment(name).execute_update(
@@ -613,9 +618,13 @@ class ControlPlane:
         async for execution in self.client.list_workflows(query):
             yield execution
 
-    async def _refuse_if_held(self, deployment: str) -> None:
-        account = await self.account((await self.deployment(deployment)).order.site.account)
-        if account.phase is AccountPhase.HELD:
+    async def _refuse_if_held_unawares(self, deployment: str) -> None:
+        """Refuse for a deployment that does not park: its run is older than joining an account is."""
+        state = await self.deployment(deployment)
+        if state.standing is not None:
+            return
+        account = await self.account(state.order.site.account)
+        if account.standing.parks:
             raise Refused(
                 f"account {account.spec.name!r} is held ({account.hold_reason or 'no reason given'}); "
                 f"`byoc accounts release {account.spec.name}` ends the hold"
@@ -634,6 +643,26 @@ def _fair_to(customer: str) -> Priority:
     Of what waits in a queue, each customer's share is served in turn: nobody waits for the end of another's burst.
     """
     return Priority(fairness_key=customer)
+
+
+def _lack_of(account: AccountState) -> str:
+    """Return what keeps an account from taking orders, or nothing. A hold does not: the order waits for its end."""
+    was_complete = account.report is not None and account.report.complete and not account.refusal
+    if account.phase is AccountPhase.ACTIVE or (account.standing.parks and was_complete):
+        return ""
+    return f"is {account.phase}{_missing_in(account)}"
+
+
+def _missing_in(account: AccountState) -> str:
+    report = account.report
+    if account.refusal:
+        return f": we cannot enter it ({account.refusal})"
+    if report is None:
+        return " and was not verified yet"
+    if report.missing:
+        first, *more = report.missing
+        return f": {first.action} is missing" + (f", and {len(more)} more" if more else "")
+    return "" if report.complete else f": the customer withholds the role for {' and '.join(report.withheld)}"
 
 
 def _deployment_attributes(order: DeploymentOrder) -> TypedSearchAttributes:

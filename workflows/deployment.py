@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
-from temporalio.exceptions import ApplicationError, ChildWorkflowError
+from temporalio.exceptions import ApplicationError, ChildWorkflowError, FailureError
 from temporalio.workflow import ChildWorkflowHandle, ContinueAsNewVersioningBehavior, ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
     from domain import markdown
+    from domain.account import AccountPhase, AccountStanding, Resident
     from domain.actor import CONTROL_PLANE, Actor
     from domain.approval import approved_plan
     from domain.facts import ApiKeyRecord
+    from domain.failure import Party
+    from domain.model import Model
     from domain.operation import OperationKind, OperationPhase
     from domain.state import (
         ApiKeyChange,
@@ -62,6 +66,9 @@ _PHASE_WHILE = {
 _PROVISIONED = (OperationKind.PROVISION, OperationPhase.DONE)
 _OVER = (DeploymentPhase.RETIRED, DeploymentPhase.ABORTED)
 
+_KNOWS_ITS_ACCOUNT = "knows-its-account"
+"""Patch: a run that was begun before deployments joined their account joins it after its next continue-as-new."""
+
 
 @workflow.defn
 class Deployment(Approvals):
@@ -72,6 +79,8 @@ class Deployment(Approvals):
     3. End when it is retired, or when its first provisioning was aborted and taken back
 
     Whatever happens to an operation, the deployment stays: it knows what was made, and the next request goes on there.
+    Its account tells it how things stand: while the customer holds the account no operation starts, and the one that
+    runs is told to park.
     """
 
     @workflow.init
@@ -83,6 +92,10 @@ class Deployment(Approvals):
         self._draining = False
         self._fresh_run_asked = False
         self._shown: tuple[str, str] = ("", "")
+        self._inherited = state.running.summary.operation_id if state.running else ""
+        """The operation that outlived a continue-as-new: there is no handle of it, and it has started."""
+        self._has_news = state.running is not None and state.standing is not None
+        """Whether the running operation has to be told how the account stands."""
 
     @workflow.run
     async def run(self, state: DeploymentState) -> DeploymentState:  # noqa: ARG002 - taken by __init__
@@ -90,6 +103,8 @@ class Deployment(Approvals):
         if self.state.operations == 0:
             self._accept(self._first_request())
         self._show()
+        self._passing_on = asyncio.create_task(self._keep_passing_on())
+        await self._join_account()
         while self.state.phase not in _OVER:
             await self._until_something_is_to_be_done()
             if self._has_ended():
@@ -100,6 +115,7 @@ class Deployment(Approvals):
                 self.attend_to_approvals()
             elif self._must_continue_as_new():
                 await self._continue_as_new()
+        await self._leave_account()
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self.state
 
@@ -107,8 +123,7 @@ class Deployment(Approvals):
     def request(self, request: OperationRequest) -> OperationAccepted:
         """Queue an operation. The same request id gets the same operation again."""
         known = self._known(request.request_id)
-        summary = known or self._accept(request)
-        return OperationAccepted(operation_id=summary.operation_id, workflow_id=summary.workflow_id)
+        return self._answer(known or self._accept(request))
 
     @request.validator
     def _check_request(self, request: OperationRequest) -> None:
@@ -140,7 +155,7 @@ class Deployment(Approvals):
                 )
             )
             self.void_stale_plans()
-        return OperationAccepted(operation_id=known.operation_id, workflow_id=known.workflow_id)
+        return self._answer(known)
 
     @change_api_keys.validator
     def _check_key_change(self, change: ApiKeyChange) -> None:
@@ -181,6 +196,13 @@ class Deployment(Approvals):
         if self.state.running and self.state.running.summary.operation_id == outcome.operation_id:
             self._outcome = outcome
 
+    @workflow.signal(description="The account tells how it stands: held, released, narrowed, suspended")
+    def account_changed(self, standing: AccountStanding) -> None:
+        """Keep the account's standing, and tell the running operation."""
+        self.state = self.state.model_copy(update={"standing": standing})
+        self._has_news = self.state.running is not None
+        self._show()
+
     @workflow.query(name="state", description="Specification, facts, operations, keys and audit trail")
     def current_state(self) -> DeploymentState:
         """Return everything that is known about the deployment."""
@@ -211,6 +233,11 @@ class Deployment(Approvals):
         self.state = self.state.model_copy(update={"queue": tuple(queue), "operations": number, "order": order})
         self._show()
         return summary
+
+    def _answer(self, summary: OperationSummary) -> OperationAccepted:
+        standing = self.state.standing
+        parked = standing.hold_in_words() if standing and standing.parks and summary.ended_at is None else ""
+        return OperationAccepted(operation_id=summary.operation_id, workflow_id=summary.workflow_id, parked=parked)
 
     async def _start_next(self) -> None:
         queued = self.startable()
@@ -270,6 +297,7 @@ class Deployment(Approvals):
             final_backup=request.final_backup,
             api_keys=_valid(keys, workflow.now()),
             first=not self._was_active(),
+            standing=self.state.standing,
         )
 
     def _search_attributes(self) -> TypedSearchAttributes:
@@ -342,7 +370,8 @@ class Deployment(Approvals):
         return self.state.was_active or any((past.kind, past.phase) == _PROVISIONED for past in self.state.past)
 
     def _can_start(self) -> bool:
-        return self.state.running is None and not self._draining and self.startable() is not None
+        may_start = self.state.running is None and not self._draining and not self.state.is_held
+        return may_start and self.startable() is not None
 
     async def _until_something_is_to_be_done(self) -> None:
         """Wait; with a timer only if an approval expires by itself, or planning is tried again."""
@@ -378,6 +407,36 @@ class Deployment(Approvals):
         ever_started = self.state.running is not None or any(past.started_at is not None for past in self.state.past)
         if not ever_started and not self.state.queue:
             self._become(DeploymentPhase.ABORTED)
+
+    async def _join_account(self) -> None:
+        """Tell the account that we live in it; it answers how it stands. One that is gone holds nobody."""
+        if not workflow.patched(_KNOWS_ITS_ACCOUNT):
+            self.state = self.state.model_copy(update={"standing": None})
+        elif not await self._tell_account("deployment_joined"):
+            account = self.state.order.site.account
+            self.account_changed(AccountStanding(account=account, phase=AccountPhase.REVOKED, since=workflow.now()))
+
+    async def _leave_account(self) -> None:
+        if workflow.patched(_KNOWS_ITS_ACCOUNT):
+            await self._tell_account("deployment_left")
+
+    async def _tell_account(self, signal: str) -> bool:
+        """Signal the account; return whether there is one."""
+        site = self.state.order.site
+        return await _signal(ids.account_id(site.account), signal, Resident(deployment=site.deployment))
+
+    async def _keep_passing_on(self) -> None:
+        """Pass the account's standing on to the running operation, in order, as soon as that has started."""
+        while True:
+            await workflow.wait_condition(lambda: self._has_news and self._can_be_told())
+            self._has_news = False
+            running = self._required_running().summary
+            await _signal(running.workflow_id, "account_changed", self.state.standing)
+
+    def _can_be_told(self) -> bool:
+        """Whether the running operation's workflow is known to exist."""
+        running = self.state.running
+        return running is not None and (self._child is not None or running.summary.operation_id == self._inherited)
 
     def _must_continue_as_new(self) -> bool:
         info = workflow.info()
@@ -453,6 +512,8 @@ class Deployment(Approvals):
     def _show(self) -> None:
         """Make search attributes and the details in the Temporal UI say what is true now."""
         waits = waiting_text(self.state.report.waiting_for).split(", ") if self.state.report else []
+        if self.state.is_held and self.state.queue and self.state.running is None:
+            waits.append(str(Party.CUSTOMER))
         waiting = ", ".join(dict.fromkeys(each for each in (*waits, *self.parties()) if each))
         shown = (str(self.state.phase), waiting or attributes.NOBODY)
         if shown != self._shown:
@@ -461,6 +522,15 @@ class Deployment(Approvals):
                 [attributes.PHASE.value_set(shown[0]), attributes.WAITING_FOR.value_set(shown[1])]
             )
         workflow.set_current_details(markdown.deployment_details(self.state))
+
+
+async def _signal(workflow_id: str, signal: str, message: Model | None) -> bool:
+    """Signal another workflow; return whether it was there to hear it. That it was not is no reason to fail."""
+    try:
+        await workflow.get_external_workflow_handle(workflow_id).signal(signal, message)
+    except FailureError:
+        return False
+    return True
 
 
 def _key_named(change: ApiKeyChange) -> str:

@@ -5,6 +5,8 @@ What happens when a step does not succeed (lifecycles.md, section 6):
 - what time cures (passing faults, throttling, "not ready yet") Temporal tries again, without adding to the history;
 - what somebody must cure (permission, quota, capacity, anything unknown after three tries) makes the operation *wait*:
   it says who, what is missing and since when, probes by itself, and takes a decision: retry, skip or abort;
+- while the customer holds the account the operation *parks*: what is under way comes to its end, and no step starts, no
+  wait is probed and nothing is taken back until the account is released;
 - after an abort, what was made is taken back, newest first. The promise to take back is made before the deed, because a
   creation whose reply is lost still leaves a resource behind.
 """
@@ -35,6 +37,7 @@ from activities.contracts import (
     PreflightContract,
     Retention,
 )
+from domain.account import AccountStanding
 from domain.approval import ApprovedPlan
 from domain.deployment import Site
 from domain.failure import FailureClass, FailureDetail, Party, party_for
@@ -94,6 +97,8 @@ class Step(Generic[Question, Answer]):
     undo: tuple[Undo, ...] = ()
     may_skip: bool = False
     in_cluster: bool = False
+    deletes: bool = False
+    """Whether it is a deletion, which waits while the customer withholds the role for that."""
 
     @property
     def name(self) -> str:
@@ -189,6 +194,13 @@ UNDOS: tuple[Undo, ...] = tuple(value for value in list(vars().values()) if isin
 """Every way to take something back."""
 
 
+ACCOUNT = "account"
+"""The name of the wait that is not about a step: the customer holds the account, and the whole operation is parked."""
+
+_ENDED_BY_THE_CUSTOMER = (FailureClass.AUTH, FailureClass.PERMISSION, FailureClass.POLICY)
+"""What a change of the account's standing may have cured."""
+
+
 def name_of(activity: str, summary: str) -> str:
     """Return the name of the step whose activity has these words in the history: `install_component/store`."""
     for step in ALL:
@@ -231,7 +243,14 @@ class Steps:
     """Runs the steps of one operation, records them, and takes back what they made."""
 
     def __init__(
-        self, *, cloud: str, site: Site | None, pace: Pace, board: Board, approved: ApprovedPlan | None = None
+        self,
+        *,
+        cloud: str,
+        site: Site | None,
+        pace: Pace,
+        board: Board,
+        approved: ApprovedPlan | None = None,
+        standing: AccountStanding | None = None,
     ) -> None:
         self._cloud = cloud
         self._site = site
@@ -247,6 +266,9 @@ class Steps:
         self._under_way = 0
         self._undoing = False
         self._taking_back = False
+        self._standing = standing
+        self._hurried: dict[str, bool] = {}
+        """Keyed by step: waits that are probed now, because the account's standing has changed."""
 
     @property
     def records(self) -> tuple[StepRecord, ...]:
@@ -255,8 +277,11 @@ class Steps:
 
     @property
     def waiting_for(self) -> tuple[WaitingFor, ...]:
-        """What is waited for, oldest first."""
-        return tuple(self._waits.values())
+        """What is waited for, oldest first. While the account is held that comes before all else."""
+        waits = tuple(self._waits.values())
+        if self._standing is None or not self._standing.parks:
+            return waits
+        return (self._park_wait(self._standing), *(_parked(wait) for wait in waits))
 
     @property
     def skipped(self) -> tuple[StepRecord, ...]:
@@ -272,6 +297,8 @@ class Steps:
         """Return why `decision` cannot be taken now, or an empty string."""
         if decision.choice is Choice.ABORT:
             return "the operation is already being taken back" if self._undoing or self._abort else ""
+        if self._is_parked() and decision.choice is Choice.RETRY:
+            return "nothing is tried while the customer holds the account; it goes on by itself after the release"
         waits = [wait for wait in self._waits.values() if decision.step in ("", wait.step)]
         if not waits:
             waiting = ", ".join(self._waits) or "none"
@@ -290,6 +317,15 @@ class Steps:
         for wait in self._waits.values():
             if decision.step in ("", wait.step):
                 self._decisions[wait.step] = decision
+
+    def account_changed(self, standing: AccountStanding) -> None:
+        """Take what the account tells: park, go on, or try again at once what the change may have cured."""
+        self._standing = standing
+        if not standing.parks:
+            self._hurried.update(
+                {name: True for name, wait in self._waits.items() if wait.failure in _ENDED_BY_THE_CUSTOMER}
+            )
+        self._board.steps_changed()
 
     async def run(self, step: Step[Question, Answer], question: Question, *, about: str = "") -> Answer:
         """Run one step to its end and return its answer.
@@ -339,15 +375,23 @@ class Steps:
             self._promises.pop()
 
     async def undo(self, undo: Undo, *, keep_backups: bool = False) -> None:
-        """Take back what one kind of step made. An operator may skip it; the proof at the end names what stays."""
+        """Take back what one kind of step made. An operator may skip it; the proof at the end names what stays.
+
+        Raises:
+            Aborted: It was aborted while it was kept from beginning: the account is held, its role is withheld, or it
+                is not in the plan that was approved.
+        """
         site = self._required_site()
         question = Retention(site=site, keep_backups=keep_backups) if undo.takes_retention else site
         summary = f"{undo.summary}, but for what is kept" if keep_backups and undo.takes_retention else undo.summary
         if not self._may_run(undo.name):
             await self._refuse_unapproved(undo.name, summary, skip_allowed=True)
             return
-        self._undoing = True
-        step: Step[Any, None] = Step(undo.activity, summary, SLOW, may_skip=True, in_cluster=undo.in_cluster)
+        if not self._is_kept_from_deleting():
+            self._undoing = True
+        step: Step[Any, None] = Step(
+            undo.activity, summary, SLOW, may_skip=True, in_cluster=undo.in_cluster, deletes=True
+        )
         await self._run(step, question, "", skip_allowed=True)
 
     async def _run(
@@ -365,6 +409,8 @@ class Steps:
         if not self._may_run(name):
             await self._refuse_unapproved(name, summary, skip_allowed=skip_allowed)
             return None
+        if self._is_parked():
+            await self._until_released()
         self._promise(step)
         self._record(name, summary, StepState.RUNNING)
         self._under_way += 1
@@ -385,6 +431,18 @@ class Steps:
     ) -> Answer | None:
         unknown_tries = 0
         while True:
+            if self._is_parked():
+                self._record(name, summary, StepState.WAITING)
+                await self._until_released(name)
+                self._record(name, summary, StepState.RUNNING)
+            if step.deletes and self._is_withheld():
+                if await self._until_lent(name, summary) is Choice.SKIP:
+                    self._undoing = True
+                    self._record(name, summary, StepState.SKIPPED)
+                    return None
+                continue
+            if step.deletes:
+                self._undoing = True
             try:
                 answer = await self._attempt(step, question, summary)
                 wrong = accept(answer) if accept else None
@@ -447,11 +505,16 @@ class Steps:
             choices=tuple(choices),
         )
         self._record(name, summary, StepState.WAITING)
-        decided = await until(
-            lambda: name in self._decisions or self._must_stop(), within=pause, summary=f"Probe again: {summary}"
+        woken = await until(
+            lambda: name in self._decisions or name in self._hurried or self._must_stop(),
+            within=pause,
+            summary=f"Probe again: {summary}",
         )
+        while self._is_parked() and name not in self._decisions and not self._must_stop():
+            woken = await until(lambda: name in self._decisions or self._must_stop() or not self._is_parked())
         self._stop_if_aborted(name)
-        if not decided:
+        self._hurried.pop(name, None)
+        if not woken or name not in self._decisions:
             return Choice.RETRY
         return self._decisions.pop(name).choice
 
@@ -480,6 +543,64 @@ class Steps:
         self._stop_if_aborted(name)
         self._decisions.pop(name)
         self._record(name, summary, StepState.SKIPPED)
+
+    async def _until_released(self, name: str = "") -> None:
+        """Wait until the customer has released the account, or the operation is aborted.
+
+        Args:
+            name: The step, if it has begun.
+        """
+        while self._is_parked() and not self._must_stop():
+            await until(lambda: not self._is_parked() or self._must_stop())
+        self._stop_if_aborted(name)
+
+    async def _until_lent(self, name: str, summary: str) -> Choice:
+        """Wait until the account says that the customer lends the role for deletions (again), or for a decision.
+
+        The deletion is not tried meanwhile: not every one needs that role, and the customer wants none of them.
+        """
+        standing = self._standing
+        assert standing is not None, "only an account that has told so withholds a role"
+        known = self._waits.get(name)
+        self._waits[name] = WaitingFor(
+            step=name,
+            summary=summary,
+            party=Party.CUSTOMER,
+            failure=FailureClass.AUTH,
+            missing=f"{standing.withholding_in_words()}: nothing is deleted until the customer lends it again",
+            since=known.since if known else workflow.now(),
+            probe_at=None,
+            choices=(Choice.SKIP,) if self._undoing else (Choice.SKIP, Choice.ABORT),
+        )
+        self._record(name, summary, StepState.WAITING)
+        await until(lambda: name in self._decisions or self._must_stop() or not self._is_withheld())
+        self._stop_if_aborted(name)
+        self._waits.pop(name)
+        self._record(name, summary, StepState.RUNNING)
+        return self._decisions.pop(name).choice if name in self._decisions else Choice.RETRY
+
+    def _is_parked(self) -> bool:
+        """Whether no step may start, because the customer holds the account."""
+        return self._standing is not None and self._standing.parks
+
+    def _is_withheld(self) -> bool:
+        """Whether no deletion may start, because the customer withholds the role for that."""
+        return self._standing is not None and self._standing.keeps_deletions_waiting
+
+    def _is_kept_from_deleting(self) -> bool:
+        return self._is_parked() or self._is_withheld()
+
+    def _park_wait(self, standing: AccountStanding) -> WaitingFor:
+        return WaitingFor(
+            step=ACCOUNT,
+            summary="Work in the account",
+            party=Party.CUSTOMER,
+            failure=FailureClass.HELD,
+            missing=standing.hold_in_words(),
+            since=standing.since,
+            probe_at=None,
+            choices=() if self._undoing or self._abort else (Choice.ABORT,),
+        )
 
     def _next_probe(self, name: str, failure: FailureClass) -> timedelta:
         """Return the time to the next probe: the pace's, doubled for each probe after the first few."""
@@ -553,6 +674,12 @@ async def compare(question: ComparisonQuestion) -> Comparison:
         ),
         summary="Compare with what exists",
     )
+
+
+def _parked(wait: WaitingFor) -> WaitingFor:
+    """Return a step's wait as it is while the account is held: nothing is tried, by us or on request."""
+    choices = tuple(choice for choice in wait.choices if choice is not Choice.RETRY)
+    return wait.model_copy(update={"probe_at": None, "choices": choices})
 
 
 def detail_of(error: ActivityError) -> FailureDetail:

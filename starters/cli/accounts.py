@@ -146,7 +146,7 @@ def verify(name: Name, output: FormatOption = Format.TABLE) -> None:
     """
     state = ask(lambda plane: plane.verify_account(name))
     _print(state, output)
-    if state.refusal or (state.report and state.report.missing):
+    if state.refusal or (state.report and not state.report.complete):
         sys.exit(Exit.FAILED)
 
 
@@ -179,7 +179,9 @@ def show(name: Name, output: FormatOption = Format.TABLE) -> None:
 
 @app.command()
 def hold(name: Name, reason: Reason = "", output: FormatOption = Format.TABLE) -> None:
-    """Hands off: no new operation starts in this account until it is released.
+    """Hands off: the step under way ends, then work in this account parks, and nothing starts until it is released.
+
+    Requests are accepted meanwhile and wait in their deployments' queues. Reads and the daily verification go on.
 
     Example: byoc accounts hold acme-aws --reason "change freeze until Monday"
     """
@@ -188,7 +190,7 @@ def hold(name: Name, reason: Reason = "", output: FormatOption = Format.TABLE) -
 
 @app.command()
 def release(name: Name, reason: Reason = "", output: FormatOption = Format.TABLE) -> None:
-    """End a hold; the account is verified before it is active again.
+    """End a hold; the account is verified, then everything that was parked goes on by itself.
 
     Example: byoc accounts release acme-aws
     """
@@ -204,7 +206,7 @@ def revoke(
 ) -> None:
     """Leave an account: once the customer has deleted our roles, prove that we cannot enter any more.
 
-    Deployments in it must be retired first.
+    Deployments in it must be retired first. One whose workflow was terminated is forgotten by `byoc accounts verify`.
 
     Example: byoc accounts revoke acme-aws --reason "contract ended" --wait
     """
@@ -300,10 +302,12 @@ def _print_account(state: AccountState) -> None:
             ("Regions", ", ".join(spec.regions)),
             ("Phase", f"{state.phase}, for {ago(state.since)}"),
             ("Held because", state.hold_reason),
+            ("Held by", str(state.by) if state.phase is AccountPhase.HELD else ""),
+            ("Narrowed", state.standing.withholding_in_words() if state.standing.withheld else ""),
             ("Refused", state.refusal),
             ("Verified", f"{ago(report.verified_at)} ago, {report.checked_actions} actions" if report else ""),
             ("Acting as", report.principal if report else ""),
-            ("Withheld", f"the role for {' and '.join(report.withheld)}" if report and report.withheld else ""),
+            ("Deployments", ", ".join(state.deployments)),
         ]
     )
     if report:

@@ -9,6 +9,7 @@ from typing import Annotated
 from uuid import uuid4
 
 import typer
+from rich.markup import escape
 
 from domain import api_key
 from domain.facts import ApiKeyRecord
@@ -143,6 +144,9 @@ def _apply(deployment: str, change: ApiKeyChange, *, wait: bool) -> bool:
         queue = (await plane.deployment(deployment)).queue
         if any(each.approval and each.summary.operation_id == accepted.operation_id for each in queue):
             return accepted, None, True
+        if accepted.parked:
+            stderr.print(f"Recorded, not applied yet. {escape(accepted.parked)}. It is applied after the release.")
+            return accepted, None, False
         return accepted, await _applied(plane, deployment, accepted) if wait else None, False
 
     accepted, phase, to_be_approved = ask(applying)

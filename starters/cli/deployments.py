@@ -10,13 +10,20 @@ from typing import Annotated
 from uuid import uuid4
 
 import typer
+from rich.markup import escape
 
 from domain.approval import missing
 from domain.deployment import FinalBackup
 from domain.operation import Choice, OperationKind, OperationPhase, OperationProgress, StepDecision
 from domain.receipt import render
 from domain.shape import Component
-from domain.state import DeploymentPhase, DeploymentState, OperationRequest, OperationSummary
+from domain.state import (
+    DeploymentPhase,
+    DeploymentState,
+    OperationAccepted,
+    OperationRequest,
+    OperationSummary,
+)
 from starters.cli.approvals import SHORT, print_approvals
 from starters.cli.asking import acting, ask
 from starters.cli.errors import BadInput, Exit, fail
@@ -36,7 +43,7 @@ Reason = Annotated[str, typer.Option(help="why; it goes into the audit trail")]
 FileOption = Annotated[Path, typer.Option("--file", "-f", help="YAML of kind Deployment (docs/examples shows some)")]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="watch until it is over")]
 _LOOKS = 100
-"""How often an operation that was just queued is looked for."""
+"""How often, every fifth of a second, an operation that was queued is looked for."""
 StepName = Annotated[str, typer.Option(help="the waiting step, as `show` names it; default: every step that waits")]
 
 app.command()(plan)
@@ -64,6 +71,8 @@ def create(file: FileOption, watch_it: Watch = False, output: FormatOption = For
     else:
         for state in states:
             stdout.print(f"Deployment {state.order.site.deployment} is {state.phase}.")
+            if state.standing is not None and state.standing.parks:
+                stdout.print(escape(_parked(state.standing.hold_in_words())))
     if watch_it:
         for state in states:
             _watch_newest(state.order.site.deployment)
@@ -97,8 +106,7 @@ def converge(
                 raise BadInput([f"--file: {file} holds no Deployment named {name}"])
             order = await place_order(plane, manifest)
             change = change.model_copy(update={"spec": order.spec, "shape": order.shape, "release": order.release})
-        accepted = await plane.request(name, change)
-        stdout.print(f"{accepted.operation_id} is queued.")
+        _print_queued(await plane.request(name, change))
 
     ask(request)
     if watch_it:
@@ -220,7 +228,7 @@ def retire(
         if typed != name:
             raise BadInput([f"{typed!r} is not {name!r}: nothing was asked for"])
     accepted = ask(lambda plane: plane.retire(name, reason=reason, final_backup=final_backup))
-    stdout.print(f"{accepted.operation_id} is queued.")
+    _print_queued(accepted)
     if watch_it:
         _watch_newest(name, accepted.operation_id)
 
@@ -257,6 +265,16 @@ def _decide(name: str, choice: Choice, step: str, reason: str) -> None:
     stdout.print(ask(lambda plane: plane.decide(name, decision)))
 
 
+def _print_queued(accepted: OperationAccepted) -> None:
+    stdout.print(f"{accepted.operation_id} is queued.")
+    if accepted.parked:
+        stdout.print(escape(_parked(accepted.parked)))
+
+
+def _parked(why: str) -> str:
+    return f"Parked: {why}. It goes on by itself after the release; nothing has to be asked again."
+
+
 def _watch_newest(name: str, operation: str = "") -> None:
     """Watch the newest (or the named) operation, print how it ended, and leave with a code that says so."""
 
@@ -283,10 +301,10 @@ def _watch_newest(name: str, operation: str = "") -> None:
 async def _started(plane: ControlPlane, name: str, operation: str) -> OperationSummary:
     """Return the named operation, or the newest, once it has started or was declined.
 
-    It waits a moment for one that was just queued, and as long as it takes for one that has to be approved.
+    It waits a moment for one that was just queued, and as long as it takes for one that has to be approved, or that is
+    parked until the customer releases the account.
     """
-    told = ""
-    looks = 0
+    looks, told = 0, ""
     while looks < _LOOKS:
         state = await plane.deployment(name)
         queued = [each.summary for each in state.queue]
@@ -299,13 +317,20 @@ async def _started(plane: ControlPlane, name: str, operation: str) -> OperationS
         if named and (named[-1].started_at is not None or named[-1].phase is OperationPhase.DECLINED):
             return named[-1]
         operation = named[-1].operation_id if named else operation
-        waits = _waits_for_approval(state, operation)
+        waits = _why_not_started(state, name, operation)
         if waits and waits != told:
-            told = waits
-            stdout.print(f"{waits} `byoc approvals show {name} {operation}` shows the plan.", soft_wrap=True)
-        looks = 0 if waits else looks + 1
+            stdout.print(escape(waits), soft_wrap=True)
+        looks, told = (0 if waits else looks + 1), waits
         await asyncio.sleep(0.2)
     raise Refused(f"deployment {name!r} has queued an operation that does not start; is a worker running?")
+
+
+def _why_not_started(state: DeploymentState, name: str, operation: str) -> str:
+    """Return what a queued operation waits for before anybody runs it, or nothing if only for its turn."""
+    if waits := _waits_for_approval(state, operation):
+        return f"{waits} `byoc approvals show {name} {operation}` shows the plan."
+    standing = state.standing
+    return _parked(standing.hold_in_words()) if standing is not None and standing.parks else ""
 
 
 def _waits_for_approval(state: DeploymentState, operation: str) -> str:
@@ -323,7 +348,7 @@ def _waits_for_approval(state: DeploymentState, operation: str) -> str:
 
 
 def _print_deployment(state: DeploymentState) -> None:
-    order, spec, facts = state.order, state.order.spec, state.facts
+    order, spec, facts, standing = state.order, state.order.spec, state.facts, state.standing
     availability = ", highly available" if spec.high_availability else ""
     print_facts(
         [
@@ -335,6 +360,8 @@ def _print_deployment(state: DeploymentState) -> None:
             ("Release", spec.release),
             ("Kubernetes", spec.kubernetes),
             ("Phase", f"{state.phase}, for {ago(state.since)}"),
+            ("Parked", f"{standing.hold_in_words()} ({standing.by})" if standing and standing.parks else ""),
+            ("Narrowed", standing.withholding_in_words() if standing and standing.withheld else ""),
             ("Endpoint", facts.smoke_test.url if facts.smoke_test else ""),
             ("Network", facts.network.network_id if facts.network else ""),
             ("Cluster", facts.cluster.name if facts.cluster else ""),
@@ -353,6 +380,7 @@ def _print_deployment(state: DeploymentState) -> None:
     if books:
         stdout.print()
         print_approvals(books, datetime.now(UTC))
+    not_started = "queued, parked" if state.is_held else "queued"
     summaries = [*state.past, *([state.running.summary] if state.running else []), *(q.summary for q in state.queue)]
     stdout.print()
     print_rows(
@@ -360,7 +388,7 @@ def _print_deployment(state: DeploymentState) -> None:
         [
             (
                 each.operation_id,
-                each.phase or "queued",
+                each.phase or not_started,
                 str(each.actor),
                 each.reason,
                 ago(each.asked_at),

@@ -164,6 +164,46 @@ def test_a_held_account_says_why_and_who_did_it() -> None:
     assert text.index("| held | ada@vendor.example (cli) |") < text.index("| invited | ada@vendor.example (cli) |")
 
 
+def test_a_held_account_names_who_holds_it_and_who_lives_in_it() -> None:
+    """Of many deployments the first are named and the others counted."""
+    names = tuple(f"acme-{number}" for number in range(25))
+
+    text = account_details(account(AccountPhase.HELD, hold_reason="audit", by=ADA, deployments=names))
+
+    assert "**Held because:** audit, by ada@vendor.example (cli)" in text
+    assert "**Deployments that live in it:** acme-0, acme-1," in text
+    assert "acme-19 and 5 more" in text
+
+
+def test_a_narrowed_account_says_which_role_is_withheld() -> None:
+    """It is active all the same."""
+    report = AccessReport(principal="arn", verified_at=NOW, withheld=(Purpose.DELETE,), checked_actions=80)
+
+    text = account_details(account(AccountPhase.ACTIVE, report=report))
+
+    assert "### Account acme-aws: active" in text
+    assert "**Narrowed:** The customer withholds the role for delete in the account acme-aws. Deletions wait" in text
+
+
+def test_a_parked_deployment_says_by_whom_and_what_will_follow() -> None:
+    """Whoever looks at the deployment does not have to look at the account."""
+    held = account(AccountPhase.HELD, hold_reason="audit", by=ADA).standing
+    summary = OperationSummary(
+        operation_id="provision/2",
+        workflow_id="deployment/acme-prod/provision/2",
+        request_id="r",
+        kind=OperationKind.PROVISION,
+        actor=ADA,
+        asked_at=NOW,
+    )
+    request = OperationRequest(request_id="r", kind=OperationKind.PROVISION, actor=ADA)
+
+    text = deployment_details(deployment(standing=held, queue=(QueuedOperation(summary=summary, request=request),)))
+
+    assert "**Parked:** The customer holds the account acme-aws: audit. Since 2026-11-23 12:00:00 UTC" in text
+    assert "1 queued operation will start then." in text
+
+
 def test_a_revoked_account_shows_the_proof() -> None:
     """The cloud's own refusals."""
     proof = RevocationProof(proven_at=NOW, refusals=("operate: AccessDenied",))

@@ -26,7 +26,7 @@ from temporalio.service import RPCError
 from activities.aws.template import template
 from domain.account import AccountAccess, AccountPhase, AccountSpec
 from domain.actor import Actor, Door
-from domain.clouds import Cloud
+from domain.clouds import Cloud, Purpose
 from domain.naming import TAG_RESOURCE
 from domain.operation import Pace
 from domain.state import DeploymentPhase, DeploymentState
@@ -141,18 +141,31 @@ class Installation:
         spec = AccountSpec(
             name=f"{name}-aws", customer="acme", cloud=Cloud.AWS, cloud_account_id=number, regions=(REGION,)
         )
-        state = await plane.connect_account(spec, pace=BRISK)
+        await plane.connect_account(spec, pace=BRISK)
+        customer = Customer(account=number, name=name)
+        await self.apply_template(customer)
+        await self.until_account(spec.name, AccountPhase.ACTIVE)
+        return customer
+
+    async def apply_template(self, customer: Customer, *, without: Purpose | None = None) -> None:
+        """Let the customer apply our template (again), as it is or without one of its roles."""
+        plane = await self.connected()
+        state = await plane.account(f"{customer.name}-aws")
+        spec = state.spec
         access = AccountAccess(
             account=spec.name,
             customer=spec.customer,
             cloud=spec.cloud,
-            cloud_account_id=number,
+            cloud_account_id=spec.cloud_account_id,
             external_id=state.external_id,
         )
         document = template(access, spec.regions, self.settings.aws_principal, aws_cloud(self.settings).needs())
-        await asyncio.to_thread(self.control.customer(number).apply_template, document)
-        await self.until_account(spec.name, AccountPhase.ACTIVE)
-        return Customer(account=number, name=name)
+        if without is not None:
+            for part in ("Resources", "Outputs"):
+                document[part] = {
+                    name: value for name, value in document[part].items() if not name.startswith(without.title())
+                }
+        await asyncio.to_thread(self.control.customer(customer.account).apply_template, document)
 
     async def order(self, customer: Customer, **spec: Any) -> None:
         """Order the customer's deployment (or another one, by `name`, in the same account)."""

@@ -20,7 +20,7 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from domain.account import AccountSpec
+from domain.account import AccountPhase, AccountSpec, AccountStanding
 from domain.actor import Actor, Door
 from domain.approval import (
     ApprovalBook,
@@ -32,7 +32,7 @@ from domain.approval import (
     PolicyChange,
     Side,
 )
-from domain.clouds import Cloud
+from domain.clouds import Cloud, Purpose
 from domain.facts import ApiKeyRecord, Bucket, Cluster, DeploymentFacts
 from domain.failure import FailureClass
 from domain.operation import Choice, OperationKind, StepDecision
@@ -49,6 +49,7 @@ from workers.settings import WorkerSettings
 from workflows.account import Account, AccountRequest
 from workflows.approvals import PlanningRequest
 from workflows.deployment import Deployment
+from workflows.steps import ACCOUNT
 from workflows.temporal import ids, queues, search_attributes
 from workflows.temporal.plugin import plugin
 
@@ -157,7 +158,7 @@ async def deployment_approved(stage: Stage) -> WorkflowHandle[Any, Any]:
     approvers = Approvers(vendor=(GRACE.name,), customer=(BOB.name,))
     both = ApprovalPolicy(destructive=(Side.VENDOR, Side.CUSTOMER), approvers=approvers)
     brief = both.model_copy(update={"expires_after": timedelta(seconds=1)})
-    handle = await stage.deployment(brief)
+    handle = await stage.deployment(approvals=brief)
     await stage.until_phase(handle, DeploymentPhase.ACTIVE)
     stage.cloud.fail("make_plan", FailureClass.CONFIG)
     await _ask(handle, "expires", OperationKind.RETIRE)
@@ -190,7 +191,7 @@ async def deployment_approved(stage: Stage) -> WorkflowHandle[Any, Any]:
 
 async def deployment_declined(stage: Stage) -> WorkflowHandle[Any, Any]:
     """An order that the customer declines before anything is made."""
-    handle = await stage.deployment(ApprovalPolicy(significant=(Side.CUSTOMER,)))
+    handle = await stage.deployment(approvals=ApprovalPolicy(significant=(Side.CUSTOMER,)))
     await _planned(stage, handle)
     await _decide(stage, handle, Deployment.decline, Side.CUSTOMER, BOB)
     return handle
@@ -229,6 +230,24 @@ async def account_approvals(stage: Stage) -> WorkflowHandle[Any, Any]:
         await handle.execute_update(
             Account.set_approvals, PolicyChange(approvals=policy, side=side, actor=ADA, reason="agreed")
         )
+    await handle.execute_update(Account.revoke, AccountRequest(actor=ADA))
+    return handle
+
+
+async def account_with_deployments(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """A deployment joins, hears of a hold and of its end, and leaves; only then is the account revoked."""
+    handle = await stage.account()
+    resident = await stage.deployment(account=stage.account_name)
+    await stage.until_phase(resident, DeploymentPhase.ACTIVE)
+    await handle.execute_update(Account.hold, AccountRequest(actor=ADA, reason="audit"))
+    await stage.until(resident, lambda state: state.is_held)
+    await handle.execute_update(Account.release, AccountRequest(actor=ADA))
+    await stage.until(resident, lambda state: not state.is_held)
+    await handle.execute_update(Account.verify, AccountRequest(actor=ADA))
+    await resident.execute_update(
+        Deployment.request, OperationRequest(request_id="bye", kind=OperationKind.RETIRE, actor=ADA)
+    )
+    await stage.until_account(handle, lambda state: not state.deployments)
     await handle.execute_update(Account.revoke, AccountRequest(actor=ADA))
     return handle
 
@@ -290,6 +309,58 @@ async def _promoted(plane: ControlPlane, build_id: str) -> None:
         await asyncio.sleep(0.1)
 
 
+async def deployment_held(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """Held while its first operation runs, held again with one in its queue, released both times, retired."""
+    account = await stage.account()
+    stage.cloud.refuse("create_egress", FailureClass.PERMISSION)
+    handle = await stage.deployment(account=stage.account_name)
+    await stage.until(handle, lambda state: state.report is not None and bool(state.report.waiting_for))
+    await account.execute_update(Account.hold, AccountRequest(actor=ADA, reason="audit"))
+    await stage.until(handle, lambda state: state.is_held)
+    stage.cloud.allow("create_egress")
+    await account.execute_update(Account.release, AccountRequest(actor=ADA))
+    await stage.until_phase(handle, DeploymentPhase.ACTIVE)
+    await account.execute_update(Account.hold, AccountRequest(actor=ADA, reason="freeze"))
+    await stage.until(handle, lambda state: state.is_held)
+    await handle.execute_update(
+        Deployment.request, OperationRequest(request_id="bye", kind=OperationKind.RETIRE, actor=ADA)
+    )
+    await account.execute_update(Account.release, AccountRequest(actor=ADA))
+    return handle
+
+
+async def provision_parked(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """Parked while a step waits and others run, then goes on, is parked once more, aborted, and taken back."""
+    stage.cloud.refuse("create_egress", FailureClass.PERMISSION)
+    handle = await stage.provision()
+    await until_waiting(handle, "create_egress")
+    await handle.signal("account_changed", _standing(AccountPhase.HELD))
+    await until_waiting(handle, ACCOUNT)
+    stage.cloud.allow("create_egress")
+    stage.cloud.refuse("open_endpoint", FailureClass.CONFIG)
+    await handle.signal("account_changed", _standing(AccountPhase.ACTIVE))
+    await until_waiting(handle, "open_endpoint")
+    await handle.signal("account_changed", _standing(AccountPhase.HELD))
+    await until_waiting(handle, ACCOUNT)
+    await handle.execute_update("decide", StepDecision(choice=Choice.ABORT, actor=ADA))
+    await handle.signal("account_changed", _standing(AccountPhase.ACTIVE))
+    return handle
+
+
+async def retire_narrowed(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """The role for deletions is withheld at the start and lent again later."""
+    order = {"facts": FACTS, "standing": _standing(AccountPhase.ACTIVE, withheld=(Purpose.DELETE,))}
+    handle = await stage.retire(**order)
+    await until_waiting(handle, "delete_workloads")
+    await handle.signal("account_changed", _standing(AccountPhase.ACTIVE))
+    return handle
+
+
+def _standing(phase: AccountPhase, withheld: tuple[Purpose, ...] = ()) -> AccountStanding:
+    since = datetime(2026, 6, 1, tzinfo=UTC)
+    return AccountStanding(account="acme-aws", phase=phase, withheld=withheld, since=since)
+
+
 SCENES: tuple[Scene, ...] = (
     account,
     account_continued,
@@ -305,6 +376,10 @@ SCENES: tuple[Scene, ...] = (
     provision_unapproved,
     retire_unapproved,
     account_approvals,
+    account_with_deployments,
+    deployment_held,
+    provision_parked,
+    retire_narrowed,
     # The last one: from then on new workflows begin on its builds, and these are gone.
     deployment_went_over,
 )

@@ -278,6 +278,33 @@ async def test_a_wait_is_shown_with_who_must_act_and_can_be_decided(
     assert (watched.code, "provision/1 is done" in watched.out) == (0, True)
 
 
+async def test_what_is_asked_for_during_a_hold_is_parked_until_the_release(
+    byoc: Byoc, temporal: WorkflowEnvironment, account: str, deployment: str
+) -> None:
+    """Requests are accepted and say for whom they wait; who watches waits with them; the release starts them."""
+    held = await byoc("accounts", "hold", account, "--reason", "change freeze")
+    converged = await byoc("deployments", "converge", deployment, "--reason", "drift")
+    key = await byoc("api-keys", "create", deployment, "--name", "reporting", "--scope", "read")
+    shown = await byoc("deployments", "show", deployment)
+    busy = await byoc("accounts", "revoke", account)
+    watching = await _watching(temporal, deployment, "--operation", "provision/2")
+    assert watching.stdout is not None
+    first_line = await asyncio.wait_for(watching.stdout.readline(), 30)
+    released = await byoc("accounts", "release", account)
+    out, _ = await asyncio.wait_for(watching.communicate(), 60)
+
+    parked = f"Parked: The customer holds the account {account}: change freeze."
+    assert ("Held by" in held.out, deployment in held.out) == (True, True)
+    assert "provision/2 is queued." in converged.out
+    assert parked in converged.out
+    assert (key.code, "Recorded, not applied yet." in key.err) == (0, True)
+    assert "queued, parked" in shown.out
+    assert (busy.code, deployment in busy.err) == (1, True)
+    assert first_line.decode().startswith(parked)
+    assert released.code == 0
+    assert (watching.returncode, "provision/2 is done" in out.decode()) == (0, True)
+
+
 async def test_an_abort_takes_the_first_provisioning_back_and_says_so_by_its_exit_code(
     byoc: Byoc, cloud: ScriptedCloud, tmp_path: Path, account: str, name: str
 ) -> None:
@@ -381,11 +408,7 @@ async def test_ctrl_c_while_watching_says_that_the_work_goes_on(
     """The exit code is 130, there is no traceback, and the operation is as it was."""
     cloud.refuse("create_egress", FailureClass.PERMISSION, "ec2:CreateNatGateway")
     await byoc("deployments", "create", "-f", manifest(tmp_path, name, account))
-    watching = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", "from starters.cli import main; main()", "deployments", "watch", name,
-        env={**os.environ, "TEMPORAL_ADDRESS": temporal.client.service_client.config.target_host},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=ROOT,
-    )  # fmt: skip
+    watching = await _watching(temporal, name)
     assert watching.stdout is not None
     while b"ec2:CreateNatGateway" not in await asyncio.wait_for(watching.stdout.readline(), 30):
         continue
@@ -397,3 +420,12 @@ async def test_ctrl_c_while_watching_says_that_the_work_goes_on(
     assert f"The work goes on: `byoc deployments watch {name}` shows it again." in out.decode()
     assert err == b""
     assert "Waiting for the customer" in after.out
+
+
+async def _watching(temporal: WorkflowEnvironment, *arguments: str) -> asyncio.subprocess.Process:
+    """Start `byoc deployments watch` in a process of its own."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-c", "from starters.cli import main; main()", "deployments", "watch", *arguments,
+        env={**os.environ, "TEMPORAL_ADDRESS": temporal.client.service_client.config.target_host},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=ROOT,
+    )  # fmt: skip

@@ -82,6 +82,7 @@ class ScriptedCloud:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self._callers: list[str] = []
         self._lock = threading.Lock()
         self._failures: dict[str, list[FailureDetail]] = {}
         self._refusals: dict[str, FailureDetail] = {}
@@ -91,6 +92,7 @@ class ScriptedCloud:
     def reset(self) -> None:
         """Forget calls and script."""
         self.calls.clear()
+        self._callers.clear()
         self._failures.clear()
         self._refusals.clear()
         self._hooks.clear()
@@ -99,6 +101,11 @@ class ScriptedCloud:
     def leave_out_of_plans(self, *names: str) -> None:
         """Make plans that lack these steps."""
         self._unplanned.update(names)
+
+    def calls_for(self, name: str) -> list[str]:
+        """Return the calls on behalf of one deployment (or account), whatever workflows of other tests still do."""
+        with self._lock:
+            return [call for call, caller in zip(self.calls, self._callers, strict=True) if name in caller.split("/")]
 
     def fail(self, name: str, *classes: FailureClass, action: str = "") -> None:
         """Let the next calls of `name` fail, one with each class."""
@@ -125,6 +132,7 @@ class ScriptedCloud:
         name = activity.info().activity_type
         with self._lock:
             self.calls.append(name)
+            self._callers.append(activity.info().workflow_id or "")
             scripted = self._failures.get(name)
             refusal = self._refusals.get(name) or (scripted.pop(0) if scripted else None)
         if hook := self._hooks.get(name):

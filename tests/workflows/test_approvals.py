@@ -60,7 +60,7 @@ Handle = WorkflowHandle[Any, DeploymentState]
 
 async def retirement_asked(stage: Stage, policy: ApprovalPolicy, actor: Actor = ADA) -> tuple[Handle, ApprovalBook]:
     """Return an active deployment whose retirement is planned and waits for approval."""
-    handle = await stage.deployment(policy)
+    handle = await stage.deployment(approvals=policy)
     await stage.until_phase(handle, DeploymentPhase.ACTIVE)
     await ask_for(handle, OperationKind.RETIRE, actor=actor)
     return handle, await planned(stage, handle)
@@ -158,7 +158,7 @@ async def test_without_a_policy_nothing_is_planned_and_nobody_is_asked(stage: St
 
 async def test_a_first_provisioning_waits_and_nothing_is_made_before(stage: Stage) -> None:
     """With approvals for what is significant, an order is planned, approved, and only then made."""
-    handle = await stage.deployment(ApprovalPolicy(significant=(Side.CUSTOMER,)))
+    handle = await stage.deployment(approvals=ApprovalPolicy(significant=(Side.CUSTOMER,)))
     book = await planned(stage, handle)
     assert [call for call in stage.cloud.calls if call != "make_plan"] == []
 
@@ -171,7 +171,7 @@ async def test_a_first_provisioning_waits_and_nothing_is_made_before(stage: Stag
 
 async def test_a_declined_order_ends_the_deployment_with_nothing_made(stage: Stage) -> None:
     """A first provisioning that is declined leaves nothing to own; declining it again gets the same answer."""
-    handle = await stage.deployment(ApprovalPolicy(significant=(Side.CUSTOMER,)))
+    handle = await stage.deployment(approvals=ApprovalPolicy(significant=(Side.CUSTOMER,)))
     book = await planned(stage, handle)
 
     answer = await handle.execute_update(Deployment.decline, decision(book, Side.CUSTOMER, BOB))
@@ -384,7 +384,7 @@ async def test_a_delegate_delegates_no_further_and_an_ended_delegation_is_none(s
 
 async def test_a_plan_that_cannot_be_made_waits_for_an_operator_and_is_tried_again(stage: Stage) -> None:
     """The failure is shown, an approval is refused meanwhile, and planning goes on by itself."""
-    handle = await stage.deployment(CUSTOMER_FOR_RETIREMENTS)
+    handle = await stage.deployment(approvals=CUSTOMER_FOR_RETIREMENTS)
     await stage.until_phase(handle, DeploymentPhase.ACTIVE)
     stage.cloud.refuse("make_plan", FailureClass.CONFIG)
     await ask_for(handle, OperationKind.RETIRE)
@@ -404,7 +404,7 @@ async def test_a_plan_that_cannot_be_made_waits_for_an_operator_and_is_tried_aga
 
 async def test_a_plan_for_something_else_is_not_shown_to_anybody(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A planner that answers about another order is a failure, not a plan."""
-    handle = await stage.deployment(CUSTOMER_FOR_RETIREMENTS)
+    handle = await stage.deployment(approvals=CUSTOMER_FOR_RETIREMENTS)
     await stage.until_phase(handle, DeploymentPhase.ACTIVE)
     monkeypatch.setattr(scripted_cloud, "basis_of", lambda kind, order: "f" * 64)
 
@@ -432,7 +432,7 @@ async def test_a_waiting_retirement_blocks_nobody(stage: Stage) -> None:
 async def test_what_still_waits_when_the_deployment_is_over_is_recorded_as_declined(stage: Stage) -> None:
     """A retirement that overtakes a provisioning ends it."""
     policy = ApprovalPolicy(significant=(Side.CUSTOMER,))
-    handle = await stage.deployment(policy)
+    handle = await stage.deployment(approvals=policy)
     await planned(stage, handle)
     await ask_for(handle, OperationKind.RETIRE, final_backup=FinalBackup.NONE)
 
@@ -447,7 +447,7 @@ async def test_what_still_waits_when_the_deployment_is_over_is_recorded_as_decli
 
 async def test_a_key_takes_effect_when_it_is_approved(stage: Stage) -> None:
     """A key that has to be approved is valid nowhere before, not through another operation either."""
-    handle = await stage.deployment(ApprovalPolicy(routine=(Side.CUSTOMER,)))
+    handle = await stage.deployment(approvals=ApprovalPolicy(routine=(Side.CUSTOMER,)))
     await stage.until_phase(handle, DeploymentPhase.ACTIVE)
     now = datetime.now(UTC)
     record = ApiKeyRecord(
@@ -514,7 +514,7 @@ async def test_a_policy_that_comes_with_a_request_holds_for_it_and_for_later_one
 async def test_continue_as_new_keeps_every_state_of_an_approval(stage: Stage, moment: str) -> None:
     """In whatever state approvals are, a fresh run goes on with them."""
     handle = await stage.deployment(
-        ApprovalPolicy(
+        approvals=ApprovalPolicy(
             destructive=(Side.VENDOR, Side.CUSTOMER), approvers=Approvers(customer=(BOB.name,), vendor=(GRACE.name,))
         )
     )
@@ -561,7 +561,7 @@ async def _bring_to(stage: Stage, handle: Handle, moment: str) -> None:
 async def test_a_step_that_is_not_in_the_approved_plan_does_not_run(stage: Stage) -> None:
     """The operation waits for an operator, who may abort and may not retry past it; taking back is always allowed."""
     stage.cloud.leave_out_of_plans("create_egress")
-    handle = await stage.deployment(ApprovalPolicy(significant=(Side.CUSTOMER,)))
+    handle = await stage.deployment(approvals=ApprovalPolicy(significant=(Side.CUSTOMER,)))
     await approve(handle, await planned(stage, handle), Side.CUSTOMER, BOB)
     state = await stage.until(handle, lambda state: bool(state.report and state.report.waiting_for))
 

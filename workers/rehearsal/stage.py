@@ -82,7 +82,8 @@ class Stage:
     def __init__(self, client: Client, kind: OperationKind, order: OperationOrder, answers: Answers) -> None:
         self._client = client
         self._kind = kind
-        self._order = order.model_copy(update={"pace": _UNHURRIED})
+        # Neither a hold of the account nor what was approved before decides on what the operation would do.
+        self._order = order.model_copy(update={"pace": _UNHURRIED, "standing": None, "approved": None})
         self._answers = answers
         self._runs: dict[str, _Run] = {}
         """Keyed by workflow id."""
