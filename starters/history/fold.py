@@ -221,14 +221,14 @@ class Fold:
         value = await self._payloads.first(signaled.input.payloads)
         parks = sentences.parks(signaled.signal_name, value) if self._operation else None
         if parks is not None and parks is not (self._hold is not None):
-            who = sentences.actor_in(value)
+            who = sentences.teller_in(value)
             return [self._park(event, value, who)] if parks else [self._released(event, who)]
         return [
             self._line(
                 event,
                 AuditKind.TOLD,
                 sentences.told(signaled.signal_name, value),
-                actor=sentences.actor_in(value) or CONTROL_PLANE,
+                actor=sentences.teller_in(value) or CONTROL_PLANE,
                 sent_by=signaled.identity,
                 unreadable=not value.readable,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -51,7 +51,16 @@ _NAMED: Mapping[str, tuple[tuple[str, str], ...]] = {
 
 def actor_in(value: Value) -> Actor | None:
     """Return who a request or an order names, wherever its model keeps that; None if it names nobody."""
-    for path in (("actor",), ("order", "actor"), ("connectedBy",), ("by",), ()):
+    return _first_actor(value, (("actor",), ("order", "actor"), ("connectedBy",), ()))
+
+
+def teller_in(value: Value) -> Actor | None:
+    """Return who brought about what a signal tells; None if it names nobody."""
+    return _first_actor(value, (("by",), ("actor",), ()))
+
+
+def _first_actor(value: Value, paths: Iterable[tuple[str, ...]]) -> Actor | None:
+    for path in paths:
         try:
             return Actor.model_validate(value.get(*path))
         except ValidationError:

@@ -64,8 +64,8 @@ async def test_every_recorded_history_is_told_from_its_beginning_to_its_end(path
     lines = lines_in(await folded(events_of(path.stem)))
 
     assert lines[0].kind in {AuditKind.REQUESTED, AuditKind.STARTED}
-    assert [line.kind for line in lines].count(AuditKind.ENDED) == 1
-    assert lines[-1].kind is AuditKind.ENDED
+    assert [line.kind for line in lines].count(AuditKind.ENDED) == (0 if _goes_on(path) else 1)
+    assert _goes_on(path) or lines[-1].kind is AuditKind.ENDED
     assert [line for line in lines if line.under_way or line.unreadable] == []
     assert len({line.id for line in lines}) == len(lines)
     assert [line for line in lines[1:] if line.actor is None] == []
@@ -199,6 +199,11 @@ async def test_a_deployment_names_its_operations_and_who_asked_for_them() -> Non
     assert asked == [("", ADA), ("provision/2", ADA), ("retire/3", ADA)]
 
 
+def _goes_on(path: Path) -> bool:
+    """Whether the recorded run ended by going on in a fresh one."""
+    return bool(events_of(path.stem)[-1].HasField("workflow_execution_continued_as_new_event_attributes"))
+
+
 def _encrypt(payload: Payload) -> None:
     payload.metadata["encoding"] = b"binary/encrypted"
 
@@ -217,7 +222,7 @@ async def test_what_cannot_be_read_is_said_and_the_rest_is_told(path: Path, spoi
 
     lines = lines_in(await folded(events))
 
-    assert lines[-1].kind is AuditKind.ENDED
+    assert _goes_on(path) or lines[-1].kind is AuditKind.ENDED
     assert lines[0].unreadable
     assert {line.unreadable for line in lines if line.kind is AuditKind.STEP and line.outcome == "done"} <= {True}
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -437,7 +437,7 @@ async def test_an_account_with_many_deployments_tells_each_change_once(stage: St
     """More deployments than are told at once all hear of a change, by one signal each."""
     account = await stage.account()
     await account.execute_update(Account.hold, AccountRequest(actor=GRACE, reason="audit"))
-    plane = ControlPlane(stage.client, ADA)
+    plane = ControlPlane(stage.client, ADA, timedelta(minutes=1))
     names = [f"{stage.name}n{number}" for number in range(55)]
     await asyncio.gather(*(plane.order(deployment_order(name, account=stage.account_name)) for name in names))
     handles = [stage.client.get_workflow_handle(ids.deployment_id(name)) for name in names]
