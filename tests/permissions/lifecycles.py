@@ -134,6 +134,7 @@ async def _worn(life: Life) -> None:
     await life.until(DeploymentPhase.ACTIVE)
     await asyncio.to_thread(_drift, life)
     await _change_policy_behind_the_back(life)
+    await _grant_too_much(life)
     await asyncio.to_thread(leave_for_deletion, life)
     await life.retire(FinalBackup.KEEP)
     await life.until(DeploymentPhase.RETIRED)
@@ -295,6 +296,20 @@ async def _change_policy_behind_the_back(life: Life) -> None:
     life.installation.control.release(held)
     life.installation.control.remove_fault(fault.id)
     await converging
+
+
+async def _grant_too_much(life: Life) -> None:
+    """Give one of our roles more than the template does, have the account verified, and take it away again."""
+    everything_in_ec2 = {"Effect": "Allow", "Action": "ec2:*", "Resource": "*"}
+    iam, which = life.root("iam"), {"RoleName": f"byoc-{life.name}-aws-operate", "PolicyName": "generous"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [everything_in_ec2]})
+    await asyncio.to_thread(iam.put_role_policy, **which, PolicyDocument=document)
+    plane = await life.installation.connected()
+    state = await plane.verify_account(f"{life.name}-aws")
+    assert state.phase is AccountPhase.ACTIVE
+    assert state.report is not None
+    assert [surplus.action for surplus in state.report.surplus] == ["ec2:*"]
+    await asyncio.to_thread(iam.delete_role_policy, **which)
 
 
 def leave_for_deletion(life: Life) -> None:
