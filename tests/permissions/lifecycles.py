@@ -134,6 +134,7 @@ async def _worn(life: Life) -> None:
     await life.until(DeploymentPhase.ACTIVE)
     await asyncio.to_thread(_drift, life)
     await _change_policy_behind_the_back(life)
+    await _grant_too_much(life)
     await asyncio.to_thread(leave_for_deletion, life)
     await life.retire(FinalBackup.KEEP)
     await life.until(DeploymentPhase.RETIRED)
@@ -297,25 +298,37 @@ async def _change_policy_behind_the_back(life: Life) -> None:
     await converging
 
 
+async def _grant_too_much(life: Life) -> None:
+    """Give one of our roles more than the template does, have the account verified, and take it away again."""
+    everything_in_ec2 = {"Effect": "Allow", "Action": "ec2:*", "Resource": "*"}
+    iam, which = life.root("iam"), {"RoleName": f"byoc-{life.name}-aws-operate", "PolicyName": "generous"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [everything_in_ec2]})
+    await asyncio.to_thread(iam.put_role_policy, **which, PolicyDocument=document)
+    plane = await life.installation.connected()
+    state = await plane.verify_account(f"{life.name}-aws")
+    assert state.phase is AccountPhase.ACTIVE
+    assert state.report is not None
+    assert [surplus.action for surplus in state.report.surplus] == ["ec2:*"]
+    await asyncio.to_thread(iam.delete_role_policy, **which)
+
+
 def leave_for_deletion(life: Life) -> None:
     """Leave what the cluster's controllers make, as if they had been deleted before they could clean up.
 
-    Of each kind there is one with each of the tags that controllers write. An upload is broken off, a role is gone, and
-    somebody's zone says that it is the deployment's.
+    Of each kind there is one with our tags, and one with each of those that controllers write. An upload is broken off,
+    a role is gone, and somebody's zone says that it is the deployment's.
     """
     ec2, balancing = life.root("ec2"), life.root("elbv2")
     subnets = [subnet["SubnetId"] for subnet in _tagged(ec2.describe_subnets, "Subnets", life)]
     network = _tagged(ec2.describe_vpcs, "Vpcs", life)[0]["VpcId"]
-    for number, tag in enumerate(CLUSTER_TAGS):
-        by_cluster = _listed({tag: life.base})
+    for number, tags in enumerate([life.tags, *({tag: life.base} for tag in CLUSTER_TAGS)]):
+        by_cluster = _listed(tags)
         name = f"{life.name}-leak-{number}"
         balancing.create_load_balancer(Name=name, Type="network", Subnets=subnets[:1], Tags=by_cluster)
         balancing.create_target_group(
             Name=name, Protocol="TCP", Port=443, VpcId=network, TargetType="instance", Tags=by_cluster
         )
-        ec2.create_volume(
-            AvailabilityZone=f"{REGION}a", Size=1, TagSpecifications=_specified("volume", {tag: life.base})
-        )
+        ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=1, TagSpecifications=_specified("volume", tags))
     interface = ec2.create_network_interface(SubnetId=subnets[0])["NetworkInterface"]["NetworkInterfaceId"]
     ec2.create_tags(Resources=[interface], Tags=_listed({"cluster.k8s.amazonaws.com/name": life.base}))
     life.root("s3").create_multipart_upload(Bucket=_bucket_of(life), Key="broken-off")
