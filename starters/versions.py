@@ -38,7 +38,7 @@ VERSION = SearchAttributeKey.for_keyword("TemporalWorkerDeploymentVersion")
 """Temporal's own search attribute: `byoc:1.4.0`. A workflow that an unversioned worker runs has none."""
 UNVERSIONED = ""
 _ASKED_AT_ONCE = 20
-_LOOKS, _PAUSE = 120, 0.25
+_LOOKS, _PAUSE = 480, 0.25
 """How often, and every how many seconds, the server is asked whether a new build is current everywhere."""
 _CONTINUE = "continue_as_new_now"
 """The update by which accounts and deployments go over; it is called the same in both."""

@@ -14,7 +14,8 @@ from temporalio.worker import Worker
 from simulators.control_client import ControlClient
 from simulators.launch import running_simulators
 from tests.conftest import dynamic_config_arguments, executable
-from tests.starters.conftest import byoc  # noqa: F401 - a fixture
+from tests.starters.conftest import Byoc, Ran
+from tests.starters.conftest import byoc as quick_byoc  # noqa: F401 - a fixture
 from tests.workers.processes import WorkerProcesses
 from tests.workflows.scenes import Stage
 from tests.workflows.scripted_cloud import ScriptedCloud
@@ -47,6 +48,16 @@ async def temporal() -> AsyncIterator[WorkflowEnvironment]:
 def address(temporal: WorkflowEnvironment) -> str:
     """Where that server answers."""
     return temporal.client.service_client.config.target_host
+
+
+@pytest.fixture
+def byoc(quick_byoc: Byoc) -> Byoc:  # noqa: F811 - the fixture
+    """Run `byoc` with arguments, with the patience that new worker processes on a busy machine need."""
+
+    async def run(*arguments: str, **environment: str) -> Ran:
+        return await quick_byoc(*arguments, **{"BYOC_PATIENCE": "60", **environment})
+
+    return run
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ async def test_a_defect_is_shown_to_an_operator_after_three_tries(
     cloud.during(ROLES, meet_a_defect)
     stage = Stage(client, cloud, "acme-prod")
     async with assembly.lifecycles_worker(client, settings), assembly.cloud_worker(client, settings, Cloud.AWS):
-        handle = await stage.provision(pace=Pace())
+        handle = await stage.provision(pace=Pace(liveness=timedelta(minutes=1)))
 
         wait = await until_waiting(handle, ROLES)
 

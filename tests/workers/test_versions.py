@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ REORDERED = "            await self.steps.run(steps.CREATE_DOMAIN, DomainRequest
 @pytest.fixture
 def plane(client: Client) -> ControlPlane:
     """The client library."""
-    return ControlPlane(client, Actor(name="ada@vendor.example", door=Door.CLI))
+    return ControlPlane(client, Actor(name="ada@vendor.example", door=Door.CLI), timedelta(seconds=60))
 
 
 @pytest.fixture
@@ -291,7 +292,7 @@ async def listed_build_of(plane: ControlPlane, handle: WorkflowHandle[Any, Any])
 async def until_equal(look: Callable[[], Any], wanted: object) -> None:
     """Wait until `look` returns what is wanted."""
     seen = None
-    for _ in range(600):
+    for _ in range(1200):
         seen = await look()
         if seen == wanted:
             return
