@@ -42,6 +42,11 @@ def test_the_demo_tells_the_whole_story_and_leaves_nothing_running(tmp_path: Pat
     for words in (
         "waits for the customer: The permission ec2:CreateNatGateway is missing",
         "grants ec2:CreateNatGateway again",
+        "reads the plan of globex-prod: 39 steps",
+        "waits for approval by the customer: plan ",
+        "carol@acme.example approves exactly that plan",
+        "| Approved by | carol@acme.example (cli) for the customer",
+        "provision/1 waited for the customer: Create the NAT gateways",
         "without a key: 401",
         "…/hello: 200",
         "# Offboarding receipt: acme-dev",
