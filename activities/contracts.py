@@ -20,9 +20,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from pydantic import JsonValue
 from temporalio import activity
 
 from domain.account import AccessReport, AccountAccess, RevocationProof
+from domain.approval import ApprovalPolicy
 from domain.deployment import AuthWebhook, DeploymentSpec, NetworkSpec, Site
 from domain.facts import (
     AddressPlan,
@@ -46,7 +48,7 @@ from domain.facts import (
 )
 from domain.model import Model
 from domain.operation import OperationKind
-from domain.plan import Plan
+from domain.plan import Plan, PlannedChange
 from domain.release import Release
 from domain.shape import Component, PoolName, Shape
 from domain.state import OperationOrder
@@ -269,6 +271,30 @@ class PlanQuestion(Model):
 
     kind: OperationKind
     order: OperationOrder
+    policy: ApprovalPolicy = ApprovalPolicy()
+    """Of the account; who approves an operation of which risk."""
+    changes_specification: bool = False
+    """Whether a provisioning that is not the first one goes to another specification than the one that runs."""
+
+
+class ComparisonQuestion(Model):
+    """What would this step change?"""
+
+    site: Site
+    step: str
+    """The step's name, `install_component/store`."""
+    activity: str
+    question: dict[str, JsonValue]
+    """The activity's argument, as in a history."""
+
+
+class Comparison(Model):
+    """What a step would change, and its answer if it would change nothing."""
+
+    changes: tuple[PlannedChange, ...] = ()
+    """Its first change; nothing is known about those that would follow it."""
+    answer: JsonValue = None
+    """The activity's answer, as in a history; None as well for one that answers nothing."""
 
 
 class PlanningContract(ABC):
@@ -278,6 +304,18 @@ class PlanningContract(ABC):
     @abstractmethod
     async def make_plan(self, question: PlanQuestion) -> Plan:
         """Rehearse the operation and return what it will do; nothing is touched."""
+
+
+class ComparisonContract(ABC):
+    """Comparing with what exists. A cloud's worker registers it beside the activities that it compares with."""
+
+    @activity.defn
+    @abstractmethod
+    def compare(self, question: ComparisonQuestion) -> Comparison:
+        """Run the step's own activity with every call barred that would change something, and say which was the first.
+
+        Nothing is changed: an activity looks before it acts, so that one without anything to do comes to its end.
+        """
 
 
 class AccountContract(ABC):
@@ -543,3 +581,13 @@ class KubernetesContract(ABC):
 
         A cluster that does not exist (any more) has no workloads: that is success.
         """
+
+
+STEP_CONTRACTS: tuple[type[ABC], ...] = (
+    PreflightContract,
+    NetworkContract,
+    FoundationContract,
+    ClusterContract,
+    KubernetesContract,
+)
+"""The contracts whose activities are the steps of operations."""

@@ -36,7 +36,13 @@ async def server() -> AsyncIterator[tuple[WorkflowEnvironment, psutil.Process]]:
 @contextlib.contextmanager
 def lifecycles_worker(address: str) -> Iterator[psutil.Process]:
     """Start `python -m workers lifecycles` against the server at `address`."""
-    environment = {**os.environ, "TEMPORAL_ADDRESS": address, "BYOC_WORKFLOW_CACHE": "20000", "BYOC_LOG_LEVEL": "error"}
+    environment = {
+        **os.environ,
+        "TEMPORAL_ADDRESS": address,
+        "BYOC_ENCRYPTION": "off",
+        "BYOC_WORKFLOW_CACHE": "20000",
+        "BYOC_LOG_LEVEL": "error",
+    }
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "workers", "lifecycles"], env=environment, stdout=log, stderr=log

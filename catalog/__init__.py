@@ -1,16 +1,25 @@
-"""The catalogue as data: shapes, releases, and what each cloud offers. `load()` returns it validated."""
+"""The catalogue as data: shapes, releases, and what each cloud offers. `load()` returns it validated.
+
+Beside what can be ordered, `durations()` and `prices()` return what plans estimate from.
+"""
 
 from __future__ import annotations
 
 from functools import cache
 from importlib import resources
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from domain.catalogue import Catalogue
 from domain.clouds import Cloud
+from domain.cost import Prices
+from domain.durations import Durations
+from domain.model import Model
+
+Table = TypeVar("Table", bound=Model)
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml where it was built in: it parses these files ten times faster."""
@@ -50,6 +59,39 @@ def parse(files: dict[str, str]) -> Catalogue:
         return Catalogue.model_validate(content, extra="forbid")
     except ValidationError as error:
         raise CatalogueInvalid("the catalogue is invalid:\n" + _described(error)) from error
+
+
+@cache
+def durations(file: Path | None = None) -> Durations:
+    """Return how long steps take: the table of this version, or one that `byoc durations learn` has written.
+
+    Raises:
+        CatalogueInvalid: The file cannot be read, or is malformed.
+    """
+    return _table(Durations, "durations.yaml", file)
+
+
+@cache
+def prices() -> Prices:
+    """Return the list prices that come with this version.
+
+    Raises:
+        CatalogueInvalid: The file is malformed.
+    """
+    return _table(Prices, "prices.yaml", None)
+
+
+def _table(model: type[Table], name: str, file: Path | None) -> Table:
+    source = file or resources.files(__name__) / name
+    try:
+        text = source.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogueInvalid(f"{source} cannot be read: {error}") from error
+    try:
+        return model.model_validate(_mapping(name, {name: text}), extra="forbid")
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        raise CatalogueInvalid(f"{source} is invalid:\n" + "\n".join(lines)) from error
 
 
 def _mapping(name: str, files: dict[str, str]) -> dict[str, Any]:

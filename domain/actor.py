@@ -15,6 +15,8 @@ class Door(StrEnum):
     PORTAL = "portal"
     SCHEDULE = "schedule"
     CONTROL_PLANE = "control-plane"
+    TEMPORAL = "temporal"
+    """Past our own doors: Temporal's UI or command line."""
 
 
 class Actor(Model):

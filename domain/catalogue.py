@@ -82,6 +82,8 @@ class Quota(Model):
     unit: QuotaUnit
     amount: int = 1
     """How much one unit takes."""
+    only_our_network: bool = False
+    """True if a deployment in the customer's own network takes nothing of it."""
 
 
 class CloudOffer(Model):

@@ -3,6 +3,7 @@
 Failure
 ├── transient, throttle, conflict, not ready      Temporal tries again by itself
 ├── auth, permission, policy, quota               the customer must act; the operation waits
+├── held                                          the customer must release the account; the operation parks
 ├── capacity                                      the cloud must act; the operation waits
 ├── config                                        our mistake or the order's: an operator decides
 └── unknown                                       three tries, then an operator decides
@@ -29,6 +30,8 @@ class FailureClass(StrEnum):
     CAPACITY = "CapacityMissing"
     CONFIG = "ConfigurationWrong"
     NOT_OURS = "NotOurs"
+    HELD = "AccountHeld"
+    """No activity raises it: the account tells its deployments."""
     UNKNOWN = "Unknown"
 
 
@@ -36,6 +39,7 @@ class Party(StrEnum):
     """Who can end a wait."""
 
     CUSTOMER = "customer"
+    VENDOR = "vendor"
     CLOUD = "cloud"
     OPERATOR = "operator"
 
@@ -63,7 +67,7 @@ RETRIED_BY_TEMPORAL = frozenset(
 def party_for(failure: FailureClass) -> Party:
     """Return who has to act on a failure that trying again does not cure."""
     match failure:
-        case FailureClass.AUTH | FailureClass.PERMISSION | FailureClass.POLICY | FailureClass.QUOTA:
+        case FailureClass.AUTH | FailureClass.PERMISSION | FailureClass.POLICY | FailureClass.QUOTA | FailureClass.HELD:
             return Party.CUSTOMER
         case FailureClass.CAPACITY:
             return Party.CLOUD

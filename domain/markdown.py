@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from domain.account import AccountPhase
+from domain.account import AccessReport, AccountPhase
+from domain.actor import CONTROL_PLANE
+from domain.approval import ApprovalBook, ApprovalPolicy, RiskClass, Side
 from domain.facts import DeploymentFacts
 from domain.failure import FailureClass, Party
 from domain.operation import Choice, OperationPhase, OperationProgress, StepRecord, StepState, WaitingFor
@@ -17,12 +19,13 @@ from domain.text import escaped, instant, table
 
 SHOWN_OPERATIONS = 10
 SHOWN_PERMISSIONS = 20
+SHOWN_DEPLOYMENTS = 20
 
 _ACCOUNT = {
     AccountPhase.INVITED: "The customer has not granted everything yet.",
     AccountPhase.ACTIVE: "Everything that we need is granted.",
-    AccountPhase.SUSPENDED: "Something that was granted is missing: no new operation starts.",
-    AccountPhase.HELD: "The customer said hands off: no new operation starts.",
+    AccountPhase.SUSPENDED: "Something that was granted is missing: nothing can be ordered.",
+    AccountPhase.HELD: "The customer said hands off: work is parked, and nothing starts.",
     AccountPhase.REVOKING: "We are leaving: waiting until the cloud refuses us.",
     AccountPhase.REVOKED: "We have left: the cloud refuses us.",
 }
@@ -51,8 +54,18 @@ _REMEDIES = {
     FailureClass.POLICY: "Let the organisation's policy allow this, or order something that it allows.",
     FailureClass.QUOTA: "Ask the cloud for a higher quota.",
     FailureClass.CAPACITY: "The cloud has no machines of this kind now. Nothing has to be done; it is tried again.",
+    FailureClass.HELD: "Release the account when work may go on. Everything goes on by itself then.",
     FailureClass.NOT_OURS: "Something of our name is not ours. Rename or remove it, then decide.",
 }
+
+
+def approval_policy(policy: ApprovalPolicy) -> str:
+    """Return who approves what as one line, or nothing if nobody approves anything."""
+    classes = [f"{risk}: {' and '.join(policy.sides(risk))}" for risk in RiskClass if policy.sides(risk)]
+    named = [f"{side}: {', '.join(policy.approvers.of(side))}" for side in Side if policy.approvers.of(side)]
+    approvers = f" (approvers: {'; '.join(named)})" if named else ""
+    hours = policy.expires_after.total_seconds() / 3600
+    return f"{'; '.join(classes)}; good for {hours:g} h{approvers}" if classes else ""
 
 
 def account_details(state: AccountState) -> str:
@@ -62,16 +75,25 @@ def account_details(state: AccountState) -> str:
         f"### Account {spec.name}: {state.phase}",
         f"{_ACCOUNT[state.phase]} Since {instant(state.since)}.",
         *_account_wait(state),
+        *_narrowed(state),
         table(
             ("Customer", "Cloud", "Account id", "Regions", "Contact"),
             [(spec.customer, spec.cloud, spec.cloud_account_id, ", ".join(spec.regions), spec.contact or "-")],
         ),
     ]
+    if state.deployments:
+        more = len(state.deployments) - SHOWN_DEPLOYMENTS
+        named = ", ".join(state.deployments[:SHOWN_DEPLOYMENTS]) + (f" and {more} more" if more > 0 else "")
+        parts.append(f"**Deployments that live in it:** {named}")
     if state.report:
         parts.append(
             f"Last verified {instant(state.report.verified_at)} as {escaped(state.report.principal)}: "
             f"{state.report.checked_actions} actions checked, {len(state.report.missing)} missing."
         )
+        parts += _withheld(state.report)
+        parts += _surplus(state.report)
+    if policy := approval_policy(spec.approvals):
+        parts.append(f"**Approvals:** {escaped(policy)}.")
     if state.proof:
         refusals = "\n".join(f"- {escaped(refusal)}" for refusal in state.proof.refusals)
         parts.append(f"**Proof** of {instant(state.proof.proven_at)}; the cloud's answers:\n\n{refusals}")
@@ -87,9 +109,11 @@ def deployment_details(state: DeploymentState) -> str:
     parts = [
         f"### Deployment {order.site.deployment}: {state.phase}",
         f"{_DEPLOYMENT[state.phase]} Since {instant(state.since)}.",
+        *_account_says(state),
     ]
     if state.running and state.report and state.report.waiting_for:
         parts += [_waits(state.report.waiting_for)]
+    parts += [_approvals(queued.approval) for queued in state.queue if queued.approval is not None]
     parts.append(
         table(
             ("Customer", "Where", "Shape", "Release", "Kubernetes", "Endpoint"),
@@ -121,6 +145,8 @@ def operation_details(progress: OperationProgress) -> str:
         f"{over} of {len(progress.steps)} steps that began are over. Started {instant(progress.started_at)}"
         + (f", ended {instant(progress.ended_at)}." if progress.ended_at else "."),
     ]
+    if progress.plan_hash:
+        parts.append(f"**Plan** `{progress.plan_hash}`, approved by {escaped(', '.join(progress.approved_by))}.")
     if running and progress.phase not in (OperationPhase.DONE, OperationPhase.ABORTED):
         parts.append("**Now:** " + ", ".join(escaped(summary) for summary in running))
     if progress.waiting_for:
@@ -130,11 +156,32 @@ def operation_details(progress: OperationProgress) -> str:
     return "\n\n".join(parts)
 
 
+def _withheld(report: AccessReport) -> list[str]:
+    if not report.withheld:
+        return []
+    return [f"**Withheld by the customer:** the role for {' and '.join(report.withheld)}. What needs it waits."]
+
+
+def _surplus(report: AccessReport) -> list[str]:
+    """Say what is granted and needed by nobody. It stops nothing."""
+    if not report.surplus:
+        return []
+    shown = report.surplus[:SHOWN_PERMISSIONS]
+    rows = [(each.action, each.purpose, each.resource, each.granted_by, each.because) for each in shown]
+    left = len(report.surplus) + report.more_surplus - len(rows)
+    more = f"\n\n… and {left} more." if left else ""
+    return [
+        "**Surplus:** granted to our roles and needed by no step. The customer can take it away.",
+        table(("Action", "Purpose", "Resource", "Granted by", "Why"), rows) + more,
+    ]
+
+
 def _account_wait(state: AccountState) -> list[str]:
     """Say who has to do what, if anybody has to."""
     missing = state.report.missing if state.report else ()
     if state.hold_reason:
-        return [f"**Held because:** {escaped(state.hold_reason)}"]
+        by = "" if state.by == CONTROL_PLANE else f", by {escaped(str(state.by))}"
+        return [f"**Held because:** {escaped(state.hold_reason)}{by}"]
     match state.phase:
         case AccountPhase.INVITED | AccountPhase.SUSPENDED if missing:
             rows = [(need.action, need.purpose, need.resource) for need in missing[:SHOWN_PERMISSIONS]]
@@ -152,6 +199,32 @@ def _account_wait(state: AccountState) -> list[str]:
             return []
 
 
+def _narrowed(state: AccountState) -> list[str]:
+    """Say which roles the customer does not lend."""
+    if not state.standing.withheld:
+        return []
+    waiting = "Deletions wait until it is lent again." if state.standing.keeps_deletions_waiting else ""
+    return [f"**Narrowed:** {state.standing.withholding_in_words()}. {waiting}".rstrip()]
+
+
+def _account_says(state: DeploymentState) -> list[str]:
+    """Say what the account's standing keeps from happening."""
+    standing = state.standing
+    if standing is None:
+        return []
+    said = []
+    if standing.parks:
+        number = len(state.queue)
+        queued = f" {number} queued operation{'s' if number > 1 else ''} will start then." if number else ""
+        said.append(
+            f"**Parked:** {escaped(standing.hold_in_words())}. Since {instant(standing.since)}, by "
+            f"{escaped(str(standing.by))}. Everything goes on by itself after the release.{queued}"
+        )
+    if standing.withheld:
+        said.append(f"**Narrowed:** {standing.withholding_in_words()}.")
+    return said
+
+
 def _waits(waits: Sequence[WaitingFor]) -> str:
     return "\n\n".join(_wait(wait) for wait in waits)
 
@@ -162,19 +235,51 @@ def _wait(wait: WaitingFor) -> str:
     lines = [
         f"> **Waiting for the {wait.party}** since {instant(wait.since)}: {escaped(wait.summary)}",
         f"> {escaped(wait.missing)}",
-        f"> **To do:** {_remedy(wait)}{probe}",
+        f"> **To do:** {escaped(remedy(wait))}{probe}",
     ]
     if choices:
         lines.append(f"> **May be decided** (step `{wait.step}`): {choices}")
     return "\n>\n".join(lines)
 
 
-def _remedy(wait: WaitingFor) -> str:
+def _approvals(book: ApprovalBook) -> str:
+    """Say whose approval of which plan an operation waits for, who has given it, and until when it is good."""
+    lines = [f"> **{book.operation_id}** ({book.risk}, asked by {escaped(str(book.requester))}) {_approval_wait(book)}"]
+    if book.plan is not None:
+        lines.append(f"> **Plan** `{book.plan.hash}` of {instant(book.plan.made_at)}: {len(book.plan.steps)} steps")
+        lines += [f"> **Cannot be taken back:** {escaped(what)}" for what in book.plan.irreversible]
+    lines += [
+        f"> **Approved** by {escaped(str(given))} at {instant(given.at)}, until {instant(given.expires_at)}"
+        for given in book.approvals
+    ]
+    return "\n>\n".join(lines)
+
+
+def _approval_wait(book: ApprovalBook) -> str:
+    if book.failure:
+        again = f" It is tried again at {instant(book.plan_again_at)}." if book.plan_again_at else ""
+        return f"**waits for the operator**: it cannot be planned: {escaped(book.failure)}.{again}"
+    if book.plan is None:
+        return "is being planned, to be approved."
+    given = [approval.side for approval in book.approvals]
+    asked = [side for side in book.sides if side not in given]
+    if not asked:
+        return "is approved and waits for its turn."
+    approvers = "; ".join(
+        f"{side}: {escaped(', '.join(book.policy.approvers.of(side)) or 'anybody who speaks for the ' + side)}"
+        for side in asked
+    )
+    return f"**waits for approval by the {' and the '.join(asked)}** ({approvers}): `byoc approvals show`"
+
+
+def remedy(wait: WaitingFor) -> str:
+    """Return what ends a wait, as a sentence for whoever must act."""
+    if wait.failure is FailureClass.POLICY and wait.party is Party.OPERATOR:
+        return "Abort, and ask for the operation again: it is planned anew, and the plan is approved again."
     if wait.failure is FailureClass.PERMISSION:
-        action = f" {escaped(wait.action)}" if wait.action else " what is missing"
-        return f"Grant{action}, most easily by applying the account's template again."
-    if remedy := _REMEDIES.get(wait.failure):
-        return remedy
+        return f"Grant {wait.action or 'what is missing'}, most easily by applying the account's template again."
+    if known := _REMEDIES.get(wait.failure):
+        return known
     if wait.party is Party.OPERATOR:
         return f"Find the cause, then decide: {' or '.join(wait.choices) or Choice.RETRY}."
     return f"The {wait.party} has to act."
@@ -210,28 +315,35 @@ def _made(facts: DeploymentFacts) -> list[str]:
     return parts
 
 
+def _approved(summary: OperationSummary) -> str:
+    """Return the plan's hash, in short, and who approved it."""
+    if summary.approved is None:
+        return "-"
+    return f"{summary.approved.hash[:12]} by {', '.join(map(str, summary.approved.approvals))}"
+
+
 def _operations(state: DeploymentState) -> list[str]:
     waiting = [queued.summary for queued in reversed(state.queue)]
     running = [state.running.summary] if state.running else []
     newest_first = [*waiting, *running, *reversed(state.past)][:SHOWN_OPERATIONS]
     if not newest_first:
         return []
-    return [
-        table(
-            ("Operation", "Phase", "Asked by", "Asked", "Ended", "Reason"),
-            [
-                (
-                    summary.workflow_id,
-                    _phase(summary, state),
-                    str(summary.actor),
-                    instant(summary.asked_at),
-                    instant(summary.ended_at),
-                    summary.reason or "-",
-                )
-                for summary in newest_first
-            ],
-        )
+    head = ["Operation", "Phase", "Asked by", "Asked", "Ended", "Reason"]
+    rows = [
+        [
+            summary.workflow_id,
+            _phase(summary, state),
+            str(summary.actor),
+            instant(summary.asked_at),
+            instant(summary.ended_at),
+            summary.reason or "-",
+        ]
+        for summary in newest_first
     ]
+    if any(summary.approved for summary in newest_first):
+        head.append("Approved plan")
+        rows = [[*row, _approved(summary)] for row, summary in zip(rows, newest_first, strict=True)]
+    return [table(head, rows)]
 
 
 def _phase(summary: OperationSummary, state: DeploymentState) -> str:

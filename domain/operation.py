@@ -98,6 +98,8 @@ class OperationPhase(StrEnum):
     UNDOING = "undoing"
     DONE = "done"
     ABORTED = "aborted"
+    DECLINED = "declined"
+    """It never ran: somebody whose approval it needed declined its plan, or whoever asked for it took that back."""
     LOST = "lost"
     """Its workflow was ended from outside (terminated); asking for it again converges from wherever it stopped."""
 
@@ -113,3 +115,6 @@ class OperationProgress(Model):
     started_at: datetime
     ended_at: datetime | None = None
     estimate: timedelta | None = None
+    plan_hash: str = ""
+    """The approved plan that it runs; empty if none was needed."""
+    approved_by: tuple[str, ...] = ()

@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import field_validator
 
 from domain.account import AccountSpec
+from domain.approval import unfulfillable
 from domain.catalogue import Catalogue, CloudOffer, Region, VersionStatus
 from domain.clouds import Cloud
 from domain.deployment import DeploymentSpec, ExistingNetwork
@@ -149,7 +150,12 @@ def check_order(
 def check_account(spec: AccountSpec, catalogue: Catalogue) -> tuple[Problem, ...]:
     """Return everything that keeps this account from being connected; nothing when it can be."""
     offer = catalogue.clouds[spec.cloud]
-    return (*_account_id_problems(spec), *_account_region_problems(spec, offer), *_contact_problems(spec))
+    return (
+        *_account_id_problems(spec),
+        *_account_region_problems(spec, offer),
+        *_contact_problems(spec),
+        *_approval_problems(spec),
+    )
 
 
 def _account_is_the_named_one(order: _Order) -> Iterator[Problem]:
@@ -501,4 +507,15 @@ def _contact_problems(spec: AccountSpec) -> Iterator[Problem]:
             value=spec.contact,
             message=f'"{spec.contact}" is not an e-mail address',
             allowed="name@example.com",
+        )
+
+
+def _approval_problems(spec: AccountSpec) -> Iterator[Problem]:
+    approvers = spec.approvals.approvers
+    for risk in unfulfillable(spec.approvals):
+        yield Problem(
+            path=f"spec.approvals.{risk}",
+            value=", ".join(spec.approvals.sides(risk)),
+            message=f'"{approvers.vendor[0]}" alone would approve for both sides, which need two persons',
+            allowed="two different approvers, or one side",
         )

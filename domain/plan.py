@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from domain.approval import RiskClass, Side
+from domain.approval import PlanSummary, RiskClass, Side, SummarizedStep
 from domain.clouds import Purpose
 from domain.model import Model
 from domain.operation import OperationKind
@@ -28,11 +28,13 @@ class PlannedAction(Model):
 
 
 class PlannedChange(Model):
-    """What a comparison with the real cloud found: a step that would change something, by its first mutating call."""
+    """What a comparison with the real cloud found: a step that would change something, or not come to its end."""
 
     call: str
-    """The call that the step would make first, in the cloud's own spelling, or `PATCH …` of a Kubernetes object."""
+    """The call that would change something first, in the cloud's own spelling (`ec2:CreateVpc`), or verb and path of a
+    Kubernetes object. Empty where no call is known: `detail` then says why."""
     detail: str = ""
+    """What the call is about; or what the step would need, or wait for."""
 
 
 class PlannedStep(Model):
@@ -81,7 +83,8 @@ class Plan(Model):
     hash: str
     made_at: datetime
     steps: tuple[PlannedStep, ...]
-    """In the order in which they start."""
+    """Each after those that it needs: by the length of the longest chain before it, then by name. Expected durations
+    have no part in the order, so that learning them anew makes no other plan."""
     quotas: tuple[PlannedQuota, ...] = ()
     approvals: tuple[Side, ...] = ()
     """Who will be asked to approve it."""
@@ -112,6 +115,20 @@ def basis_of(kind: OperationKind, order: OperationOrder) -> str:
 def hash_of(basis: str, steps: Iterable[PlannedStep]) -> str:
     """Return the fingerprint of what will be done: the basis, and the steps in their order."""
     return _digest({"basis": basis, "steps": [[step.name, step.summary, *sorted(step.after)] for step in steps]})
+
+
+def summary_of(plan: Plan) -> PlanSummary:
+    """Return what a deployment keeps of a plan while it is to be approved: without what only an expert reads."""
+    return PlanSummary(
+        hash=plan.hash,
+        basis=plan.basis,
+        made_at=plan.made_at,
+        steps=tuple(SummarizedStep(name=step.name, summary=step.summary) for step in plan.steps),
+        permissions=len({action.action for step in plan.steps for action in step.actions}),
+        takes=plan.takes,
+        monthly_usd=sum(item.monthly_usd for item in plan.costs) if plan.costs else None,
+        irreversible=plan.irreversible,
+    )
 
 
 def _digest(content: object) -> str:

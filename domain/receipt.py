@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Self
 
 from domain.actor import Actor
+from domain.approval import ApprovalRecord
 from domain.deployment import Site
 from domain.facts import Backup, Leftover
 from domain.model import Model
@@ -54,6 +55,8 @@ class OffboardingReceipt(Model):
     generation: int
     operation_id: str
     actor: Actor
+    approved: ApprovalRecord | None = None
+    """The plan that was run, and who approved it; None if nobody had to."""
     started_at: datetime
     ended_at: datetime
     deletions: tuple[Deletion, ...] = ()
@@ -77,6 +80,7 @@ class OffboardingReceipt(Model):
         kept: Sequence[Leftover] | None,
         started_at: datetime,
         ended_at: datetime,
+        approved: ApprovalRecord | None = None,
     ) -> Self:
         """Return the receipt of a retirement.
 
@@ -89,6 +93,7 @@ class OffboardingReceipt(Model):
             kept: what the search for leftovers found to stay on purpose; None if an operator skipped the search.
             started_at: when the retirement began.
             ended_at: when it ended; the search was its last step.
+            approved: the plan that was run, and who approved it.
         """
         until = final_backup.retain_until if final_backup else None
         return cls(
@@ -101,6 +106,7 @@ class OffboardingReceipt(Model):
             generation=site.generation,
             operation_id=operation_id,
             actor=actor,
+            approved=approved,
             started_at=started_at,
             ended_at=ended_at,
             deletions=tuple(
@@ -154,6 +160,7 @@ def render(receipt: OffboardingReceipt) -> str:
                 ("Region", receipt.region),
                 ("Asked for by", str(receipt.actor)),
                 ("Operation", receipt.operation_id),
+                *_approved(receipt),
                 ("Started", instant(receipt.started_at)),
                 ("Ended", instant(receipt.ended_at)),
             ],
@@ -171,6 +178,15 @@ def render(receipt: OffboardingReceipt) -> str:
     if receipt.skipped:
         parts += ["## Skipped by an operator", "\n".join(f"- {summary}" for summary in receipt.skipped)]
     return "\n\n".join(parts) + "\n"
+
+
+def _approved(receipt: OffboardingReceipt) -> list[tuple[str, str]]:
+    if receipt.approved is None:
+        return []
+    return [
+        ("Approved plan", receipt.approved.hash),
+        *(("Approved by", f"{approval}, {instant(approval.at)}") for approval in receipt.approved.approvals),
+    ]
 
 
 def _kept(receipt: OffboardingReceipt) -> str:

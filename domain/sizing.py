@@ -110,9 +110,12 @@ def shape_as_ordered(shape: Shape, spec: DeploymentSpec, *, zones: int = ZONES) 
 
 
 def quota_needs(
-    quotas: Sequence[Quota], shape: Shape, *, high_availability: bool, zones: int = ZONES
+    quotas: Sequence[Quota], shape: Shape, *, high_availability: bool, our_network: bool = True, zones: int = ZONES
 ) -> tuple[QuotaNeed, ...]:
-    """Return what a deployment of this shape (as ordered) takes from each quota when it is scaled to its maximum."""
+    """Return what a deployment of this shape (as ordered) takes from each quota when it is scaled to its maximum.
+
+    In the customer's own network (`our_network` is false) it takes nothing from the quotas of addresses and gateways.
+    """
     pools = shape.highly_available_pools if high_availability and shape.highly_available_pools else shape.pools
     store = component_sizes(shape, high_availability=high_availability)[Component.STORE]
     units = {
@@ -121,7 +124,11 @@ def quota_needs(
         QuotaUnit.VCPU: sum(pool.cpu * pool.maximum for pool in pools.values()),
         QuotaUnit.VOLUME_GIB: store.volume_gib * store.scale.maximum,
     }
-    return tuple(QuotaNeed(quota=quota, needed=quota.amount * units[quota.unit]) for quota in quotas)
+    return tuple(
+        QuotaNeed(quota=quota, needed=quota.amount * units[quota.unit])
+        for quota in quotas
+        if our_network or not quota.only_our_network
+    )
 
 
 def room_on(machine: PoolSize) -> Requests:

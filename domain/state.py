@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from domain.account import AccessReport, AccountPhase, AccountSpec, RevocationProof
-from domain.actor import Actor
+from domain.account import AccessReport, AccountPhase, AccountSpec, AccountStanding, RevocationProof
+from domain.actor import CONTROL_PLANE, Actor
+from domain.approval import ApprovalBook, ApprovalPolicy, ApprovalRecord, ApprovedPlan, Delegation
 from domain.deployment import DeploymentSpec, FinalBackup, Site
 from domain.facts import ApiKeyRecord, Backup, DeploymentFacts
 from domain.model import Model
@@ -29,6 +30,8 @@ class AccountState(Model):
 
     spec: AccountSpec
     external_id: str
+    connected_by: Actor | None = None
+    """Who invited the account; None in states that are older than this field."""
     pace: Pace = Pace()
     phase: AccountPhase = AccountPhase.INVITED
     since: datetime
@@ -40,6 +43,25 @@ class AccountState(Model):
     trail: tuple[Event, ...] = ()
     runs: int = 1
     """How many workflow runs this account has had (continue-as-new)."""
+    by: Actor = CONTROL_PLANE
+    """Who brought the present phase about."""
+    released: bool = False
+    """Whether a hold has ended and the verification that follows it has not: work stays parked until then."""
+    deployments: tuple[str, ...] = ()
+    """Names of the deployments that live in it and hear of every change of its standing."""
+
+    @property
+    def standing(self) -> AccountStanding:
+        """What the deployments are told."""
+        return AccountStanding(
+            account=self.spec.name,
+            phase=self.phase,
+            hold_reason=self.hold_reason,
+            verified=not self.released,
+            withheld=self.report.withheld if self.report else (),
+            by=self.by,
+            since=self.since,
+        )
 
 
 class DeploymentPhase(StrEnum):
@@ -64,6 +86,32 @@ class DeploymentOrder(Model):
     release: Release
     actor: Actor
     pace: Pace = Pace()
+    approvals: ApprovalPolicy = ApprovalPolicy()
+    """The account's policy as last told: with the order, or with a later request."""
+
+
+class ApiKeyChangeKind(StrEnum):
+    """What happens to an API key."""
+
+    CREATE = "create"
+    REVOKE = "revoke"
+    ROTATE = "rotate"
+
+
+class ApiKeyChange(Model):
+    """A change of the API keys. The key itself is made by the caller and never travels."""
+
+    request_id: str
+    kind: ApiKeyChangeKind
+    actor: Actor
+    record: ApiKeyRecord | None = None
+    """The new key's record (create, rotate)."""
+    key_id: str = ""
+    """The key that is revoked, or that a rotation replaces."""
+    overlap_seconds: int = 0
+    """How long a rotated key stays valid beside the new one."""
+    approvals: ApprovalPolicy | None = None
+    """The account's policy when this was asked for; None: the one that the deployment was told last."""
 
 
 class OperationRequest(Model):
@@ -80,6 +128,10 @@ class OperationRequest(Model):
     """For a provisioning that converges to a changed specification."""
     shape: Shape | None = None
     release: Release | None = None
+    key_change: ApiKeyChange | None = None
+    """A change of the API keys that takes effect when the operation starts, because somebody has to approve it."""
+    approvals: ApprovalPolicy | None = None
+    """The account's policy when this was asked for; None: the one that the deployment was told last."""
 
 
 class OperationAccepted(Model):
@@ -87,6 +139,8 @@ class OperationAccepted(Model):
 
     operation_id: str
     workflow_id: str
+    parked: str = ""
+    """Why it cannot start at present (the customer holds the account), as a sentence; empty if nothing keeps it."""
 
 
 class OperationOutcome(Model):
@@ -125,6 +179,8 @@ class OperationSummary(Model):
     ended_at: datetime | None = None
     phase: OperationPhase | None = None
     """None while it is queued."""
+    approved: ApprovalRecord | None = None
+    """The plan that it runs, and who approved it; None if nobody had to."""
 
 
 class OperationOrder(Model):
@@ -143,28 +199,10 @@ class OperationOrder(Model):
     api_keys: tuple[ApiKeyRecord, ...] = ()
     first: bool = True
     """Whether the deployment was never active before: an abort of the first provisioning takes everything back."""
-
-
-class ApiKeyChangeKind(StrEnum):
-    """What happens to an API key."""
-
-    CREATE = "create"
-    REVOKE = "revoke"
-    ROTATE = "rotate"
-
-
-class ApiKeyChange(Model):
-    """A change of the API keys. The key itself is made by the caller and never travels."""
-
-    request_id: str
-    kind: ApiKeyChangeKind
-    actor: Actor
-    record: ApiKeyRecord | None = None
-    """The new key's record (create, rotate)."""
-    key_id: str = ""
-    """The key that is revoked, or that a rotation replaces."""
-    overlap_seconds: int = 0
-    """How long a rotated key stays valid beside the new one."""
+    approved: ApprovedPlan | None = None
+    """What it may do at most; None if nobody had to approve it."""
+    standing: AccountStanding | None = None
+    """How the account stood when the operation began; changes are told by signal."""
 
 
 class QueuedOperation(Model):
@@ -172,6 +210,8 @@ class QueuedOperation(Model):
 
     summary: OperationSummary
     request: OperationRequest
+    approval: ApprovalBook | None = None
+    """Which approvals it needs and has; None if it needs none."""
 
 
 class DeploymentState(Model):
@@ -187,10 +227,21 @@ class DeploymentState(Model):
     """The newest report of the running operation."""
     past: tuple[OperationSummary, ...] = ()
     """The newest 50 operations that ended, oldest first."""
+    was_active: bool = False
+    """Whether it was ever provisioned; `past` forgets that after 50 operations."""
     operations: int = 0
     """How many operations were accepted so far; the next one's number is one more."""
     api_keys: tuple[ApiKeyRecord, ...] = ()
+    delegations: tuple[Delegation, ...] = ()
+    """Who may approve in whose place."""
     receipt: OffboardingReceipt | None = None
     trail: tuple[Event, ...] = ()
     runs: int = 1
     """How many workflow runs this deployment has had (continue-as-new)."""
+    standing: AccountStanding | None = None
+    """What the account told last; None if it has not told anything."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the customer holds the account: no operation starts, and the running one parks."""
+        return self.standing is not None and self.standing.parks

@@ -9,6 +9,7 @@
 | `GET /clock`, `POST /clock {"speed"}` | simulated time |
 | `GET /inventory?account` | every resource of an account |
 | `GET /authorizations?account` | every permission that was needed, and whether it was granted |
+| `GET /secrets` | every secret that was given out or shown, `[{"kind", "value"}]` |
 | `POST /reset` | a fresh world |
 | `POST /aws/vendor` | the vendor's account, its user and access key |
 | `POST /aws/accounts/{id}/customer/{apply-template,delete-template,deny,allow,own-vpc}` | the customer acts |
@@ -90,6 +91,8 @@ class Authorized(NamedTuple):
     account: str
     principal: str
     action: str
+    agent: str
+    """The User-Agent of the call that needed it."""
     allowed: bool
 
 
@@ -149,6 +152,7 @@ class Control:
                 web.post("/clock", self._set_clock),
                 web.get("/inventory", self._inventory),
                 web.get("/authorizations", self._authorizations),
+                web.get("/secrets", self._secrets),
                 web.post("/reset", self._reset),
                 web.post("/aws/vendor", self._make_vendor),
                 web.post(f"{customer}/apply-template", self._apply_template),
@@ -233,11 +237,14 @@ class Control:
     async def _authorizations(self, request: web.Request) -> web.Response:
         account = request.query.get("account", "")
         checked = [
-            Authorized(permission.account, permission.principal, permission.action, allowed)
+            Authorized(permission.account, permission.principal, permission.action, permission.agent, allowed)
             for permission, allowed in self._aws.authorizer.checked()
         ]
         checked += [entry for cloud in self._clouds for entry in cloud.authorizations()]
         return _json([entry._asdict() for entry in checked if account in ("", entry.account)])
+
+    async def _secrets(self, _: web.Request) -> web.Response:
+        return _json([secret.model_dump(mode="json") for secret in self._world.secrets.listed()])
 
     async def _reset(self, _: web.Request) -> web.Response:
         for cluster in self._kubernetes.clusters():

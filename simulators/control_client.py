@@ -15,6 +15,7 @@ from simulators.faults import Fault
 from simulators.gcp.documents import GcpOutputs, GcpOwnNetwork, GcpOwnNetworkFacts, GcpTemplate, GcpVendor, Quota
 from simulators.inventory import Resource
 from simulators.journal import Call
+from simulators.secrets import Secret
 from simulators.vendor import Vendor
 from simulators.world import Held
 
@@ -55,6 +56,8 @@ class Authorization(BaseModel):
     account: str
     principal: str
     action: str
+    agent: str = ""
+    """The User-Agent of the call that needed it."""
     allowed: bool
 
 
@@ -62,6 +65,7 @@ _CALLS = TypeAdapter(list[Call])
 _HELD = TypeAdapter(list[Held])
 _FAULTS = TypeAdapter(list[FaultInForce])
 _RESOURCES = TypeAdapter(list[Resource])
+_SECRETS = TypeAdapter(list[Secret])
 _AUTHORIZATIONS = TypeAdapter(list[Authorization])
 
 
@@ -146,6 +150,10 @@ class ControlClient:
     def authorizations(self, account: str = "") -> list[Authorization]:
         """Return every permission that calls needed so far, of one account or of all."""
         return _AUTHORIZATIONS.validate_python(self.call("GET", "/authorizations", query={"account": account}))
+
+    def secrets(self) -> list[Secret]:
+        """Return every secret that this world gave out or was shown, also those of what is gone."""
+        return _SECRETS.validate_python(self.call("GET", "/secrets"))
 
     def reset(self) -> None:
         """Make the world fresh: no accounts, clusters, faults or journal; time and speed stay."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from simulators.clock import Clock
 from simulators.faults import Faults
 from simulators.journal import Call, Journal
+from simulators.secrets import Secrets
 
 
 class Held(BaseModel):
@@ -31,6 +32,7 @@ class World:
     clock: Clock = field(default_factory=Clock)
     faults: Faults = field(default_factory=Faults)
     journal: Journal = field(default_factory=Journal)
+    secrets: Secrets = field(default_factory=Secrets)
     _held: dict[str, tuple[Held, asyncio.Event]] = field(default_factory=dict)
     _resets: int = 0
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -69,6 +71,7 @@ class World:
         self.clock.forget()
         self.faults.clear()
         self.journal.clear()
+        self.secrets.clear()
 
     async def wait_until_held(self, seconds: float) -> list[Held]:
         """Wait up to `seconds` real seconds for a call to be held, and return those that are (maybe none)."""

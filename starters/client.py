@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 from temporalio.client import (
@@ -23,12 +23,14 @@ from temporalio.client import (
     RPCTimeoutOrCancelledError,
     WorkflowExecution,
     WorkflowExecutionStatus,
+    WorkflowFailureError,
     WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import (
+    Priority,
     SearchAttributePair,
     TypedSearchAttributes,
     WorkflowIDConflictPolicy,
@@ -37,11 +39,28 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.contracts import Comparison, ComparisonQuestion
 from domain.account import AccountPhase, AccountSpec
 from domain.actor import Actor
+from domain.approval import (
+    SHORTEST_PREFIX,
+    ApprovalBook,
+    ApprovalDecision,
+    ApprovalPolicy,
+    ApprovalStanding,
+    Delegation,
+    DelegationRequest,
+    PolicyChange,
+    RiskClass,
+    Side,
+    missing,
+    valid,
+)
+from domain.audit import AuditEntry
+from domain.clouds import Cloud
 from domain.deployment import FinalBackup
 from domain.model import Model
-from domain.operation import OperationKind, OperationProgress, Pace, StepDecision
+from domain.operation import OperationKind, OperationPhase, OperationProgress, Pace, StepDecision
 from domain.state import (
     AccountState,
     ApiKeyChange,
@@ -51,13 +70,22 @@ from domain.state import (
     OperationAccepted,
     OperationRequest,
 )
+from starters.durations import ENDED_OPERATIONS, took_of
+from starters.history.reader import Histories
 from workflows.account import Account, AccountRequest
+from workflows.approvals import PlanningRequest
+from workflows.compare import Compare
 from workflows.deployment import Deployment
 from workflows.operation import Operation
 from workflows.temporal import ids, queues
 from workflows.temporal import search_attributes as attributes
 from workflows.temporal.connection import connect
+from workflows.temporal.encryption import UNREADABLE
+from workflows.temporal.settings import EncryptionSettings
 
+State = TypeVar("State", AccountState, DeploymentState)
+
+_LONGEST_COMPARISON = timedelta(minutes=5)
 _LOOKS, _PAUSE = 15, 0.2
 """How often, and every how many seconds, something that is about to start is looked for."""
 
@@ -95,6 +123,26 @@ class Listed(Model):
     open: bool
 
 
+class AwaitingApproval(Model):
+    """One operation that waits for approvals, or for the plan that is to be approved."""
+
+    deployment: str
+    customer: str
+    account: str
+    operation_id: str
+    risk: RiskClass
+    requester: str
+    asked_at: datetime
+    hash: str
+    """Of the plan; empty while it is being made."""
+    approved: tuple[Side, ...]
+    missing: tuple[Side, ...]
+    expires_at: datetime | None
+    """When the first of the approvals that were given expires."""
+    failure: str
+    """Why no plan could be made; empty if that is not so."""
+
+
 @dataclass(frozen=True)
 class ControlPlane:
     """A connection to the control plane, on behalf of one actor."""
@@ -106,15 +154,21 @@ class ControlPlane:
 
     @classmethod
     async def open(
-        cls, actor: Actor, *, profile: str | None = None, patience: timedelta = timedelta(seconds=15)
+        cls,
+        actor: Actor,
+        *,
+        profile: str | None = None,
+        patience: timedelta = timedelta(seconds=15),
+        encryption: EncryptionSettings | None = None,
     ) -> Self:
-        """Connect by Temporal's own profiles (`TEMPORAL_ADDRESS`, temporal.toml).
+        """Connect by Temporal's own profiles (`TEMPORAL_ADDRESS`, temporal.toml); `encryption` as for `connect`.
 
         Raises:
+            BadSettings: Payloads must be encrypted, and there is no key ring that can be used.
             Unreachable: Nothing answers at the address.
         """
         try:
-            return cls(await connect(profile=profile), actor, patience)
+            return cls(await connect(profile=profile, encryption=encryption), actor, patience)
         except RuntimeError as error:
             raise Unreachable(
                 f"Temporal does not answer ({error}). Set TEMPORAL_ADDRESS (now: the profile's, or localhost:7233), "
@@ -134,6 +188,7 @@ class ControlPlane:
         state = AccountState(
             spec=spec,
             external_id=external_id or f"byoc-{uuid4()}",
+            connected_by=self.actor,
             pace=pace or Pace(),
             since=datetime.now(UTC),
         )
@@ -146,6 +201,7 @@ class ControlPlane:
                     task_queue=queues.LIFECYCLES,
                     id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                     id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                    priority=_fair_to(spec.customer),
                     search_attributes=TypedSearchAttributes(
                         [
                             SearchAttributePair(attributes.CUSTOMER, spec.customer),
@@ -159,10 +215,15 @@ class ControlPlane:
                 )
             except WorkflowAlreadyStartedError:
                 known = await self.account(spec.name)
-                if known.spec != spec:
+                if known.spec.model_copy(update={"approvals": spec.approvals}) != spec:
                     raise Refused(
                         f"account {spec.name!r} is connected already, to {known.spec.cloud} "
                         f"{known.spec.cloud_account_id} for {known.spec.customer}; choose another name or revoke it"
+                    ) from None
+                if known.spec.approvals != spec.approvals:
+                    raise Refused(
+                        f"account {spec.name!r} is connected already, with another approval policy; "
+                        f"`byoc approvals policy {spec.name}` shows and changes it"
                     ) from None
                 return known
             return await handle.query(Account.current_state, rpc_timeout=self.patience)
@@ -170,7 +231,7 @@ class ControlPlane:
     async def account(self, name: str) -> AccountState:
         """Return everything that is known about an account."""
         with _explained(f"account {name!r}"):
-            return await self._account(name).query(Account.current_state, rpc_timeout=self.patience)
+            return await self._state(self._account(name), Account.current_state)
 
     async def accounts(self) -> list[Listed]:
         """Return every account that was not revoked."""
@@ -181,11 +242,11 @@ class ControlPlane:
         return await self._ask_account(name, Account.verify, "")
 
     async def hold_account(self, name: str, reason: str) -> AccountState:
-        """Let no new operation start in the account."""
+        """Hands off: what runs in the account parks, and nothing starts, until it is released."""
         return await self._ask_account(name, Account.hold, reason)
 
     async def release_account(self, name: str, reason: str = "") -> AccountState:
-        """End a hold."""
+        """End a hold; what was parked goes on once the account was verified."""
         return await self._ask_account(name, Account.release, reason)
 
     async def revoke_account(self, name: str, reason: str = "") -> AccountState:
@@ -204,15 +265,18 @@ class ControlPlane:
     async def order(self, order: DeploymentOrder) -> DeploymentState:
         """Order a deployment; it provisions itself. A repeat of the same order changes nothing.
 
+        While the customer holds the account, the order is accepted and nothing is made until the release.
+
         Raises:
-            Refused: The account is not active, or a deployment of this name was ordered with another specification.
+            Refused: Something is missing in the account (the message says what), or a deployment of this name was
+                ordered with another specification.
         """
         site, spec = order.site, order.spec
         name = site.deployment
         account = await self.account(site.account)
-        if account.phase is not AccountPhase.ACTIVE:
-            raise Refused(f"account {site.account!r} is {account.phase}; `byoc accounts show {site.account}` says why")
-        state = DeploymentState(order=order, since=datetime.now(UTC))
+        if lack := _lack_of(account):
+            raise Refused(f"account {site.account!r} {lack}; `byoc accounts show {site.account}` says more")
+        state = DeploymentState(order=order, since=datetime.now(UTC), standing=account.standing)
         with _explained(f"deployment {name!r}"):
             try:
                 handle = await self.client.start_workflow(
@@ -222,6 +286,7 @@ class ControlPlane:
                     task_queue=queues.LIFECYCLES,
                     id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                     id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                    priority=_fair_to(site.customer),
                     search_attributes=_deployment_attributes(order),
                     static_summary=f"Deployment {name} of {site.customer}: {spec.shape} in {site.cloud} {site.region}",
                     static_details=f"Ordered by {order.actor}.",
@@ -247,7 +312,7 @@ class ControlPlane:
     async def deployment(self, name: str) -> DeploymentState:
         """Return everything that is known about a deployment, also a retired one (while Temporal keeps it)."""
         with _explained(f"deployment {name!r}"):
-            return await self._deployment(name).query(Deployment.current_state, rpc_timeout=self.patience)
+            return await self._state(self._deployment(name), Deployment.current_state)
 
     async def deployments(self, *, account: str = "", include_closed: bool = False) -> list[Listed]:
         """Return the deployments, newest first."""
@@ -262,10 +327,13 @@ class ControlPlane:
     async def request(self, name: str, request: OperationRequest) -> OperationAccepted:
         """Ask for an operation on a deployment; returns as soon as it is queued.
 
+        While the customer holds the account it stays queued; `parked` of the answer says so.
+
         Raises:
-            Refused: The customer holds the account ("hands off"), or the deployment is over or being retired.
+            Refused: The deployment is over or being retired.
         """
-        await self._refuse_if_held(name)
+        await self._refuse_if_held_unawares(name)
+        request = request.model_copy(update={"approvals": request.approvals or await self._policy_for(name)})
         with _explained(f"deployment {name!r}"):
             return await self._deployment(name).execute_update(Deployment.request, request, rpc_timeout=self.patience)
 
@@ -292,9 +360,10 @@ class ControlPlane:
         """Create, rotate or revoke an API key; returns as soon as the change is queued.
 
         Raises:
-            Refused: The customer holds the account, or the change does not fit the keys that exist.
+            Refused: The change does not fit the keys that exist.
         """
-        await self._refuse_if_held(name)
+        await self._refuse_if_held_unawares(name)
+        change = change.model_copy(update={"approvals": change.approvals or await self._policy_for(name)})
         with _explained(f"deployment {name!r}"):
             return await self._deployment(name).execute_update(
                 Deployment.change_api_keys, change, rpc_timeout=self.patience
@@ -327,7 +396,206 @@ class ControlPlane:
             handle = self.client.get_workflow_handle(state.running.summary.workflow_id)
             return await handle.execute_update(Operation.decide, decision, rpc_timeout=self.patience)
 
+    # Plans
+
+    async def compare(self, plan: str, question: ComparisonQuestion) -> Comparison:
+        """Return what one step would change, seen by the worker of its cloud; nothing is changed.
+
+        Args:
+            plan: What tells the comparisons of one plan from another's.
+            question: The step, with what its activity would be asked.
+        """
+        with _explained(f"comparison of step {question.step!r}"):
+            async with asyncio.timeout(3 * self.patience.total_seconds()):
+                return await self.client.execute_workflow(
+                    Compare.run,
+                    question,
+                    id=ids.comparison_id(question.site.deployment, plan, question.step),
+                    task_queue=queues.LIFECYCLES,
+                    execution_timeout=_LONGEST_COMPARISON,
+                    priority=_fair_to(question.site.customer),
+                    static_summary=f"Compare {question.step} of {question.site.deployment} with what exists",
+                )
+
+    async def recorded_durations(self) -> dict[Cloud, dict[str, list[float]]]:
+        """Return how long the steps of the operations that ended took, in seconds, keyed by cloud and step."""
+        found: dict[Cloud, dict[str, list[float]]] = {}
+        with _explained("the record of operations"):
+            async for execution in self._executions(ENDED_OPERATIONS):
+                handle = self.client.get_workflow_handle(execution.id, run_id=execution.run_id)
+                took = await took_of(await handle.fetch_history(), self.client.data_converter)
+                if took is not None:
+                    steps = found.setdefault(took.cloud, {})
+                    for step, seconds in took.seconds.items():
+                        steps.setdefault(step, []).append(seconds)
+        return found
+
+    # Approvals
+
+    async def approvals(self, *, account: str = "") -> list[AwaitingApproval]:
+        """Return every operation that waits for an approval or for its plan, oldest request first."""
+        clauses = [
+            "WorkflowType = 'Deployment'",
+            "ExecutionStatus = 'Running'",
+            f"{attributes.WAITING_FOR.name} != '{attributes.NOBODY}'",
+        ]
+        if account:
+            quoted = account.replace("'", "''")
+            clauses.append(f"{attributes.ACCOUNT.name} = '{quoted}'")
+        found: list[AwaitingApproval] = []
+        for row in await self._listed(" AND ".join(clauses)):
+            with contextlib.suppress(NotFound):
+                found += _awaiting(await self.deployment(row.name))
+        return sorted(found, key=lambda each: each.asked_at)
+
+    async def approval(self, name: str, operation: str = "") -> ApprovalBook:
+        """Return what an operation needs and has: its plan, who has approved it, whose approval is missing.
+
+        Args:
+            name: The deployment's.
+            operation: The operation's id; it may be left out while only one waits.
+
+        Raises:
+            Refused: It does not wait for approval, or several do and none is named.
+        """
+        state = await self.deployment(name)
+        books = [queued.approval for queued in state.queue if queued.approval is not None]
+        named = [book for book in books if operation in ("", book.operation_id)]
+        waiting = ", ".join(book.operation_id for book in books) or "none"
+        if not named:
+            what = f"operation {operation!r}" if operation else "nothing"
+            raise Refused(f"deployment {name!r}: {what} waits for approval (waiting: {waiting})")
+        if len(named) > 1:
+            raise Refused(f"deployment {name!r} has several operations that wait for approval; name one of {waiting}")
+        return named[0]
+
+    async def approve(self, name: str, operation: str, side: Side, plan: str, reason: str = "") -> ApprovalStanding:
+        """Approve an operation's plan for a side. The same approval again changes nothing.
+
+        Args:
+            name: The deployment's.
+            operation: The operation's id; empty: the one that has this plan.
+            side: On whose behalf.
+            plan: The plan's hash, or its first digits (at least 8). Only the present plan can be approved.
+            reason: Why; it goes into the audit trail.
+
+        Raises:
+            Refused: The plan has changed, or the actor may not approve it.
+        """
+        if len(plan) < SHORTEST_PREFIX:
+            raise Refused(f"{plan!r} is too short for a hash: at least {SHORTEST_PREFIX} digits")
+        operation, whole = await self._planned(name, operation, plan.lower())
+        decision = ApprovalDecision(operation_id=operation, side=side, actor=self.actor, hash=whole, reason=reason)
+        return await self._decide_approval(name, Deployment.approve, decision)
+
+    async def decline(self, name: str, operation: str, side: Side, reason: str = "") -> ApprovalStanding:
+        """Decline an operation: it will not run. Whoever asked for it may take his request back so.
+
+        Raises:
+            Refused: It does not wait for approval any more, or the actor does not speak for the side.
+        """
+        decision = ApprovalDecision(operation_id=operation, side=side, actor=self.actor, reason=reason)
+        return await self._decide_approval(name, Deployment.decline, decision)
+
+    async def withdraw_approval(self, name: str, operation: str, side: Side, reason: str = "") -> ApprovalStanding:
+        """Take a side's approval back, while the operation has not started.
+
+        Raises:
+            Refused: The operation has started, or the actor does not speak for the side.
+        """
+        decision = ApprovalDecision(operation_id=operation, side=side, actor=self.actor, reason=reason)
+        return await self._decide_approval(name, Deployment.withdraw_approval, decision)
+
+    async def delegate(  # each says something else about the delegation
+        self, name: str, side: Side, to: str, *, operation: str = "", until: datetime | None = None, reason: str = ""
+    ) -> Delegation:
+        """Let somebody else approve in the actor's place: one operation, or every one until an instant.
+
+        Raises:
+            Refused: The actor is no approver of the side by himself, or nobody has to be one.
+        """
+        request = DelegationRequest(
+            side=side, actor=self.actor, to=to, operation_id=operation, until=until, reason=reason
+        )
+        with _explained(f"deployment {name!r}"):
+            return await self._deployment(name).execute_update(Deployment.delegate, request, rpc_timeout=self.patience)
+
+    async def plan_again(self, name: str, operation: str) -> ApprovalStanding:
+        """Have a plan made now that could not be made before."""
+        request = PlanningRequest(operation_id=operation, actor=self.actor)
+        with _explained(f"deployment {name!r}"):
+            return await self._deployment(name).execute_update(
+                Deployment.plan_again, request, rpc_timeout=self.patience
+            )
+
+    async def set_approvals(
+        self, account: str, approvals: ApprovalPolicy, side: Side, reason: str = ""
+    ) -> AccountState:
+        """Change who has to approve what is asked for from now on in an account.
+
+        Raises:
+            Refused: The change makes the policy looser and the customer does not ask for it, or it is not the side's.
+        """
+        change = PolicyChange(approvals=approvals, side=side, actor=self.actor, reason=reason)
+        with _explained(f"account {account!r}"):
+            return await self._account(account).execute_update(Account.set_approvals, change, rpc_timeout=self.patience)
+
+    async def _planned(self, name: str, operation: str, prefix: str) -> tuple[str, str]:
+        """Return the operation whose plan's hash begins so, and the whole hash.
+
+        A started operation is found as well, so that an approval sent twice gets its answer twice. What is no plan's
+        hash is left to the deployment to refuse: it says what is so instead.
+        """
+        state = await self.deployment(name)
+        started = [*([state.running.summary] if state.running else []), *reversed(state.past)]
+        planned = [(each.operation_id, each.approved.hash) for each in started if each.approved]
+        for queued in state.queue:
+            if queued.approval is not None and queued.approval.plan is not None:
+                planned.insert(0, (queued.summary.operation_id, queued.approval.plan.hash))
+        found = [each for each in planned if operation in ("", each[0]) and each[1].startswith(prefix)]
+        if len({whole for _, whole in found}) > 1:
+            raise Refused(f"{prefix!r} begins the hash of several plans: {', '.join(each for each, _ in found)}")
+        if found:
+            return found[0]
+        return operation or (await self.approval(name)).operation_id, prefix
+
+    async def _decide_approval(
+        self,
+        name: str,
+        update: Any,  # noqa: ANN401 - the SDK's own type is that of the method
+        decision: ApprovalDecision,
+    ) -> ApprovalStanding:
+        try:
+            with _explained(f"deployment {name!r}"):
+                standing: ApprovalStanding = await self._deployment(name).execute_update(
+                    update, decision, rpc_timeout=self.patience
+                )
+                return standing
+        except NotFound:
+            return _answered_before(await self.deployment(name), decision)
+
+    # The audit trail
+
+    async def account_history(self, name: str, *, follow: bool = False) -> AsyncIterator[AuditEntry]:
+        """Yield the audit trail of an account in the order in which its lines became true."""
+        with _explained(f"history of account {name!r}"):
+            async for line in Histories(self.client, follow=follow).lines(ids.account_id(name)):
+                yield line
+
+    async def deployment_history(self, name: str, *, follow: bool = False) -> AsyncIterator[AuditEntry]:
+        """Yield the audit trail of a deployment, of every generation, with that of its operations."""
+        with _explained(f"history of deployment {name!r}"):
+            async for line in Histories(self.client, follow=follow).lines(ids.deployment_id(name)):
+                yield line
+
     # The rest
+
+    async def _policy_for(self, deployment: str) -> ApprovalPolicy | None:
+        """Return the account's policy, or None if the account is gone: the deployment then keeps to what it knows."""
+        with contextlib.suppress(NotFound):
+            site = (await self.deployment(deployment)).order.site
+            return (await self.account(site.account)).spec.approvals
+        return None
 
     async def _ask_account(self, name: str, update: Any, reason: str) -> AccountState:  # noqa: ANN401
         request = AccountRequest(actor=self.actor, reason=reason)
@@ -335,6 +603,12 @@ class ControlPlane:
             async with asyncio.timeout(4 * self.patience.total_seconds()):
                 state: AccountState = await self._account(name).execute_update(update, request)
             return state
+
+    async def _state(self, entity: WorkflowHandle[Any, State], query: Callable[[Any], State]) -> State:
+        """Return an entity's state. One that has ended left it as its result, so no worker of its build is needed."""
+        if (await entity.describe(rpc_timeout=self.patience)).status is WorkflowExecutionStatus.COMPLETED:
+            return await entity.result(rpc_timeout=self.patience)
+        return await entity.query(query, rpc_timeout=self.patience)
 
     async def _listed(self, query: str) -> list[Listed]:
         with _explained("the list"):
@@ -344,9 +618,13 @@ class ControlPlane:
         async for execution in self.client.list_workflows(query):
             yield execution
 
-    async def _refuse_if_held(self, deployment: str) -> None:
-        account = await self.account((await self.deployment(deployment)).order.site.account)
-        if account.phase is AccountPhase.HELD:
+    async def _refuse_if_held_unawares(self, deployment: str) -> None:
+        """Refuse for a deployment that does not park: its run is older than joining an account is."""
+        state = await self.deployment(deployment)
+        if state.standing is not None:
+            return
+        account = await self.account(state.order.site.account)
+        if account.standing.parks:
             raise Refused(
                 f"account {account.spec.name!r} is held ({account.hold_reason or 'no reason given'}); "
                 f"`byoc accounts release {account.spec.name}` ends the hold"
@@ -357,6 +635,34 @@ class ControlPlane:
 
     def _deployment(self, name: str) -> WorkflowHandle[Any, DeploymentState]:
         return self.client.get_workflow_handle(ids.deployment_id(name), result_type=DeploymentState)
+
+
+def _fair_to(customer: str) -> Priority:
+    """Return the priority of what is done for a customer; operations and activities inherit it from their entity.
+
+    Of what waits in a queue, each customer's share is served in turn: nobody waits for the end of another's burst.
+    """
+    return Priority(fairness_key=customer)
+
+
+def _lack_of(account: AccountState) -> str:
+    """Return what keeps an account from taking orders, or nothing. A hold does not: the order waits for its end."""
+    was_complete = account.report is not None and account.report.complete and not account.refusal
+    if account.phase is AccountPhase.ACTIVE or (account.standing.parks and was_complete):
+        return ""
+    return f"is {account.phase}{_missing_in(account)}"
+
+
+def _missing_in(account: AccountState) -> str:
+    report = account.report
+    if account.refusal:
+        return f": we cannot enter it ({account.refusal})"
+    if report is None:
+        return " and was not verified yet"
+    if report.missing:
+        first, *more = report.missing
+        return f": {first.action} is missing" + (f", and {len(more)} more" if more else "")
+    return "" if report.complete else f": the customer withholds the role for {' and '.join(report.withheld)}"
 
 
 def _deployment_attributes(order: DeploymentOrder) -> TypedSearchAttributes:
@@ -374,6 +680,50 @@ def _deployment_attributes(order: DeploymentOrder) -> TypedSearchAttributes:
             SearchAttributePair(attributes.WAITING_FOR, attributes.NOBODY),
         ]
     )
+
+
+def _answered_before(state: DeploymentState, decision: ApprovalDecision) -> ApprovalStanding:
+    """Return the answer that a decision got while the deployment lived, which takes none any more.
+
+    Raises:
+        Refused: It never got one.
+    """
+    for past in state.past:
+        if past.operation_id != decision.operation_id:
+            continue
+        given = past.approved.approvals if past.approved else ()
+        if past.approved and any((each.side, each.hash) == (decision.side, decision.hash) for each in given):
+            return ApprovalStanding(operation_id=past.operation_id, hash=past.approved.hash, approvals=given)
+        if past.phase is OperationPhase.DECLINED and not decision.hash:
+            return ApprovalStanding(operation_id=past.operation_id, declined=True)
+    raise Refused(f"deployment {state.order.site.deployment!r} is {state.phase}: nothing waits for approval")
+
+
+def _awaiting(state: DeploymentState) -> list[AwaitingApproval]:
+    site, now = state.order.site, datetime.now(UTC)
+    rows = []
+    for queued in state.queue:
+        book = queued.approval
+        if book is None or (book.plan is not None and not missing(book, now)):
+            continue
+        given = valid(book, now)
+        rows.append(
+            AwaitingApproval(
+                deployment=site.deployment,
+                customer=site.customer,
+                account=site.account,
+                operation_id=book.operation_id,
+                risk=book.risk,
+                requester=str(book.requester),
+                asked_at=queued.summary.asked_at,
+                hash=book.plan.hash if book.plan else "",
+                approved=tuple(approval.side for approval in given),
+                missing=missing(book, now),
+                expires_at=min((approval.expires_at for approval in given), default=None),
+                failure=book.failure,
+            )
+        )
+    return rows
 
 
 def _listed(execution: WorkflowExecution) -> Listed:
@@ -401,12 +751,23 @@ def _explained(what: str) -> Iterator[None]:
         yield
     except WorkflowUpdateFailedError as error:
         raise Refused(f"{what}: {getattr(error.cause, 'message', '') or error}") from error
+    except WorkflowFailureError as error:
+        raise ControlPlaneError(f"{what} failed: {_innermost(error)}") from error
     except WorkflowQueryFailedError as error:
         raise ControlPlaneError(f"{what} cannot answer: {error}") from error
     except (RPCTimeoutOrCancelledError, WorkflowUpdateRPCTimeoutOrCancelledError, TimeoutError) as error:
         raise Unreachable(_nobody_answers(what)) from error
+    except UNREADABLE as error:
+        raise ControlPlaneError(f"{what}: {error}") from error
     except RPCError as error:
         raise _meaning_of(error, what) from error
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return the cause of the causes: Temporal wraps what an activity said."""
+    while (cause := getattr(error, "cause", None)) is not None:
+        error = cause
+    return error
 
 
 def _meaning_of(error: RPCError, what: str) -> ControlPlaneError:

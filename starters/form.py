@@ -27,6 +27,8 @@ _KIND_OF_VALUE = {
     "model_attributes_type": "a mapping",
     "dict_type": "a mapping",
     "tuple_type": "a list",
+    "time_delta_type": "a duration in ISO 8601, such as PT72H",
+    "time_delta_parsing": "a duration in ISO 8601, such as PT72H",
 }
 """What was expected, keyed by the type of pydantic's error."""
 

@@ -56,6 +56,7 @@ async def place_order(
         release=release,
         actor=plane.actor,
         pace=pace or account.pace,
+        approvals=spec.approvals,
     )
 
 

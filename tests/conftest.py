@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,18 @@ def executable(name: str) -> str:
 def dynamic_config_arguments() -> list[str]:
     """Return the server's command-line arguments for `DYNAMIC_CONFIG`."""
     return [argument for value in DYNAMIC_CONFIG for argument in ("--dynamic-config-value", value)]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unencrypted() -> Iterator[None]:
+    """What tests keep in Temporal is readable, in their processes and in those that they start.
+
+    Where encryption is the subject (tests/encryption, tests/secrets), a key ring is named instead.
+    """
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("BYOC_ENCRYPTION", "off")
+        environment.delenv("BYOC_ENCRYPTION_KEYS", raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,9 @@
-"""Run one worker process: `python -m workers lifecycles`, `… cloud --cloud aws`, or `… all` (both in one).
+"""Run one worker process: `python -m workers lifecycles`, `… cloud --cloud aws`, `… services`, or `… all` (in one).
 
 `python -m workers template` prints what a customer applies: it is made from the permissions that the activities of the
-account's cloud declare, so it belongs to whoever has that cloud's SDK.
+account's cloud declare, so it belongs to whoever has that cloud's SDK. So does `python -m workers plan`, which
+rehearses an operation. `python -m workers check-histories` replays the open workflows of a server: it needs the code of
+every workflow, which is wired here.
 """
 
 from __future__ import annotations
@@ -9,27 +11,43 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, NoReturn
+from uuid import uuid4
 
 import structlog
 from pydantic import ValidationError
 from temporalio.client import Client
+from temporalio.service import RPCError
 from temporalio.worker import Worker
 
+from activities.contracts import Comparison, ComparisonQuestion, PlanQuestion
+from catalog import CatalogueInvalid
 from domain.account import AccountAccess
+from domain.actor import CONTROL_PLANE
 from domain.clouds import Cloud
+from domain.plan import Plan
+from starters.client import ControlPlane, ControlPlaneError, Unreachable
 from workers import assembly, telemetry
-from workers.settings import BadSettings, WorkerSettings, read_settings
+from workers.histories import check_histories
+from workers.rehearsal.planning import Planner
+from workers.rehearsal.server import CannotRehearse
+from workers.settings import WorkerSettings, read_settings
 from workflows.temporal import logs
-from workflows.temporal.connection import connect, telemetry_runtime
+from workflows.temporal.connection import connect
+from workflows.temporal.settings import BadSettings
 
 log = structlog.get_logger()
 
 _PARENT_CHECK_INTERVAL = 0.5
 """Seconds."""
+_LAST_MOMENT = timedelta(seconds=5)
+"""How long activities that were cancelled at the end of the grace may take to say so."""
 
 
 class CannotStart(Exception):  # noqa: N818 - it names what happened
@@ -39,6 +57,8 @@ class CannotStart(Exception):  # noqa: N818 - it names what happened
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT, then let what is under way finish (up to the graceful shutdown time).
 
+    A second signal ends it at once. What it leaves behind is done again by another worker.
+
     What cannot be run is explained in one line on standard error: exit code 2 for a bad setting or a cloud in which
     this version does not act, 1 if Temporal does not answer.
     """
@@ -47,19 +67,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = read_settings()
         if options.kind == "template":
             return _print_template(options.region, options.format, settings)
+        if options.kind == "plan":
+            return _print_plan(settings, profile=options.profile, compare=options.diff)
         logs.configure(level=settings.log_level, as_json=settings.log_json)
+        if options.kind == "check-histories":
+            return asyncio.run(_check_histories(options, settings))
         tracing = telemetry.start_tracing() if settings.tracing else contextlib.nullcontext()
+        # Left open, for its end would wait for threads that are in the middle of a call.
+        runner = asyncio.Runner()
         with tracing:
-            asyncio.run(_run(options, settings))
+            runner.run(_run(options, settings))
     except (BadSettings, assembly.NotServed) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except CannotStart as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    sys.stdout.flush()
-    # The SDK's runtime threads may abort an interpreter that is being torn down; everything is closed by now.
-    os._exit(0)
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,7 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     for kind, what in (
         ("lifecycles", "run workflows; needs no credentials"),
         ("cloud", "act in one cloud and in the clusters in it"),
-        ("all", "both in one process"),
+        ("services", "make plans; needs no credentials"),
+        ("all", "all of them in one process"),
     ):
         worker = kinds.add_parser(kind, help=what)
         worker.add_argument("--cloud", choices=[*Cloud], default=Cloud.AWS, help="whose activities to run")
@@ -76,8 +101,49 @@ def _parser() -> argparse.ArgumentParser:
         worker.add_argument("--parent", type=int, help="end at once when the process of this id is not the parent")
     template = kinds.add_parser("template", help="print what a customer applies; reads an AccountAccess on stdin")
     template.add_argument("--region", action="append", required=True, help="region of the account; repeatable")
-    template.add_argument("--format", choices=["json", "yaml", "table"], default="json")
+    template.add_argument("--format", choices=["json", "yaml", "table", "table-json"], default="json")
+    plan = kinds.add_parser("plan", help="print what an operation will do; reads a PlanQuestion on stdin")
+    plan.add_argument("--diff", action="store_true", help="compare each step with what exists")
+    plan.add_argument("--profile", help="with --diff: profile of Temporal's own configuration file")
+    check = kinds.add_parser("check-histories", help="replay the open workflows of a server; prints JSON")
+    check.add_argument("--query", default="", help="only workflows that this visibility query finds as well")
+    check.add_argument("--limit", type=int, required=True, help="how many workflows at most")
+    check.add_argument("--profile", help="profile of Temporal's own configuration file")
     return parser
+
+
+def _print_plan(settings: WorkerSettings, *, profile: str | None, compare: bool) -> int:
+    """Print the plan for the question that standard input holds, and return the exit code."""
+    # What goes wrong in a rehearsal is said once, as its end.
+    logging.getLogger("temporalio").setLevel(logging.CRITICAL)
+    try:
+        question = PlanQuestion.model_validate_json(sys.stdin.read())
+    except ValidationError as error:
+        sys.stderr.write(f"standard input is not a question for a plan: {error}\n")
+        return 2
+    try:
+        plan = asyncio.run(_plan(question, settings, profile=profile, compare=compare))
+    except Unreachable as error:
+        sys.stderr.write(f"{error}\n")
+        return 3
+    except (CannotRehearse, ControlPlaneError, CatalogueInvalid) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(plan.model_dump_json())
+    return 0
+
+
+async def _plan(question: PlanQuestion, settings: WorkerSettings, *, profile: str | None, compare: bool) -> Plan:
+    planner = Planner(settings, assembly.declared_needs)
+    if not compare:
+        return await planner.plan(question)
+    plane = await ControlPlane.open(CONTROL_PLANE, profile=profile or settings.temporal_profile)
+    number = uuid4().hex[:8]
+
+    async def ask(step: ComparisonQuestion) -> Comparison:
+        return await plane.compare(number, step)
+
+    return await planner.plan(question, compare=ask)
 
 
 def _print_template(regions: Sequence[str], form: str, settings: WorkerSettings) -> int:
@@ -94,31 +160,88 @@ def _print_template(regions: Sequence[str], form: str, settings: WorkerSettings)
     return 0
 
 
+async def _check_histories(options: argparse.Namespace, settings: WorkerSettings) -> int:
+    """Print how the open workflows replay, as one line of JSON; the exit code says whether it could be found out."""
+    client = await _connect(options.profile or settings.temporal_profile)
+    try:
+        report = await check_histories(client, assembly.WORKFLOWS, query=options.query, limit=options.limit)
+    except RPCError as error:
+        raise CannotStart(f"Temporal refuses: {error.message}") from error
+    sys.stdout.write(f"{report.model_dump_json()}\n")
+    return 0
+
+
 async def _run(options: argparse.Namespace, settings: WorkerSettings) -> None:
     kind, cloud, region = options.kind, Cloud(options.cloud), options.region
     watch = asyncio.create_task(_end_without(options.parent)) if options.parent else None
-    client = await _connect(settings)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with contextlib.AsyncExitStack() as running:
-        for worker in _workers(kind, cloud, region, client, settings):
-            await running.enter_async_context(worker)
-        log.info("worker runs", kind=kind, cloud=cloud, region=region, pid=os.getpid())
-        await stop.wait()
+    client = await _connect(
+        settings.temporal_profile, tracing=settings.tracing, metrics_address=settings.metrics_address
+    )
+    stop, stop_now = _signals()
+    workers = _workers(kind, cloud, region, client, settings)
+    running = asyncio.gather(*(worker.run() for worker in workers))
+    log.info("worker runs", kind=kind, cloud=cloud, region=region, build=settings.build_id or "", pid=os.getpid())
+    ends: set[asyncio.Future[Any]] = {running, stop}
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    if not running.done():
         log.info("worker stops, finishing what is under way", kind=kind)
+        await _stopped(workers, running, at_once=stop_now, grace=settings.graceful_shutdown)
+    if not running.done():
+        log.warning("worker ends before what was under way; another one will do it again", kind=kind)
+        return
+    try:
+        await running
+    except RuntimeError as error:
+        raise CannotStart(f"the worker cannot run: {error}") from error
     if watch is not None:
         watch.cancel()
 
 
-async def _connect(settings: WorkerSettings) -> Client:
+async def _stopped(
+    workers: Sequence[Worker], running: asyncio.Future[Any], *, at_once: asyncio.Future[None], grace: timedelta
+) -> None:
+    """Return when the workers have stopped, or need not be waited for any longer.
+
+    At the end of the grace their activities are cancelled. A thread in the middle of a call hears nothing of that, so
+    it is not waited for: its heartbeats end with this process, and so it is taken over.
+    """
+    stopping = asyncio.gather(*(worker.shutdown() for worker in workers))
+    longest = (grace + _LAST_MOMENT).total_seconds()
+    ends: set[asyncio.Future[Any]] = {running, at_once}
+    await asyncio.wait(ends, timeout=longest, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+
+
+def _signals() -> tuple[asyncio.Future[None], asyncio.Future[None]]:
+    """Return what is done after the first SIGTERM or SIGINT, and what is done after the second."""
+    loop = asyncio.get_running_loop()
+    first, second = loop.create_future(), loop.create_future()
+
+    def came() -> None:
+        pending = next((future for future in (first, second) if not future.done()), None)
+        if pending is not None:
+            pending.set_result(None)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, came)
+    return first, second
+
+
+def _end(code: int) -> NoReturn:
+    """End this process at once: the SDK's runtime threads may abort an interpreter that is being torn down."""
+    with contextlib.suppress(OSError):  # whoever read our output may be gone
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+async def _connect(profile: str | None, *, tracing: bool = False, metrics_address: str | None = None) -> Client:
     try:
-        runtime = telemetry_runtime(settings.metrics_address)
+        runtime = telemetry.sdk_runtime(metrics_address)
     except ValueError as error:
-        raise CannotStart(f"metrics cannot be served at {settings.metrics_address}: {error}") from error
+        raise CannotStart(f"metrics cannot be served at {metrics_address}: {error}") from error
     try:
-        return await connect(profile=settings.temporal_profile, tracing=settings.tracing, runtime=runtime)
+        return await connect(profile=profile, tracing=tracing, runtime=runtime)
     except RuntimeError as error:
         raise CannotStart(f"Temporal does not answer: {error}") from error
 
@@ -140,8 +263,10 @@ def _workers(kind: str, cloud: Cloud, region: str, client: Client, settings: Wor
         workers.append(assembly.lifecycles_worker(client, settings))
     if kind in ("cloud", "all"):
         workers.append(assembly.cloud_worker(client, settings, cloud, region))
+    if kind in ("services", "all"):
+        workers.append(assembly.services_worker(client, settings))
     return workers
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    _end(main())

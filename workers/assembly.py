@@ -7,21 +7,27 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, assert_never
 
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.worker import Worker, WorkerDeploymentConfig
 
+from activities.comparison import Comparisons
+from activities.needs import Need
 from domain.account import AccountAccess
 from domain.clouds import Cloud
+from workers.deeds import RecordedDeeds
 from workers.liveness import SignsOfLife
+from workers.rehearsal.planning import Planning
 from workers.settings import WorkerSettings
 from workers.unexpected import UnknownFailures
 from workflows.account import Account
+from workflows.compare import Compare
 from workflows.deployment import Deployment
 from workflows.provision import Provision
 from workflows.reconfigure import Reconfigure
 from workflows.retire import Retire
 from workflows.temporal import queues
 
-WORKFLOWS: tuple[type, ...] = (Account, Deployment, Provision, Reconfigure, Retire)
+WORKFLOWS: tuple[type, ...] = (Account, Compare, Deployment, Provision, Reconfigure, Retire)
 """Every workflow type. A new lifecycle is one more name here."""
 
 
@@ -42,21 +48,73 @@ def lifecycles_worker(client: Client, settings: WorkerSettings) -> Worker:
         max_concurrent_workflow_tasks=20,
         sticky_queue_schedule_to_start_timeout=settings.sticky_timeout,
         graceful_shutdown_timeout=settings.graceful_shutdown,
+        deployment_config=_build_of(settings),
+        # Activities have queues of their own, so none is eager; one that were would overtake its queue's fairness.
+        disable_eager_activity_execution=True,
+    )
+
+
+def _build_of(settings: WorkerSettings) -> WorkerDeploymentConfig | None:
+    """Return under which build the lifecycles worker appears, or None if it is unversioned.
+
+    Everything is pinned: an operation ends on the build that began it. An entity lives longer than any build, so it
+    goes over by continuing as new. A behaviour is never declared at a workflow itself: that would keep it from running
+    on an unversioned worker.
+    """
+    if settings.build_id is None:
+        return None
+    return WorkerDeploymentConfig(
+        version=WorkerDeploymentVersion(deployment_name=settings.worker_deployment, build_id=settings.build_id),
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.PINNED,
     )
 
 
 def cloud_worker(client: Client, settings: WorkerSettings, cloud: Cloud, region: str = "") -> Worker:
-    """Return the worker that acts in one cloud, and in the Kubernetes clusters in it."""
+    """Return the worker that acts in one cloud, and in the Kubernetes clusters in it, and that compares with both.
+
+    It is unversioned on purpose: the newest one acts, also for operations that an older build began (decision 16).
+    """
+    activities = cloud_activities(settings, cloud)
     return Worker(
         client,
         task_queue=queues.cloud_queue(cloud, region),
-        activities=cloud_activities(settings, cloud),
+        activities=[*activities, Comparisons(activities).compare],
         activity_executor=ThreadPoolExecutor(settings.activity_slots, thread_name_prefix="activity"),
         max_concurrent_activities=settings.activity_slots,
         max_task_queue_activities_per_second=settings.activities_per_second,
         graceful_shutdown_timeout=settings.graceful_shutdown,
+        interceptors=[SignsOfLife(), RecordedDeeds(), UnknownFailures()],
+    )
+
+
+def services_worker(client: Client, settings: WorkerSettings) -> Worker:
+    """Return the worker of what needs no credentials: it makes plans."""
+    return Worker(
+        client,
+        task_queue=queues.SERVICES,
+        activities=[Planning(settings, declared_needs).make_plan],
+        max_concurrent_activities=settings.activity_slots,
+        graceful_shutdown_timeout=settings.graceful_shutdown,
         interceptors=[SignsOfLife(), UnknownFailures()],
     )
+
+
+def declared_needs(settings: WorkerSettings, cloud: Cloud) -> tuple[Need, ...]:
+    """Return the permissions that the activities of one cloud declare.
+
+    Raises:
+        NotServed: This version does not act in the cloud.
+    """
+    match cloud:
+        case Cloud.AWS:
+            from workers.aws import aws_cloud  # noqa: PLC0415 - as below
+
+            return aws_cloud(settings).needs()
+        case Cloud.GCP | Cloud.AZURE:
+            raise NotServed(cloud)
+        case _:
+            assert_never(cloud)
 
 
 def cloud_activities(settings: WorkerSettings, cloud: Cloud) -> Sequence[Callable[..., Any]]:
@@ -78,6 +136,8 @@ def cloud_activities(settings: WorkerSettings, cloud: Cloud) -> Sequence[Callabl
 
 def permission_template(access: AccountAccess, regions: Sequence[str], form: str, settings: WorkerSettings) -> str:
     """Return what the customer applies, as `json` or `yaml`, or as the `table` that their security review reads.
+
+    `table-json` is the same table for programs.
 
     Raises:
         NotServed: This version does not act in the account's cloud.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +12,11 @@ from activities.aws.settings import AwsSettings
 from activities.kubernetes.manifests.aws import AwsManifests
 from activities.kubernetes.server import KubernetesServer
 from activities.kubernetes.settings import KubernetesSettings
+from activities.needs import Need
 from domain.account import AccountAccess
+from domain.permission import PermissionLine, PermissionTable
+from workers.assembly import WORKFLOWS
+from workers.permissions import as_markdown, occurrences, uses
 from workers.settings import WorkerSettings
 
 
@@ -49,7 +53,9 @@ def activities(settings: WorkerSettings) -> list[Callable[..., Any]]:
 
 
 def rendered_template(access: AccountAccess, regions: Sequence[str], form: str, settings: WorkerSettings) -> str:
-    """Return the CloudFormation template of an account as `json` or `yaml`, or its permissions as a `table`.
+    """Return the CloudFormation template of an account as `json` or `yaml`, or its permissions.
+
+    These are a `table` in Markdown for people, or the same as JSON, `table-json`.
 
     Raises:
         ValueError: The settings do not say as whom we act, so no role could trust us.
@@ -60,7 +66,31 @@ def rendered_template(access: AccountAccess, regions: Sequence[str], form: str, 
             "such as arn:aws:iam::111122223333:role/byoc-control-plane"
         )
     needs = aws_cloud(settings).needs()
-    if form == "table":
-        return template.as_table(template.permissions(needs, access, regions))
+    if form.startswith("table"):
+        permissions = permission_table(access, regions, settings.aws_principal, needs)
+        return as_markdown(permissions) if form == "table" else permissions.model_dump_json(by_alias=True) + "\n"
     document = template.template(access, regions, settings.aws_principal, needs)
     return template.as_yaml(document) if form == "yaml" else template.as_json(document)
+
+
+def permission_table(
+    access: AccountAccess, regions: Sequence[str], principal: str, needs: Iterable[Need]
+) -> PermissionTable:
+    """Return every permission of the template, with the steps and lifecycles that need it."""
+    where = occurrences(WORKFLOWS)
+    return PermissionTable(
+        access=access,
+        regions=tuple(sorted(regions)),
+        principal=principal,
+        protections=template.protections(access, regions, principal),
+        lines=tuple(
+            PermissionLine(
+                action=permission.action,
+                purpose=permission.purpose,
+                resources=permission.scope.resources,
+                conditions=tuple(str(condition) for condition in permission.scope.conditions),
+                uses=uses([(need.activity, need.why) for need in permission.needs], where),
+            )
+            for permission in template.permissions(needs, access, regions)
+        ),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 from typing import Any
 
 from temporalio import activity
@@ -23,7 +24,8 @@ class _Heartbeating(ActivityInboundInterceptor):
         timeout = activity.info().heartbeat_timeout
         if timeout is None:
             return await super().execute_activity(input)
-        beating = asyncio.create_task(_beat(timeout.total_seconds() / 3))
+        on_the_loop = inspect.iscoroutinefunction(input.fn)
+        beating = asyncio.create_task(_beat(timeout.total_seconds() / 3, on_the_loop=on_the_loop))
         try:
             return await super().execute_activity(input)
         finally:
@@ -32,8 +34,11 @@ class _Heartbeating(ActivityInboundInterceptor):
                 await beating
 
 
-async def _beat(interval: float) -> None:
+async def _beat(interval: float, *, on_the_loop: bool) -> None:
     while True:
         await asyncio.sleep(interval)
-        # An activity in a thread expects its heartbeats from a thread: on the loop they would wait for themselves.
-        await asyncio.to_thread(activity.heartbeat)
+        if on_the_loop:
+            activity.heartbeat()
+        else:
+            # An activity in a thread expects its heartbeats from a thread: on the loop they would wait for themselves.
+            await asyncio.to_thread(activity.heartbeat)

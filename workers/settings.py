@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from datetime import timedelta
 from enum import StrEnum
 from ipaddress import ip_address
@@ -11,14 +12,11 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
-from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-_PREFIX = "BYOC_"
+from workflows.temporal.settings import PREFIX, BadSettings, complaints, lower
 
-
-class BadSettings(ValueError):  # noqa: N818 - it names what is wrong
-    """The environment holds values that no worker can run with; the message names each in one line."""
+_LONGEST_IDENTIFIER = 100
 
 
 class LogLevel(StrEnum):
@@ -40,10 +38,6 @@ def _names(value: object) -> object:
     return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
-
-
 def _socket_address(value: str) -> str:
     """Return `value` if metrics can be served there: what the SDK takes is an IP address and a port."""
     host, _, port = value.rpartition(":")
@@ -53,6 +47,15 @@ def _socket_address(value: str) -> str:
         host = ""
     if not host or not port.isdecimal() or int(port) > 65535:
         raise ValueError("it should be an IP address and a port, such as 0.0.0.0:9464")
+    return value
+
+
+def _identifier(value: str) -> str:
+    """Return `value` if Temporal takes it for a part of a version's name, of which it makes `name:build` and a key."""
+    if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?", value) or len(value) > _LONGEST_IDENTIFIER:
+        raise ValueError(
+            f"it should be letters, digits, '-', '_' and '.', at most {_LONGEST_IDENTIFIER}, such as 1.4.0 or a commit"
+        )
     return value
 
 
@@ -68,17 +71,26 @@ Duration = Annotated[timedelta, BeforeValidator(_seconds), Field(ge=timedelta(0)
 
 
 class WorkerSettings(BaseSettings):
-    """What a worker is told from outside. Temporal's own address comes from Temporal's own profiles."""
+    """What a worker is told from outside.
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
+    Temporal's own address comes from Temporal's own profiles; `workflows.temporal.settings` says whether payloads are
+    encrypted.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     temporal_profile: str | None = None
-    log_level: Annotated[LogLevel, BeforeValidator(_lower)] = LogLevel.INFO
+    log_level: Annotated[LogLevel, BeforeValidator(lower)] = LogLevel.INFO
     log_json: bool = True
     tracing: bool = False
     """Export spans by OTLP to the address in OpenTelemetry's own `OTEL_EXPORTER_OTLP_ENDPOINT`."""
     metrics_address: Annotated[str, AfterValidator(_socket_address)] | None = None
     """IP address and port at which Prometheus metrics are served."""
+
+    worker_deployment: Annotated[str, AfterValidator(_identifier)] = "byoc"
+    """Name under which Temporal keeps the builds of the lifecycles workers."""
+    build_id: Annotated[str, AfterValidator(_identifier)] | None = None
+    """Which build of the code a lifecycles worker runs. With one, operations end on the build that began them."""
 
     activity_slots: int = Field(default=40, ge=1, le=1000)
     """Activities that one worker runs at once; there are as many threads."""
@@ -99,6 +111,9 @@ class WorkerSettings(BaseSettings):
     egress_cidrs: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ("203.0.113.0/24",)
     """Addresses from which the control plane reaches public Kubernetes endpoints (an example: set your own), separated
     by commas."""
+
+    durations_file: Path | None = None
+    """How long steps take, as `byoc durations learn` has written it, instead of the catalogue's own table."""
 
     aws_endpoint_url: str | None = None
     aws_region: str = "us-east-1"
@@ -121,10 +136,4 @@ def read_settings() -> WorkerSettings:
     try:
         return WorkerSettings()
     except ValidationError as error:
-        raise BadSettings("; ".join(_complaint(each) for each in error.errors())) from error
-
-
-def _complaint(error: ErrorDetails) -> str:
-    field, *inside = error["loc"]
-    name = f"{_PREFIX}{field}".upper() + "".join(f"[{part}]" for part in inside)
-    return f"{name} is {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
+        raise BadSettings(complaints(error)) from error

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
+
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
+from temporalio.workflow import ContinueAsNewVersioningBehavior
 
 with workflow.unsafe.imports_passed_through():
     from activities.contracts import AccessQuestion
     from domain import markdown
-    from domain.account import AccountAccess, AccountPhase
+    from domain.account import AccessReport, AccountAccess, AccountPhase, AccountStanding, Resident
     from domain.actor import CONTROL_PLANE, Actor
+    from domain.approval import PolicyChange, refusal_of_change
     from domain.failure import FailureDetail, Party
     from domain.model import Model
     from domain.state import AccountState, Event
-    from workflows.temporal import queues
+    from workflows.temporal import ids, queues
     from workflows.temporal import search_attributes as attributes
 
 from workflows.steps import PROVE_REVOKED, VERIFY_ACCESS, detail_of, until
 
 TRAIL_LENGTH = 100
 """How many events of the audit trail an account carries; older ones are in the history."""
+
+_KNOWS_ITS_DEPLOYMENTS = "knows-its-deployments"
+"""Patch: a worker of an earlier version took no notice of a deployment that joined; replayed, nor do we."""
+
+TOLD_AT_ONCE = 50
+"""How many deployments are told at the same time; a server takes 2,000 signals that are on their way."""
 
 
 class AccountRequest(Model):
@@ -36,8 +47,9 @@ class Account:
     1. Verify what the customer granted, every minute until it is complete, then every day
     2. Prove that we can no longer enter
 
-    While something is missing the account is invited or suspended, and says what; while the customer holds it no new
-    operation starts in it. It ends when the customer has taken our permissions away and the cloud refuses us.
+    While something is missing the account is invited or suspended, and says what; while the customer holds it, all work
+    in it is parked. The deployments that live in it hear of every change, in order. It ends when the customer has taken
+    our permissions away and the cloud refuses us.
     """
 
     @workflow.init
@@ -45,39 +57,47 @@ class Account:
         self.state = state
         self._verify_now = False
         self._verifications = 0
+        self._fresh_run_asked = False
         self._shown: tuple[str, str] = ("", "")
+        self._told: dict[str, AccountStanding] = dict.fromkeys(state.deployments, state.standing)
+        """Keyed by deployment. Before a run continues as new it has told everybody everything."""
+        self._is_telling = False
 
     @workflow.run
     async def run(self, state: AccountState) -> AccountState:  # noqa: ARG002 - taken by __init__
         """Verify until revoked."""
         self._show()
+        self._telling = asyncio.create_task(self._keep_telling())
         while self.state.phase is not AccountPhase.REVOKING:
             await self._verify()
             await self._until_due()
-            if workflow.info().is_continue_as_new_suggested():
+            if self._must_change_runs() or workflow.info().is_continue_as_new_suggested():
                 await self._continue_as_new()
         await self._prove_revoked()
-        await until(workflow.all_handlers_finished)
+        await until(self._can_change_runs)
         return self.state
 
     @workflow.update(description="Verify now what the customer granted, and return the state with the report")
     async def verify(self, request: AccountRequest) -> AccountState:
-        """Verify at once."""
+        """Verify at once, and tell every deployment how things stand, so that what waits for us is tried again."""
         self._note(f"verification asked{_because(request)}", request.actor)
         before = self._verifications
         self._verify_now = True
         await workflow.wait_condition(lambda: self._verifications > before or self._is_leaving())
+        if self.state.deployments:
+            self._told.clear()
+            await workflow.wait_condition(self._everybody_knows)
         return self.state
 
     @verify.validator
     def _check_verify(self, request: AccountRequest) -> None:  # noqa: ARG002 - a validator takes what its update takes
         self._refuse_if_leaving()
 
-    @workflow.update(description="Hands off: no new operation starts until the account is released")
+    @workflow.update(description="Hands off: work parks, and nothing starts, until the account is released")
     def hold(self, request: AccountRequest) -> AccountState:
         """Hold the account."""
         self._note(f"held{_because(request)}", request.actor)
-        self._become(AccountPhase.HELD, hold_reason=request.reason)
+        self._become(AccountPhase.HELD, by=request.actor, hold_reason=request.reason, released=False)
         return self.state
 
     @hold.validator
@@ -90,7 +110,7 @@ class Account:
     def release(self, request: AccountRequest) -> AccountState:
         """Release the account."""
         self._note(f"released{_because(request)}", request.actor)
-        self._become(AccountPhase.SUSPENDED, hold_reason="")
+        self._become(AccountPhase.SUSPENDED, by=request.actor, hold_reason="", released=True)
         self._verify_now = True
         return self.state
 
@@ -99,15 +119,67 @@ class Account:
         if self.state.phase is not AccountPhase.HELD:
             raise ApplicationError(f"the account is {self.state.phase}, not held", type="NotNow")
 
+    @workflow.signal(description="A deployment begins to live in the account; it is told at once how things stand")
+    def deployment_joined(self, resident: Resident) -> None:
+        """Keep the deployment's name, and tell it the account's standing."""
+        if not workflow.patched(_KNOWS_ITS_DEPLOYMENTS):
+            return
+        if resident.deployment not in self.state.deployments:
+            names = (*self.state.deployments, resident.deployment)
+            self.state = self.state.model_copy(update={"deployments": names})
+        self._told.pop(resident.deployment, None)
+        self._show()
+
+    @workflow.signal(description="A deployment is over and lives in the account no longer")
+    def deployment_left(self, resident: Resident) -> None:
+        """Forget the deployment."""
+        self._forget(resident.deployment)
+
     @workflow.update(description="Give our permissions up: prove that we cannot enter any more, then end")
     def revoke(self, request: AccountRequest) -> AccountState:
         """Begin to leave the account."""
         self._note(f"revocation asked{_because(request)}", request.actor)
-        self._become(AccountPhase.REVOKING)
+        self._become(AccountPhase.REVOKING, by=request.actor, released=False)
         return self.state
 
     @revoke.validator
     def _check_revoke(self, request: AccountRequest) -> None:  # noqa: ARG002
+        self._refuse_if_leaving()
+        if self.state.deployments:
+            living = ", ".join(self.state.deployments)
+            raise ApplicationError(
+                f"deployments live in the account: {living}; retire them first "
+                "(one whose workflow was terminated is forgotten when you ask for a verification)",
+                type="NotNow",
+            )
+
+    @workflow.update(description="Change who has to approve operations that are asked for from now on")
+    def set_approvals(self, change: PolicyChange) -> AccountState:
+        """Take the policy over. The same one again changes nothing."""
+        if change.approvals != self.state.spec.approvals:
+            policy = markdown.approval_policy(change.approvals) or "nobody approves"
+            because = f" ({change.reason})" if change.reason else ""
+            self._note(f"approvals changed for the {change.side}{because}: {policy}", change.actor)
+            spec = self.state.spec.model_copy(update={"approvals": change.approvals})
+            self.state = self.state.model_copy(update={"spec": spec})
+            self._show()
+        return self.state
+
+    @set_approvals.validator
+    def _check_approvals(self, change: PolicyChange) -> None:
+        self._refuse_if_leaving()
+        if refusal := refusal_of_change(self.state.spec.approvals, change):
+            raise ApplicationError(refusal, type="NotAllowed")
+
+    @workflow.update(description="Go on in a fresh run now: after a new version was deployed")
+    def continue_as_new_now(self, actor: Actor) -> int:
+        """Ask for a fresh run; returns the number of the present one."""
+        self._note("a fresh run was asked for", actor)
+        self._fresh_run_asked = True
+        return self.state.runs
+
+    @continue_as_new_now.validator
+    def _check_continue_as_new_now(self, actor: Actor) -> None:  # noqa: ARG002
         self._refuse_if_leaving()
 
     @workflow.query(name="state", description="Phase, newest report, and the audit trail")
@@ -117,6 +189,7 @@ class Account:
 
     async def _verify(self) -> None:
         self._verify_now = False
+        was_released = self.state.released
         try:
             report = await workflow.execute_activity_method(
                 VERIFY_ACCESS.activity,
@@ -130,9 +203,11 @@ class Account:
         except ActivityError as error:
             self._learn_refusal(detail_of(error))
         else:
-            complete = not report.missing
+            self._note_what_is_withheld(report)
             self.state = self.state.model_copy(update={"report": report, "refusal": ""})
-            self._settle(complete=complete)
+            self._settle(complete=report.complete)
+        if was_released:
+            self.state = self.state.model_copy(update={"released": False})
         self._verifications += 1
 
     def _learn_refusal(self, detail: FailureDetail) -> None:
@@ -151,12 +226,66 @@ class Account:
             case _:
                 self._show()
 
+    def _note_what_is_withheld(self, report: AccessReport) -> None:
+        before = self.state.report.withheld if self.state.report else ()
+        for purpose in report.withheld:
+            if purpose not in before:
+                self._note(f"the customer withholds the role for {purpose}", CONTROL_PLANE)
+        for purpose in before:
+            if purpose not in report.withheld:
+                self._note(f"the role for {purpose} is lent again", CONTROL_PLANE)
+
     async def _until_due(self) -> None:
-        steady = self.state.phase in (AccountPhase.ACTIVE, AccountPhase.HELD)
-        pause = self.state.pace.verification if steady else self.state.pace.first_verification_probe
         await until(
-            lambda: self._verify_now or self._is_leaving(), within=pause, summary="Verify again what was granted"
+            lambda: self._verify_now or self._is_leaving() or self._must_change_runs() or self._has_told_too_much(),
+            within=self._pause(),
+            summary="Verify again what was granted",
         )
+
+    def _pause(self) -> timedelta:
+        """Return the time to the next verification: what is withheld may be lent again any minute."""
+        pace = self.state.pace
+        if self.state.phase not in (AccountPhase.ACTIVE, AccountPhase.HELD):
+            return pace.first_verification_probe
+        is_narrowed = self.state.report is not None and bool(self.state.report.withheld)
+        return min(pace.permission_probe, pace.verification) if is_narrowed else pace.verification
+
+    def _has_told_too_much(self) -> bool:
+        """Whether deployments that came and went have made the history long before the next verification is due."""
+        return bool(self.state.deployments) and workflow.info().is_continue_as_new_suggested()
+
+    async def _keep_telling(self) -> None:
+        """Tell each deployment how the account stands whenever it does not know; of a burst it hears the end."""
+        while True:
+            await until(lambda: bool(self._unaware()))
+            self._is_telling = True
+            standing = self.state.standing
+            await asyncio.gather(*(self._tell(name, standing) for name in self._unaware()[:TOLD_AT_ONCE]))
+            self._is_telling = False
+
+    async def _tell(self, deployment: str, standing: AccountStanding) -> None:
+        """Signal one deployment; one whose workflow was ended from outside is forgotten."""
+        self._told[deployment] = standing
+        handle = workflow.get_external_workflow_handle(ids.deployment_id(deployment))
+        try:
+            await handle.signal("account_changed", standing)
+        except FailureError:
+            # One of the same name that has joined meanwhile is another deployment: it waits to be told.
+            if self._told.get(deployment) is standing:
+                self._forget(deployment)
+
+    def _unaware(self) -> list[str]:
+        standing = self.state.standing
+        return [name for name in self.state.deployments if self._told.get(name) != standing]
+
+    def _everybody_knows(self) -> bool:
+        return not self._is_telling and not self._unaware()
+
+    def _forget(self, deployment: str) -> None:
+        names = tuple(name for name in self.state.deployments if name != deployment)
+        self.state = self.state.model_copy(update={"deployments": names})
+        self._told.pop(deployment, None)
+        self._show()
 
     async def _prove_revoked(self) -> None:
         proof = await workflow.execute_activity_method(
@@ -172,9 +301,24 @@ class Account:
         self._note("the cloud refuses us: revoked", CONTROL_PLANE)
         self._become(AccountPhase.REVOKED)
 
+    def _must_change_runs(self) -> bool:
+        """Whether to go on in a fresh run now: it was asked for, or another build than this one has become current."""
+        return self._fresh_run_asked or workflow.info().is_target_worker_deployment_version_changed()
+
     async def _continue_as_new(self) -> None:
-        await until(workflow.all_handlers_finished)
-        workflow.continue_as_new(self.state.model_copy(update={"runs": self.state.runs + 1}))
+        """Go on in a fresh run, on the build that is current by then; a verification that was asked comes first."""
+        await until(lambda: self._verify_now or self._can_change_runs())
+        if self._verify_now and workflow.patched("asked-verification-first"):
+            return  # Its handler waits for it, and a run does not end under a handler.
+        await until(self._can_change_runs)
+        workflow.continue_as_new(
+            self.state.model_copy(update={"runs": self.state.runs + 1}),
+            initial_versioning_behavior=ContinueAsNewVersioningBehavior.AUTO_UPGRADE,
+        )
+
+    def _can_change_runs(self) -> bool:
+        """Whether nothing of this run is under way: no request, and nothing that deployments have yet to be told."""
+        return workflow.all_handlers_finished() and self._everybody_knows()
 
     def _question(self) -> AccessQuestion:
         spec = self.state.spec
@@ -194,8 +338,8 @@ class Account:
         if self._is_leaving():
             raise ApplicationError(f"the account is {self.state.phase}", type="TooLate")
 
-    def _become(self, phase: AccountPhase, **facts: object) -> None:
-        self.state = self.state.model_copy(update={"phase": phase, "since": workflow.now(), **facts})
+    def _become(self, phase: AccountPhase, *, by: Actor = CONTROL_PLANE, **facts: object) -> None:
+        self.state = self.state.model_copy(update={"phase": phase, "since": workflow.now(), "by": by, **facts})
         self._show()
 
     def _note(self, what: str, actor: Actor) -> None:

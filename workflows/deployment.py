@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import asyncio
+import contextlib
+from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
-from temporalio.exceptions import ApplicationError, ChildWorkflowError
-from temporalio.workflow import ChildWorkflowHandle, ParentClosePolicy
+from temporalio.exceptions import ApplicationError, ChildWorkflowError, FailureError
+from temporalio.workflow import ChildWorkflowHandle, ContinueAsNewVersioningBehavior, ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
     from domain import markdown
+    from domain.account import AccountPhase, AccountStanding, Resident
     from domain.actor import CONTROL_PLANE, Actor
+    from domain.approval import approved_plan
     from domain.facts import ApiKeyRecord
+    from domain.failure import Party
+    from domain.model import Model
     from domain.operation import OperationKind, OperationPhase
     from domain.state import (
         ApiKeyChange,
@@ -33,6 +39,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.temporal import ids
     from workflows.temporal import search_attributes as attributes
 
+from workflows.approvals import Approvals
 from workflows.steps import waiting_text
 
 PAST_LENGTH = 50
@@ -56,28 +63,39 @@ _PHASE_WHILE = {
     OperationKind.RECONFIGURE: DeploymentPhase.CHANGING,
     OperationKind.RETIRE: DeploymentPhase.RETIRING,
 }
+_PROVISIONED = (OperationKind.PROVISION, OperationPhase.DONE)
 _OVER = (DeploymentPhase.RETIRED, DeploymentPhase.ABORTED)
+
+_KNOWS_ITS_ACCOUNT = "knows-its-account"
+"""Patch: a run that was begun before deployments joined their account joins it after its next continue-as-new."""
 
 
 @workflow.defn
-class Deployment:
+class Deployment(Approvals):
     """Own one data plane from order to retirement: its specification, its facts, and every operation on it.
 
     1. Provision what was ordered
-    2. Run what is requested, one operation at a time, each in a workflow of its own
+    2. Run what is requested, one operation at a time, each in a workflow of its own, approved where that was agreed on
     3. End when it is retired, or when its first provisioning was aborted and taken back
 
     Whatever happens to an operation, the deployment stays: it knows what was made, and the next request goes on there.
+    Its account tells it how things stand: while the customer holds the account no operation starts, and the one that
+    runs is told to park.
     """
 
     @workflow.init
     def __init__(self, state: DeploymentState) -> None:
+        super().__init__()
         self.state = state
         self._child: ChildWorkflowHandle[Any, OperationOutcome] | None = None
         self._outcome: OperationOutcome | None = None
         self._draining = False
         self._fresh_run_asked = False
         self._shown: tuple[str, str] = ("", "")
+        self._inherited = state.running.summary.operation_id if state.running else ""
+        """The operation that outlived a continue-as-new: there is no handle of it, and it has started."""
+        self._has_news = state.running is not None and state.standing is not None
+        """Whether the running operation has to be told how the account stands."""
 
     @workflow.run
     async def run(self, state: DeploymentState) -> DeploymentState:  # noqa: ARG002 - taken by __init__
@@ -85,16 +103,19 @@ class Deployment:
         if self.state.operations == 0:
             self._accept(self._first_request())
         self._show()
+        self._passing_on = asyncio.create_task(self._keep_passing_on())
+        await self._join_account()
         while self.state.phase not in _OVER:
-            await workflow.wait_condition(
-                lambda: self._has_ended() or self._can_start() or self._must_continue_as_new()
-            )
+            await self._until_something_is_to_be_done()
             if self._has_ended():
                 await self._settle()
             elif self._can_start():
                 await self._start_next()
-            else:
+            elif self.approvals_due():
+                self.attend_to_approvals()
+            elif self._must_continue_as_new():
                 await self._continue_as_new()
+        await self._leave_account()
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self.state
 
@@ -102,8 +123,7 @@ class Deployment:
     def request(self, request: OperationRequest) -> OperationAccepted:
         """Queue an operation. The same request id gets the same operation again."""
         known = self._known(request.request_id)
-        summary = known or self._accept(request)
-        return OperationAccepted(operation_id=summary.operation_id, workflow_id=summary.workflow_id)
+        return self._answer(known or self._accept(request))
 
     @request.validator
     def _check_request(self, request: OperationRequest) -> None:
@@ -112,7 +132,7 @@ class Deployment:
         self._refuse_if_over()
         if len(self.state.queue) >= QUEUE_LENGTH:
             raise ApplicationError(f"{QUEUE_LENGTH} operations are queued already", type="Busy")
-        leaving = self._pending(OperationKind.RETIRE)
+        leaving = self._leaving()
         if leaving:
             raise ApplicationError(f"the deployment is being retired by {leaving.operation_id}", type="TooLate")
 
@@ -121,16 +141,21 @@ class Deployment:
         """Take the change over into the deployment's keys and queue the operation that applies it."""
         known = self._known(change.request_id)
         if known is None:
-            self._change_keys(change)
+            later = self.must_be_approved(OperationKind.RECONFIGURE, change.approvals)
+            if not later:
+                self._change_keys(change)
             known = self._accept(
                 OperationRequest(
                     request_id=change.request_id,
                     kind=OperationKind.RECONFIGURE,
                     actor=change.actor,
                     reason=f"{change.kind} API key {_key_named(change)}",
+                    key_change=change if later else None,
+                    approvals=change.approvals,
                 )
             )
-        return OperationAccepted(operation_id=known.operation_id, workflow_id=known.workflow_id)
+            self.void_stale_plans()
+        return self._answer(known)
 
     @change_api_keys.validator
     def _check_key_change(self, change: ApiKeyChange) -> None:
@@ -141,9 +166,10 @@ class Deployment:
         needs_key = change.kind is not ApiKeyChangeKind.CREATE
         if needs_record and change.record is None:
             raise ApplicationError(f"{change.kind} needs the new key's record", type="Invalid")
-        if needs_record and len(self._valid_keys()) >= MAX_API_KEYS:
+        asked = self._keys_asked_for()
+        if needs_record and len(self._valid_keys()) + len(asked) >= MAX_API_KEYS:
             raise ApplicationError(f"there are {MAX_API_KEYS} valid keys already; revoke one", type="TooMany")
-        if change.record and any(key.id == change.record.id for key in self.state.api_keys):
+        if change.record and any(key.id == change.record.id for key in (*self.state.api_keys, *asked)):
             raise ApplicationError(f"there is a key {change.record.id} already", type="Exists")
         if needs_key and all(key.id != change.key_id for key in self._valid_keys()):
             raise ApplicationError(f"there is no valid key {change.key_id!r}", type="NotFound")
@@ -170,6 +196,13 @@ class Deployment:
         if self.state.running and self.state.running.summary.operation_id == outcome.operation_id:
             self._outcome = outcome
 
+    @workflow.signal(description="The account tells how it stands: held, released, narrowed, suspended")
+    def account_changed(self, standing: AccountStanding) -> None:
+        """Keep the account's standing, and tell the running operation."""
+        self.state = self.state.model_copy(update={"standing": standing})
+        self._has_news = self.state.running is not None
+        self._show()
+
     @workflow.query(name="state", description="Specification, facts, operations, keys and audit trail")
     def current_state(self) -> DeploymentState:
         """Return everything that is known about the deployment."""
@@ -192,31 +225,52 @@ class Deployment:
             reason=request.reason,
             asked_at=workflow.now(),
         )
-        queue = [*self.state.queue, QueuedOperation(summary=summary, request=request)]
+        book = self.open_book(summary, request)
+        queue = [*self.state.queue, QueuedOperation(summary=summary, request=request, approval=book)]
         queue.sort(key=lambda queued: _PRIORITY[queued.summary.kind])
         self._note(f"{request.kind} asked: {request.reason}".rstrip(": "), request.actor)
-        self.state = self.state.model_copy(update={"queue": tuple(queue), "operations": number})
+        order = self.state.order.model_copy(update={"approvals": self.policy_for(request.approvals)})
+        self.state = self.state.model_copy(update={"queue": tuple(queue), "operations": number, "order": order})
         self._show()
         return summary
 
+    def _answer(self, summary: OperationSummary) -> OperationAccepted:
+        standing = self.state.standing
+        parked = standing.hold_in_words() if standing and standing.parks and summary.ended_at is None else ""
+        return OperationAccepted(operation_id=summary.operation_id, workflow_id=summary.workflow_id, parked=parked)
+
     async def _start_next(self) -> None:
-        queued, *rest = self.state.queue
+        queued = self.startable()
+        assert queued is not None, "`_can_start` has found one"
+        if self.is_stale(queued):
+            self.plan_anew(queued)
+            return
         started = queued.summary.model_copy(update={"started_at": workflow.now(), "phase": OperationPhase.RUNNING})
-        running = queued.model_copy(update={"summary": started})
-        order = self._order_after(queued.request)
+        order = self.order_for(queued.request, started, at=workflow.now())
+        if queued.approval is not None:
+            plan = approved_plan(queued.approval, workflow.now())
+            order = order.model_copy(update={"approved": plan})
+            started = started.model_copy(update={"approved": plan.record()})
+        if queued.request.key_change is not None:
+            self._change_keys(queued.request.key_change)
         self.state = self.state.model_copy(
-            update={"queue": tuple(rest), "running": running, "report": None, "order": order}
+            update={
+                "queue": tuple(other for other in self.state.queue if other is not queued),
+                "running": queued.model_copy(update={"summary": started}),
+                "report": None,
+                "order": self._order_after(queued.request),
+            }
         )
         self._become(_PHASE_WHILE[started.kind])
         self._child = await workflow.start_child_workflow(
             _WORKFLOWS[started.kind],
-            self._order_for(queued.request, started),
+            order,
             id=started.workflow_id,
             result_type=OperationOutcome,
             parent_close_policy=ParentClosePolicy.ABANDON,
             search_attributes=self._search_attributes(),
             static_summary=f"{started.kind} {self.state.order.site.deployment}",
-            static_details=f"Asked by {started.actor}" + (f": {started.reason}" if started.reason else ""),
+            static_details=_asked_and_approved(started),
         )
 
     def _order_after(self, request: OperationRequest) -> DeploymentOrder:
@@ -226,8 +280,10 @@ class Deployment:
         }
         return self.state.order.model_copy(update=changes)
 
-    def _order_for(self, request: OperationRequest, summary: OperationSummary) -> OperationOrder:
-        order = self.state.order
+    def order_for(self, request: OperationRequest, summary: OperationSummary, *, at: datetime) -> OperationOrder:
+        """Return the order with which an operation would start now; `at` is when its change of the keys counts from."""
+        order = self._order_after(request)
+        keys = self.state.api_keys if request.key_change is None else self._keys_after(request.key_change, at)
         return OperationOrder(
             operation_id=summary.operation_id,
             site=order.site.model_copy(update={"operation": summary.operation_id}),
@@ -239,8 +295,9 @@ class Deployment:
             pace=order.pace,
             reason=summary.reason,
             final_backup=request.final_backup,
-            api_keys=self._valid_keys(),
+            api_keys=_valid(keys, workflow.now()),
             first=not self._was_active(),
+            standing=self.state.standing,
         )
 
     def _search_attributes(self) -> TypedSearchAttributes:
@@ -281,6 +338,7 @@ class Deployment:
         was_first = not self._was_active()
         self.state = self.state.model_copy(
             update={
+                "was_active": not was_first or (ended.kind, ended.phase) == _PROVISIONED,
                 "running": None,
                 "report": None,
                 "past": (*self.state.past, ended)[-PAST_LENGTH:],
@@ -289,6 +347,9 @@ class Deployment:
             }
         )
         self._become(self._phase_after(outcome, was_first=was_first))
+        if self.state.phase in _OVER:
+            self.decline_the_rest()
+        self.void_stale_plans()
 
     def _required_running(self) -> QueuedOperation:
         assert self.state.running is not None, "only a running operation ends"
@@ -306,29 +367,102 @@ class Deployment:
                 return DeploymentPhase.ORDERED if was_first else DeploymentPhase.ACTIVE
 
     def _was_active(self) -> bool:
-        return any(
-            past.kind is OperationKind.PROVISION and past.phase is OperationPhase.DONE for past in self.state.past
-        )
+        return self.state.was_active or any((past.kind, past.phase) == _PROVISIONED for past in self.state.past)
 
     def _can_start(self) -> bool:
-        return bool(self.state.queue) and self.state.running is None and not self._draining
+        may_start = self.state.running is None and not self._draining and not self.state.is_held
+        return may_start and self.startable() is not None
+
+    async def _until_something_is_to_be_done(self) -> None:
+        """Wait; with a timer only if an approval expires by itself, or planning is tried again."""
+        instant = self.next_instant()
+        left = None if instant is None else max(instant - workflow.now(), timedelta(0))
+        with contextlib.suppress(TimeoutError):
+            await workflow.wait_condition(
+                lambda: (
+                    self._has_ended()
+                    or self._can_start()
+                    or self.approvals_due()
+                    or self._must_continue_as_new()
+                    or self.next_instant() != instant
+                    or self.state.phase in _OVER
+                ),
+                timeout=left,
+                timeout_summary="Until an approval expires, or a plan is tried again" if left is not None else None,
+            )
+
+    def _decline(self, queued: QueuedOperation) -> None:
+        """Record an operation as declined, out of the queue."""
+        declined = queued.summary.model_copy(update={"ended_at": workflow.now(), "phase": OperationPhase.DECLINED})
+        self.state = self.state.model_copy(
+            update={
+                "queue": tuple(other for other in self.state.queue if other.summary != queued.summary),
+                "past": (*self.state.past, declined)[-PAST_LENGTH:],
+            }
+        )
+        self._show()
+
+    def _end_if_nothing_was_ever_made(self) -> None:
+        """End the deployment if all that was ever asked of it was declined."""
+        ever_started = self.state.running is not None or any(past.started_at is not None for past in self.state.past)
+        if not ever_started and not self.state.queue:
+            self._become(DeploymentPhase.ABORTED)
+
+    async def _join_account(self) -> None:
+        """Tell the account that we live in it; it answers how it stands. One that is gone holds nobody."""
+        if not workflow.patched(_KNOWS_ITS_ACCOUNT):
+            self.state = self.state.model_copy(update={"standing": None})
+        elif not await self._tell_account("deployment_joined"):
+            account = self.state.order.site.account
+            self.account_changed(AccountStanding(account=account, phase=AccountPhase.REVOKED, since=workflow.now()))
+
+    async def _leave_account(self) -> None:
+        if workflow.patched(_KNOWS_ITS_ACCOUNT):
+            await self._tell_account("deployment_left")
+
+    async def _tell_account(self, signal: str) -> bool:
+        """Signal the account; return whether there is one."""
+        site = self.state.order.site
+        return await _signal(ids.account_id(site.account), signal, Resident(deployment=site.deployment))
+
+    async def _keep_passing_on(self) -> None:
+        """Pass the account's standing on to the running operation, in order, as soon as that has started."""
+        while True:
+            await workflow.wait_condition(lambda: self._has_news and self._can_be_told())
+            self._has_news = False
+            running = self._required_running().summary
+            await _signal(running.workflow_id, "account_changed", self.state.standing)
+
+    def _can_be_told(self) -> bool:
+        """Whether the running operation's workflow is known to exist."""
+        running = self.state.running
+        return running is not None and (self._child is not None or running.summary.operation_id == self._inherited)
 
     def _must_continue_as_new(self) -> bool:
         info = workflow.info()
         return (
             self._fresh_run_asked
             or info.is_continue_as_new_suggested()
+            or info.is_target_worker_deployment_version_changed()
             or info.get_current_history_length() >= CONTINUE_AT_EVENTS
         )
 
     async def _continue_as_new(self) -> None:
-        """Go on in a fresh run with the whole state, once no handler is under way; a running operation goes on."""
+        """Go on in a fresh run with the whole state, once no handler is under way; a running operation goes on.
+
+        The fresh run begins on the build that is current by then, whichever build this one is pinned to.
+        """
         self._draining = True
         await workflow.wait_condition(workflow.all_handlers_finished)
-        workflow.continue_as_new(self.state.model_copy(update={"runs": self.state.runs + 1}))
+        workflow.continue_as_new(
+            self.state.model_copy(update={"runs": self.state.runs + 1}),
+            initial_versioning_behavior=ContinueAsNewVersioningBehavior.AUTO_UPGRADE,
+        )
 
     def _change_keys(self, change: ApiKeyChange) -> None:
-        now = workflow.now()
+        self.state = self.state.model_copy(update={"api_keys": self._keys_after(change, workflow.now())})
+
+    def _keys_after(self, change: ApiKeyChange, now: datetime) -> tuple[ApiKeyRecord, ...]:
         keys: list[ApiKeyRecord] = []
         for key in self.state.api_keys:
             if key.id == change.key_id and change.kind is ApiKeyChangeKind.REVOKE:
@@ -340,22 +474,28 @@ class Deployment:
                 keys.append(key)
         if change.record is not None:
             keys.append(change.record)
-        self.state = self.state.model_copy(update={"api_keys": tuple(keys)})
+        return tuple(keys)
+
+    def _keys_asked_for(self) -> list[ApiKeyRecord]:
+        """Return the keys that somebody has yet to approve."""
+        changes = [queued.request.key_change for queued in self.state.queue]
+        return [change.record for change in changes if change is not None and change.record is not None]
 
     def _valid_keys(self) -> tuple[ApiKeyRecord, ...]:
-        now = workflow.now()
-        return tuple(key for key in self.state.api_keys if key.revoked_at is None and key.expires_at > now)
+        return _valid(self.state.api_keys, workflow.now())
 
     def _known(self, request_id: str) -> OperationSummary | None:
+        """Return the operation that a request got before. One that was declined may be asked for again."""
         queued = [operation.summary for operation in self.state.queue]
         running = [self.state.running.summary] if self.state.running else []
-        return next(
-            (summary for summary in (*queued, *running, *self.state.past) if summary.request_id == request_id), None
-        )
+        past = [summary for summary in self.state.past if summary.phase is not OperationPhase.DECLINED]
+        return next((summary for summary in (*queued, *running, *past) if summary.request_id == request_id), None)
 
-    def _pending(self, kind: OperationKind) -> OperationSummary | None:
+    def _leaving(self) -> OperationSummary | None:
+        """Return the retirement that runs or has its turn to come; one that still has to be approved holds nothing."""
         running = [self.state.running] if self.state.running else []
-        return next((queued.summary for queued in (*running, *self.state.queue) if queued.summary.kind is kind), None)
+        queued = [each for each in self.state.queue if self._waits_for_nobody(each)]
+        return next((each.summary for each in (*running, *queued) if each.summary.kind is OperationKind.RETIRE), None)
 
     def _refuse_if_over(self) -> None:
         if self.state.phase in _OVER:
@@ -371,7 +511,10 @@ class Deployment:
 
     def _show(self) -> None:
         """Make search attributes and the details in the Temporal UI say what is true now."""
-        waiting = waiting_text(self.state.report.waiting_for) if self.state.report else ""
+        waits = waiting_text(self.state.report.waiting_for).split(", ") if self.state.report else []
+        if self.state.is_held and self.state.queue and self.state.running is None:
+            waits.append(str(Party.CUSTOMER))
+        waiting = ", ".join(dict.fromkeys(each for each in (*waits, *self.parties()) if each))
         shown = (str(self.state.phase), waiting or attributes.NOBODY)
         if shown != self._shown:
             self._shown = shown
@@ -381,5 +524,26 @@ class Deployment:
         workflow.set_current_details(markdown.deployment_details(self.state))
 
 
+async def _signal(workflow_id: str, signal: str, message: Model | None) -> bool:
+    """Signal another workflow; return whether it was there to hear it. That it was not is no reason to fail."""
+    try:
+        await workflow.get_external_workflow_handle(workflow_id).signal(signal, message)
+    except FailureError:
+        return False
+    return True
+
+
 def _key_named(change: ApiKeyChange) -> str:
     return change.key_id or (change.record.id if change.record else "")
+
+
+def _valid(keys: tuple[ApiKeyRecord, ...], now: datetime) -> tuple[ApiKeyRecord, ...]:
+    return tuple(key for key in keys if key.revoked_at is None and key.expires_at > now)
+
+
+def _asked_and_approved(summary: OperationSummary) -> str:
+    """Return who asked for an operation and who approved which plan of it, for the Temporal UI."""
+    asked = f"Asked by {summary.actor}" + (f": {summary.reason}" if summary.reason else "")
+    if summary.approved is None:
+        return asked
+    return f"{asked}\n\nPlan {summary.approved.hash}, approved by " + ", ".join(map(str, summary.approved.approvals))

@@ -11,6 +11,7 @@ from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from domain import markdown
+    from domain.account import AccountStanding
     from domain.facts import DeploymentFacts
     from domain.operation import OperationKind, OperationPhase, OperationProgress, StepDecision, WaitingFor
     from domain.state import OperationOrder, OperationOutcome, OperationReport
@@ -18,6 +19,9 @@ with workflow.unsafe.imports_passed_through():
     from workflows.temporal import search_attributes as attributes
 
 from workflows.steps import Steps, until, waiting_text
+
+_KNOWS_ITS_ACCOUNT = "knows-its-account"
+"""Patch: a worker of an earlier version took no notice of how the account stands; replayed, nor do we."""
 
 
 class Operation:
@@ -31,7 +35,14 @@ class Operation:
         self.started_at: datetime = workflow.now()
         self.ended_at: datetime | None = None
         self.phase = OperationPhase.RUNNING
-        self.steps = Steps(cloud=order.site.cloud, site=order.site, pace=order.pace, board=self)
+        self.steps = Steps(
+            cloud=order.site.cloud,
+            site=order.site,
+            pace=order.pace,
+            board=self,
+            approved=order.approved,
+            standing=_heeded(order.standing),
+        )
         self._reported = OperationReport(operation_id=order.operation_id, phase=self.phase)
 
     @workflow.update(description="Decide about a step that waits (retry, skip), or abort the operation")
@@ -47,6 +58,12 @@ class Operation:
         if refusal := self.steps.refusal(decision):
             raise ApplicationError(refusal, type="NotNow")
 
+    @workflow.signal(description="The deployment passes on how its account stands: held, released, narrowed, suspended")
+    def account_changed(self, standing: AccountStanding) -> None:
+        """Park, go on, or try again what the change may have cured."""
+        if workflow.patched(_KNOWS_ITS_ACCOUNT):
+            self.steps.account_changed(standing)
+
     @workflow.query(description="Steps in the order in which they started, and what is waited for")
     def progress(self) -> OperationProgress:
         """Return how the operation is going."""
@@ -55,9 +72,11 @@ class Operation:
             kind=self.kind,
             phase=self.phase,
             steps=self.steps.records,
-            waiting_for=self.steps.waiting_for,
+            waiting_for=() if self.ended_at else self.steps.waiting_for,
             started_at=self.started_at,
             ended_at=self.ended_at,
+            plan_hash=self.order.approved.hash if self.order.approved else "",
+            approved_by=tuple(map(str, self.order.approved.approvals)) if self.order.approved else (),
         )
 
     @workflow.query(description="Who has to act, what is missing, and since when")
@@ -124,3 +143,10 @@ class Operation:
         """Return what the deployment is told; not the time of the next probe, which changes with every probe."""
         waits = tuple(wait.model_copy(update={"probe_at": None}) for wait in self.steps.waiting_for)
         return OperationReport(operation_id=self.order.operation_id, phase=self.phase, waiting_for=waits)
+
+
+def _heeded(standing: AccountStanding | None) -> AccountStanding | None:
+    """Return the standing with which an operation begins, if there is anything in it that it has to heed."""
+    if standing is None or not (standing.parks or standing.withheld):
+        return None
+    return standing if workflow.patched(_KNOWS_ITS_ACCOUNT) else None

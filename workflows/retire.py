@@ -60,10 +60,10 @@ class Retire(Operation):
         reporter = self.start_reporting()
         try:
             backup = await self._back_up_finally()
+            await self._delete_server()
         except Aborted:
             return await self.finish(OperationPhase.ABORTED, reporter, summary="aborted before anything was deleted")
         keep = backup is not None
-        await self._delete_server()
         await self._delete_cluster()
         await self._delete_network()
         await self._delete_foundation(keep_backups=keep)
@@ -136,6 +136,7 @@ class Retire(Operation):
             kept=leftovers,
             started_at=self.started_at,
             ended_at=workflow.now(),
+            approved=self.order.approved.record() if self.order.approved else None,
         )
 
 

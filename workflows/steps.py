@@ -5,6 +5,8 @@ What happens when a step does not succeed (lifecycles.md, section 6):
 - what time cures (passing faults, throttling, "not ready yet") Temporal tries again, without adding to the history;
 - what somebody must cure (permission, quota, capacity, anything unknown after three tries) makes the operation *wait*:
   it says who, what is missing and since when, probes by itself, and takes a decision: retry, skip or abort;
+- while the customer holds the account the operation *parks*: what is under way comes to its end, and no step starts, no
+  wait is probed and nothing is taken back until the account is released;
 - after an abort, what was made is taken back, newest first. The promise to take back is made before the deed, because a
   creation whose reply is lost still leaves a resource behind.
 """
@@ -26,12 +28,17 @@ from temporalio.workflow import ActivityCancellationType
 from activities.contracts import (
     AccountContract,
     ClusterContract,
+    Comparison,
+    ComparisonContract,
+    ComparisonQuestion,
     FoundationContract,
     KubernetesContract,
     NetworkContract,
     PreflightContract,
     Retention,
 )
+from domain.account import AccountStanding
+from domain.approval import ApprovedPlan
 from domain.deployment import Site
 from domain.failure import FailureClass, FailureDetail, Party, party_for
 from domain.operation import Choice, Pace, StepDecision, StepRecord, StepState, WaitingFor
@@ -51,6 +58,10 @@ class Patience:
 
 QUICK = Patience(attempt=timedelta(minutes=1), deadline=timedelta(minutes=30))
 SLOW = Patience(attempt=timedelta(minutes=2), deadline=timedelta(hours=2))
+
+_COMPARISON = Patience(attempt=timedelta(minutes=1), deadline=timedelta(minutes=3))
+"""Of looking at what exists for a plan, for which somebody waits."""
+_COMPARISON_TRIES = 5
 
 _RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=60)
@@ -86,6 +97,8 @@ class Step(Generic[Question, Answer]):
     undo: tuple[Undo, ...] = ()
     may_skip: bool = False
     in_cluster: bool = False
+    deletes: bool = False
+    """Whether it is a deletion, which waits while the customer withholds the role for that."""
 
     @property
     def name(self) -> str:
@@ -181,6 +194,22 @@ UNDOS: tuple[Undo, ...] = tuple(value for value in list(vars().values()) if isin
 """Every way to take something back."""
 
 
+ACCOUNT = "account"
+"""The name of the wait that is not about a step: the customer holds the account, and the whole operation is parked."""
+
+_ENDED_BY_THE_CUSTOMER = (FailureClass.AUTH, FailureClass.PERMISSION, FailureClass.POLICY)
+"""What a change of the account's standing may have cured."""
+
+
+def name_of(activity: str, summary: str) -> str:
+    """Return the name of the step whose activity has these words in the history: `install_component/store`."""
+    for step in ALL:
+        before, about, after = step.summary.partition("{about}")
+        if step.name == activity and about and summary.startswith(before) and summary.endswith(after):
+            return f"{activity}/{summary[len(before) : len(summary) - len(after)]}"
+    return activity
+
+
 class Aborted(Exception):  # noqa: N818 - it names what happened, an operator's decision, not an error
     """An operator aborted the operation; its branches unwind with this."""
 
@@ -213,11 +242,21 @@ async def until(condition: Callable[[], bool], *, within: timedelta | None = Non
 class Steps:
     """Runs the steps of one operation, records them, and takes back what they made."""
 
-    def __init__(self, *, cloud: str, site: Site | None, pace: Pace, board: Board) -> None:
+    def __init__(
+        self,
+        *,
+        cloud: str,
+        site: Site | None,
+        pace: Pace,
+        board: Board,
+        approved: ApprovedPlan | None = None,
+        standing: AccountStanding | None = None,
+    ) -> None:
         self._cloud = cloud
         self._site = site
         self._pace = pace
         self._board = board
+        self._approved = approved
         self._records: dict[str, StepRecord] = {}
         self._waits: dict[str, WaitingFor] = {}
         self._decisions: dict[str, StepDecision] = {}
@@ -226,6 +265,10 @@ class Steps:
         self._abort: StepDecision | None = None
         self._under_way = 0
         self._undoing = False
+        self._taking_back = False
+        self._standing = standing
+        self._hurried: dict[str, bool] = {}
+        """Keyed by step: waits that are probed now, because the account's standing has changed."""
 
     @property
     def records(self) -> tuple[StepRecord, ...]:
@@ -234,8 +277,11 @@ class Steps:
 
     @property
     def waiting_for(self) -> tuple[WaitingFor, ...]:
-        """What is waited for, oldest first."""
-        return tuple(self._waits.values())
+        """What is waited for, oldest first. While the account is held that comes before all else."""
+        waits = tuple(self._waits.values())
+        if self._standing is None or not self._standing.parks:
+            return waits
+        return (self._park_wait(self._standing), *(_parked(wait) for wait in waits))
 
     @property
     def skipped(self) -> tuple[StepRecord, ...]:
@@ -251,6 +297,8 @@ class Steps:
         """Return why `decision` cannot be taken now, or an empty string."""
         if decision.choice is Choice.ABORT:
             return "the operation is already being taken back" if self._undoing or self._abort else ""
+        if self._is_parked() and decision.choice is Choice.RETRY:
+            return "nothing is tried while the customer holds the account; it goes on by itself after the release"
         waits = [wait for wait in self._waits.values() if decision.step in ("", wait.step)]
         if not waits:
             waiting = ", ".join(self._waits) or "none"
@@ -258,7 +306,7 @@ class Steps:
         for wait in waits:
             if decision.choice not in wait.choices:
                 allowed = ", ".join(wait.choices)
-                return f"step {wait.step!r} cannot be decided by {decision.choice!r} (allowed: {allowed})"
+                return f"step {wait.step!r} cannot be decided by {decision.choice.value!r} (allowed: {allowed})"
         return ""
 
     def decide(self, decision: StepDecision) -> None:
@@ -269,6 +317,15 @@ class Steps:
         for wait in self._waits.values():
             if decision.step in ("", wait.step):
                 self._decisions[wait.step] = decision
+
+    def account_changed(self, standing: AccountStanding) -> None:
+        """Take what the account tells: park, go on, or try again at once what the change may have cured."""
+        self._standing = standing
+        if not standing.parks:
+            self._hurried.update(
+                {name: True for name, wait in self._waits.items() if wait.failure in _ENDED_BY_THE_CUSTOMER}
+            )
+        self._board.steps_changed()
 
     async def run(self, step: Step[Question, Answer], question: Question, *, about: str = "") -> Answer:
         """Run one step to its end and return its answer.
@@ -311,19 +368,30 @@ class Steps:
         It begins when no step is under way any more, so that no deed overtakes its undo.
         """
         await until(lambda: self._under_way == 0)
-        self._undoing = True
+        self._undoing = self._taking_back = True
         while self._promises:
             undo = self._promises[-1]
             await self.undo(undo, keep_backups=keep_backups)
             self._promises.pop()
 
     async def undo(self, undo: Undo, *, keep_backups: bool = False) -> None:
-        """Take back what one kind of step made. An operator may skip it; the proof at the end names what stays."""
-        self._undoing = True
+        """Take back what one kind of step made. An operator may skip it; the proof at the end names what stays.
+
+        Raises:
+            Aborted: It was aborted while it was kept from beginning: the account is held, its role is withheld, or it
+                is not in the plan that was approved.
+        """
         site = self._required_site()
         question = Retention(site=site, keep_backups=keep_backups) if undo.takes_retention else site
         summary = f"{undo.summary}, but for what is kept" if keep_backups and undo.takes_retention else undo.summary
-        step: Step[Any, None] = Step(undo.activity, summary, SLOW, may_skip=True, in_cluster=undo.in_cluster)
+        if not self._may_run(undo.name):
+            await self._refuse_unapproved(undo.name, summary, skip_allowed=True)
+            return
+        if not self._is_kept_from_deleting():
+            self._undoing = True
+        step: Step[Any, None] = Step(
+            undo.activity, summary, SLOW, may_skip=True, in_cluster=undo.in_cluster, deletes=True
+        )
         await self._run(step, question, "", skip_allowed=True)
 
     async def _run(
@@ -338,6 +406,11 @@ class Steps:
         name = f"{step.name}/{about}" if about else step.name
         summary = step.summary.format(about=about)
         self._stop_if_aborted()
+        if not self._may_run(name):
+            await self._refuse_unapproved(name, summary, skip_allowed=skip_allowed)
+            return None
+        if self._is_parked():
+            await self._until_released()
         self._promise(step)
         self._record(name, summary, StepState.RUNNING)
         self._under_way += 1
@@ -358,6 +431,18 @@ class Steps:
     ) -> Answer | None:
         unknown_tries = 0
         while True:
+            if self._is_parked():
+                self._record(name, summary, StepState.WAITING)
+                await self._until_released(name)
+                self._record(name, summary, StepState.RUNNING)
+            if step.deletes and self._is_withheld():
+                if await self._until_lent(name, summary) is Choice.SKIP:
+                    self._undoing = True
+                    self._record(name, summary, StepState.SKIPPED)
+                    return None
+                continue
+            if step.deletes:
+                self._undoing = True
             try:
                 answer = await self._attempt(step, question, summary)
                 wrong = accept(answer) if accept else None
@@ -420,13 +505,102 @@ class Steps:
             choices=tuple(choices),
         )
         self._record(name, summary, StepState.WAITING)
-        decided = await until(
-            lambda: name in self._decisions or self._must_stop(), within=pause, summary=f"Probe again: {summary}"
+        woken = await until(
+            lambda: name in self._decisions or name in self._hurried or self._must_stop(),
+            within=pause,
+            summary=f"Probe again: {summary}",
         )
+        while self._is_parked() and name not in self._decisions and not self._must_stop():
+            woken = await until(lambda: name in self._decisions or self._must_stop() or not self._is_parked())
         self._stop_if_aborted(name)
-        if not decided:
+        self._hurried.pop(name, None)
+        if not woken or name not in self._decisions:
             return Choice.RETRY
         return self._decisions.pop(name).choice
+
+    def _may_run(self, name: str) -> bool:
+        """Whether the plan that was approved has this step. Taking back what was made is always allowed."""
+        return self._approved is None or self._taking_back or name in self._approved.steps
+
+    async def _refuse_unapproved(self, name: str, summary: str, *, skip_allowed: bool) -> None:
+        """Wait for an operator before a step that nobody approved: it may be skipped if that is allowed, never run."""
+        assert self._approved is not None, "without an approved plan every step may run"
+        choices = [Choice.SKIP] if skip_allowed else []
+        if not self._undoing:
+            choices.append(Choice.ABORT)
+        self._waits[name] = WaitingFor(
+            step=name,
+            summary=summary,
+            party=Party.OPERATOR,
+            failure=FailureClass.POLICY,
+            missing=f"It is not in the approved plan {self._approved.hash[:12]}: nobody has agreed to it",
+            since=workflow.now(),
+            probe_at=None,
+            choices=tuple(choices),
+        )
+        self._record(name, summary, StepState.WAITING)
+        await until(lambda: name in self._decisions or self._must_stop())
+        self._stop_if_aborted(name)
+        self._decisions.pop(name)
+        self._record(name, summary, StepState.SKIPPED)
+
+    async def _until_released(self, name: str = "") -> None:
+        """Wait until the customer has released the account, or the operation is aborted.
+
+        Args:
+            name: The step, if it has begun.
+        """
+        while self._is_parked() and not self._must_stop():
+            await until(lambda: not self._is_parked() or self._must_stop())
+        self._stop_if_aborted(name)
+
+    async def _until_lent(self, name: str, summary: str) -> Choice:
+        """Wait until the account says that the customer lends the role for deletions (again), or for a decision.
+
+        The deletion is not tried meanwhile: not every one needs that role, and the customer wants none of them.
+        """
+        standing = self._standing
+        assert standing is not None, "only an account that has told so withholds a role"
+        known = self._waits.get(name)
+        self._waits[name] = WaitingFor(
+            step=name,
+            summary=summary,
+            party=Party.CUSTOMER,
+            failure=FailureClass.AUTH,
+            missing=f"{standing.withholding_in_words()}: nothing is deleted until the customer lends it again",
+            since=known.since if known else workflow.now(),
+            probe_at=None,
+            choices=(Choice.SKIP,) if self._undoing else (Choice.SKIP, Choice.ABORT),
+        )
+        self._record(name, summary, StepState.WAITING)
+        await until(lambda: name in self._decisions or self._must_stop() or not self._is_withheld())
+        self._stop_if_aborted(name)
+        self._waits.pop(name)
+        self._record(name, summary, StepState.RUNNING)
+        return self._decisions.pop(name).choice if name in self._decisions else Choice.RETRY
+
+    def _is_parked(self) -> bool:
+        """Whether no step may start, because the customer holds the account."""
+        return self._standing is not None and self._standing.parks
+
+    def _is_withheld(self) -> bool:
+        """Whether no deletion may start, because the customer withholds the role for that."""
+        return self._standing is not None and self._standing.keeps_deletions_waiting
+
+    def _is_kept_from_deleting(self) -> bool:
+        return self._is_parked() or self._is_withheld()
+
+    def _park_wait(self, standing: AccountStanding) -> WaitingFor:
+        return WaitingFor(
+            step=ACCOUNT,
+            summary="Work in the account",
+            party=Party.CUSTOMER,
+            failure=FailureClass.HELD,
+            missing=standing.hold_in_words(),
+            since=standing.since,
+            probe_at=None,
+            choices=() if self._undoing or self._abort else (Choice.ABORT,),
+        )
 
     def _next_probe(self, name: str, failure: FailureClass) -> timedelta:
         """Return the time to the next probe: the pace's, doubled for each probe after the first few."""
@@ -483,6 +657,29 @@ class Steps:
         if self._site is None:
             raise ApplicationError("this step needs a deployment", type="ConfigurationWrong")
         return self._site
+
+
+async def compare(question: ComparisonQuestion) -> Comparison:
+    """Ask the queue of a step's activity what the step would change. It is tried a few times; nobody is waited for."""
+    in_cluster = question.activity in KubernetesContract.__abstractmethods__
+    site = question.site
+    return await workflow.execute_activity_method(
+        ComparisonContract.compare,
+        question,
+        task_queue=queues.kubernetes_queue(site) if in_cluster else queues.cloud_queue(site.cloud),
+        start_to_close_timeout=_COMPARISON.attempt,
+        schedule_to_close_timeout=_COMPARISON.deadline,
+        retry_policy=RetryPolicy(
+            initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_attempts=_COMPARISON_TRIES
+        ),
+        summary="Compare with what exists",
+    )
+
+
+def _parked(wait: WaitingFor) -> WaitingFor:
+    """Return a step's wait as it is while the account is held: nothing is tried, by us or on request."""
+    choices = tuple(choice for choice in wait.choices if choice is not Choice.RETRY)
+    return wait.model_copy(update={"probe_at": None, "choices": choices})
 
 
 def detail_of(error: ActivityError) -> FailureDetail:

@@ -12,14 +12,17 @@ from activities.aws.connection import AwsConnections
 from activities.aws.errors import classify, code_of, failures_named
 from activities.aws.identity import control_role_arn
 from activities.aws.part import AwsPart
-from activities.aws.policy import with_dependents
 from activities.aws.settings import AwsSettings
-from activities.aws.verification import SIMULATE, missing_permissions
+from activities.aws.surplus import LOOKING, surplus_permissions
+from activities.aws.verification import SIMULATE, checked_actions, missing_permissions, withheld_roles
 from activities.contracts import AccessQuestion, AccountContract
 from activities.needs import Need, needs
 from domain.account import AccessReport, RevocationProof
 from domain.clouds import Purpose
 from domain.failure import FailureClass
+
+MOST_SURPLUS = 200
+"""Of what is surplus, so much is named in a report, which goes into a history every day."""
 
 
 class AwsAccount(AwsPart, AccountContract):
@@ -34,25 +37,30 @@ class AwsAccount(AwsPart, AccountContract):
 
     @activity.defn
     @needs(SIMULATE, purpose=Purpose.OBSERVE, why="Verify that everything is granted")
+    @needs(*LOOKING, purpose=Purpose.OBSERVE, why="Report what is granted to our roles and needed by no step")
     def verify_access(self, question: AccessQuestion) -> AccessReport:
-        """Each role can be assumed, and IAM was asked about every declared action in every region.
+        """IAM was asked about every declared action in every region, and what our roles have was compared with that.
 
-        The roles are assumed anew, whatever is cached: this is how a change of the trust is noticed.
+        The roles are assumed anew, whatever is cached: this is how a change of the trust is noticed. One that the
+        customer withholds is named; only without the observing one can nothing be said.
         """
         access = question.access
         with failures_named():
             self._connections.forget(access)
-            for purpose in Purpose:
-                self._connections.client("sts", access, purpose).get_caller_identity()
             principal = self._connections.client("sts", access, Purpose.OBSERVE).get_caller_identity()["Arn"]
             iam = self._connections.client("iam", access, Purpose.OBSERVE)
             declared = self._declared_needs()
-            missing = missing_permissions(iam, access, question.regions, declared)
+            withheld = withheld_roles(self._connections, access)
+            missing = missing_permissions(iam, access, question.regions, declared, withheld=withheld)
+            surplus = surplus_permissions(iam, access, question.regions, declared, self._settings.principal)
         return AccessReport(
             principal=principal,
             verified_at=datetime.now(UTC),
             missing=missing,
-            checked_actions=len({(need.action, need.purpose) for need in with_dependents(declared)}),
+            surplus=surplus[:MOST_SURPLUS],
+            more_surplus=len(surplus[MOST_SURPLUS:]),
+            withheld=withheld,
+            checked_actions=checked_actions(declared, withheld),
         )
 
     @activity.defn

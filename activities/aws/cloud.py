@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from activities.aws.account import AwsAccount
@@ -28,6 +29,7 @@ from activities.contracts import (
     AccountContract,
     ClusterContract,
     FoundationContract,
+    KubernetesContract,
     NetworkContract,
     PreflightContract,
 )
@@ -82,5 +84,8 @@ class AwsCloud:
         ]
 
     def needs(self) -> tuple[Need, ...]:
-        """Return everything that these activities ask of a customer's account."""
-        return declared(self.activities())
+        """Return everything that these activities, and the Kubernetes ones beside them, ask of a customer's account."""
+        # The Kubernetes activities are the same in every cloud; the one that looks for its cluster does so by `find`.
+        finding = declared([self.cluster_credentials.find])
+        by_deletion = {replace(need, activity=KubernetesContract.delete_workloads.__name__) for need in finding}
+        return tuple(sorted({*declared(self.activities()), *by_deletion}))

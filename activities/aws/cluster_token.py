@@ -16,6 +16,7 @@ from activities.aws.cluster import as_facts, find_cluster
 from activities.aws.connection import AwsConnections
 from activities.aws.errors import failures_named
 from activities.aws.ownership import require_ours
+from activities.needs import needs
 from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.facts import Cluster
@@ -37,6 +38,7 @@ class AwsClusterTokens:
     def __init__(self, connections: AwsConnections) -> None:
         self._connections = connections
 
+    @needs("eks:DescribeCluster", purpose=Purpose.OPERATE, why="Find the cluster from which the server is deleted")
     def find(self, site: Site) -> Cluster | None:
         """Return the deployment's cluster, None if there is none, or none (any more) whose API could answer."""
         name = base_name(site)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,9 +18,12 @@ from botocore.loaders import create_loader
 from botocore.session import Session as SdkSession
 from temporalio import activity
 
+from activities.aws import deeds
+from activities.aws.actions import action_of
 from activities.aws.errors import SIGNING_NAME, classify
 from activities.aws.identity import access_to, control_role_arn
 from activities.aws.settings import AwsSettings
+from activities.barrier import before_change
 from domain.account import AccountAccess
 from domain.clouds import Purpose
 from domain.deployment import Site
@@ -197,8 +201,12 @@ class AwsConnections:
                 max_pool_connections=50,
             ),
         )
+        client.meta.events.register("before-parameter-build.*.*", _stop_at_the_barrier)
         client.meta.events.register("before-send.*.*", _name_the_caller)
         client.meta.events.register("after-call.*.*", _note_the_service)
+        client.meta.events.register("before-parameter-build.*.*", deeds.note_the_request)
+        client.meta.events.register("after-call.*.*", deeds.note_the_reply)
+        client.meta.events.register("after-call-error.*.*", deeds.note_the_silence)
         return client
 
 
@@ -221,6 +229,25 @@ def agent(place: Place | None) -> str:
             return f"{_AGENT} account/{place.account} step/{step}"
         case _:
             return f"{_AGENT} step/{step}"
+
+
+_LOOKS_ONLY = re.compile(r"(Describe|Get|List|Head|Simulate)[A-Z]|AssumeRole$")
+"""Names of operations that change nothing. Whatever is named otherwise counts as a change."""
+
+_TELLING = re.compile(r"(Name|Id|Arn|Bucket|Key|Cidr|CidrBlock)$", re.IGNORECASE)
+"""Parameters that say what a call is about."""
+_TELLING_LENGTH = 80
+
+
+def _stop_at_the_barrier(params: Mapping[str, object], model: Any, **_: object) -> None:  # noqa: ANN401 - botocore has none
+    """Make no call that changes something while changes are barred; before anything of it is sent."""
+    if not _LOOKS_ONLY.match(model.name):
+        about = ", ".join(
+            f"{name} {value}"
+            for name, value in params.items()
+            if _TELLING.search(name) and isinstance(value, str) and len(value) <= _TELLING_LENGTH
+        )
+        before_change(action_of(model.service_model.signing_name, model.name), about)
 
 
 def _name_the_caller(request: Any, **_: object) -> None:  # noqa: ANN401

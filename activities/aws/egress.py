@@ -39,7 +39,7 @@ class AwsEgress(Ec2Part, NetworkContract):
         "ec2:AllocateAddress", "ec2:AttachInternetGateway", "ec2:CreateInternetGateway", "ec2:CreateNatGateway",
         "ec2:CreateRoute", "ec2:DeleteInternetGateway", "ec2:DeleteNatGateway", "ec2:DescribeAddresses",
         "ec2:DescribeInternetGateways", "ec2:DescribeNatGateways", "ec2:DescribeRouteTables", "ec2:DescribeSubnets",
-        "ec2:DetachInternetGateway", "ec2:ReleaseAddress", "ec2:ReplaceRoute",
+        "ec2:ReleaseAddress", "ec2:ReplaceRoute",
         purpose=Purpose.OPERATE, why="Make internet gateway, NAT gateways and routes",
     )  # fmt: skip
     def create_egress(self, request: InNetwork) -> None:
@@ -91,10 +91,14 @@ class AwsEgress(Ec2Part, NetworkContract):
                 self._delete_internet_gateway(ec2, gateway)
 
     def _ensure_internet_gateway(self, ec2: DeploymentEc2, network: str) -> str:
-        """Return the id of the internet gateway, attached; a duplicate that a lost reply left is deleted."""
+        """Return the id of the internet gateway, attached; a duplicate that a lost reply left is deleted.
+
+        Such a one was never attached: its id was not learnt.
+        """
         found = sorted(ec2.ours(INTERNET_GATEWAY), key=lambda each: not each.get("Attachments"))
         for duplicate in found[1:]:
-            self._delete_internet_gateway(ec2, duplicate)
+            if not duplicate.get("Attachments"):
+                self._delete_internet_gateway(ec2, duplicate)
         gateway = ec2.found_or_made(
             INTERNET_GATEWAY,
             "internet-gateway",

@@ -65,7 +65,7 @@ class AwsEncryption(AwsPart, FoundationContract):
     @activity.defn
     @needs(
         "kms:DescribeKey", "kms:ListResourceTags", "kms:DeleteAlias", "kms:ScheduleKeyDeletion", "kms:TagResource",
-        "tag:GetResources", "s3:ListBucketVersions", "s3:GetObjectRetention",
+        "tag:GetResources", "s3:ListBucket", "s3:ListBucketVersions", "s3:GetObjectRetention",
         purpose=Purpose.DELETE,
     )  # fmt: skip
     def delete_encryption_key(self, retention: Retention) -> None:

@@ -42,7 +42,8 @@ _CODES: dict[FailureClass, frozenset[str]] = {
         "UnrecognizedClientException",
     }),
     FailureClass.PERMISSION: frozenset({
-        "AccessDenied", "AccessDeniedException", "Client.UnauthorizedOperation", "UnauthorizedAccess",
+        # A HEAD has no body, so S3's refusal of one has nothing but the status.
+        "403", "AccessDenied", "AccessDeniedException", "Client.UnauthorizedOperation", "UnauthorizedAccess",
         "UnauthorizedException", "UnauthorizedOperation",
     }),
     FailureClass.POLICY: frozenset({
@@ -93,7 +94,7 @@ _CLASS_OF_CODE = {code: refused for refused, codes in _CODES.items() for code in
 
 # In the order of precedence: a message may mention a quota while it refuses a permission.
 _MESSAGES: tuple[tuple[FailureClass, re.Pattern[str]], ...] = (
-    (FailureClass.PERMISSION, re.compile(r"is not authorized to perform", re.IGNORECASE)),
+    (FailureClass.PERMISSION, re.compile(r"not authorized to (perform|launch instances)", re.IGNORECASE)),
     (FailureClass.QUOTA, re.compile(r"(limit|quota) .*(exceeded|reached)|exceed.* (limit|quota)", re.IGNORECASE)),
     (FailureClass.CAPACITY, re.compile(r"insufficient capacity|not have sufficient .*capacity", re.IGNORECASE)),
     (FailureClass.THROTTLE, re.compile(r"rate exceeded|throttl", re.IGNORECASE)),
@@ -102,6 +103,9 @@ _MESSAGES: tuple[tuple[FailureClass, re.Pattern[str]], ...] = (
 _NOT_FOUND = re.compile(r"NotFound(Exception|Fault)?$|^NoSuch|^404$")
 _MALFORMED = re.compile(r"^Invalid\w*\.(Malformed|Range|Conflict)$|^InvalidParameter")
 _REFUSED_ACTION = re.compile(r"not authorized to perform:? ([\w-]+:\w+)")
+_ACTIONS_IN_WORDS = {"not authorized to launch instances": "ec2:RunInstances"}
+"""What a refusal says in place of an action; keyed by a part of its message."""
+
 _REFUSED_RESOURCE = re.compile(r"on resource:? (\S+?)[.,]?(?=\s|$)")
 _BY_ORGANIZATION = re.compile(r"service control policy|resource control policy|organizations? policy", re.IGNORECASE)
 
@@ -160,6 +164,9 @@ def classify(code: str, message: str = "", *, status: int = 400) -> FailureClass
     known = _CLASS_OF_CODE.get(code)
     if known is FailureClass.PERMISSION and _BY_ORGANIZATION.search(message):
         return FailureClass.POLICY
+    if known is FailureClass.CONFLICT and _class_of_message(message) is FailureClass.PERMISSION:
+        # EKS answers so to a caller who may not start machines, and no time cures that.
+        return FailureClass.PERMISSION
     if known is None and _NOT_FOUND.search(code):
         # What an activity did not expect to miss was just made (EC2 is eventually consistent) or has just been taken
         # away: looking again settles which.
@@ -214,8 +221,11 @@ def _sentence(refused: FailureClass, action: str, operation: str, code: str, tex
 
 
 def _action_of(error: ClientError) -> str:
-    if named := _REFUSED_ACTION.search(_message_of(error)):
+    message = _message_of(error)
+    if named := _REFUSED_ACTION.search(message):
         return named[1]
+    if in_words := next((action for words, action in _ACTIONS_IN_WORDS.items() if words in message), ""):
+        return in_words
     service = str(_response(error).get("ResponseMetadata", {}).get(SIGNING_NAME, ""))
     return action_of(service, error.operation_name) if service else ""
 

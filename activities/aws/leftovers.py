@@ -50,7 +50,7 @@ class AwsLeftovers(AwsPart, ClusterContract):
         "elasticloadbalancing:DescribeTargetGroups", "iam:GetRole", "kms:DescribeKey", "kms:ListResourceTags",
         "logs:DescribeLogGroups", "route53:ListHostedZones", "route53:ListTagsForResource", "s3:GetBucketTagging",
         "s3:ListBucket", "tag:GetResources",
-        purpose=Purpose.OBSERVE,
+        purpose=Purpose.OBSERVE, why="Look for anything that is left of the deployment",
     )  # fmt: skip
     def find_leftovers(self, retention: Retention) -> tuple[Leftover, ...]:
         """Return everything of the deployment that exists, ordered by id, each once; what may stay says why.

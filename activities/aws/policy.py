@@ -33,7 +33,7 @@ DEPENDENT_ACTIONS: Mapping[str, tuple[str, ...]] = {
     "ec2:CreateVpc": ("ec2:CreateTags",),
     "ec2:CreateVpcEndpoint": ("ec2:CreateTags",),
     "eks:CreateAccessEntry": ("eks:TagResource",),
-    "eks:CreateAddon": ("eks:TagResource", "iam:PassRole"),
+    "eks:CreateAddon": ("eks:TagResource",),
     "eks:CreateCluster": (
         "eks:TagResource",
         "iam:PassRole",
@@ -56,9 +56,6 @@ DEPENDENT_ACTIONS: Mapping[str, tuple[str, ...]] = {
         "ec2:DescribeLaunchTemplateVersions",
     ),
     "eks:CreatePodIdentityAssociation": ("eks:TagResource", "iam:PassRole", "iam:GetRole"),
-    "iam:AddRoleToInstanceProfile": ("iam:PassRole",),
-    "iam:CreateInstanceProfile": ("iam:TagInstanceProfile",),
-    "iam:CreateOpenIDConnectProvider": ("iam:TagOpenIDConnectProvider",),
     "iam:CreateRole": ("iam:TagRole",),
     "kms:CreateKey": ("kms:TagResource",),
     "logs:CreateLogGroup": ("logs:TagResource",),
@@ -194,8 +191,14 @@ class Statement:
 class Scopes:
     """The scope of every action, for one account and the regions that were agreed on."""
 
-    def __init__(self, access: AccountAccess, regions: Sequence[str], granted: Iterable[str]) -> None:
-        """Take the actions that are granted together: they decide which creations may tag what they make."""
+    def __init__(
+        self, access: AccountAccess, regions: Sequence[str], granted: Iterable[str], purpose: Purpose | None = None
+    ) -> None:
+        """Take the actions that are granted together: they decide which creations may tag what they make.
+
+        With the role's `purpose` known, the policies that it may read are those of our own three roles.
+        """
+        self._purpose = purpose
         account = access.cloud_account_id
         self._access = access
         self._in_regions = Condition("StringEquals", "aws:RequestedRegion", tuple(sorted(regions)))
@@ -272,6 +275,8 @@ class Scopes:
         roles = Scope((self._roles,))
         boundary = Condition("StringEquals", "iam:PermissionsBoundary", (boundary_arn(self._access),))
         match operation:
+            case _ if (own := self._of_own_access(operation)) is not None:
+                return (own,)
             case _ if operation in _IAM_WITHIN_BOUNDARY:
                 return (Scope((self._roles,), (boundary,)),)
             case "PassRole":
@@ -279,8 +284,6 @@ class Scopes:
             case "CreateServiceLinkedRole":
                 services = Condition("StringEquals", "iam:AWSServiceName", SERVICE_LINKED_ROLES)
                 return (Scope((f"arn:aws:iam::{self._account}:role/aws-service-role/*",), (services,)),)
-            case "SimulatePrincipalPolicy":
-                return (Scope(tuple(control_role_arn(self._access, purpose) for purpose in Purpose)),)
             case "GetRole":
                 # IAM cannot know the path of a role that does not exist, so it authorizes the look at one without it;
                 # and EKS looks, as the caller, whether its service-linked roles exist.
@@ -295,12 +298,26 @@ class Scopes:
             case _:
                 return (roles,)
 
+    def _of_own_access(self, operation: str) -> Scope | None:
+        """Return the scope of what looks at the control plane's own roles; None if `operation` does something else."""
+        match operation:
+            case "GetPolicy" | "GetPolicyVersion":
+                # Our own, and those of AWS, which are the same for everybody. Not the customer's others.
+                return Scope((f"arn:aws:iam::{self._account}:policy{PATH}*", "arn:aws:iam::aws:policy/*"))
+            case "SimulatePrincipalPolicy":
+                return Scope(tuple(control_role_arn(self._access, purpose) for purpose in Purpose))
+            case "GetRolePolicy" | "ListAttachedRolePolicies" | "ListRolePolicies" if self._purpose is Purpose.OBSERVE:
+                return Scope(tuple(control_role_arn(self._access, purpose) for purpose in Purpose))
+            case _:
+                return None
+
     def _of_kms(self, operation: str) -> tuple[Scope, ...]:
         match operation:
             case "CreateKey":
                 return (self._made,)
             case "TagResource":
-                return (self._made, self._ours)
+                # A key may be tagged while it is made, which only that role does, or if it is ours.
+                return (self._made, self._ours) if "kms:CreateKey" in self._granted else (self._ours,)
             case "CreateAlias" | "DeleteAlias" | "UpdateAlias":
                 aliases = Scope((f"arn:aws:kms:*:{self._account}:alias/{PREFIX}-*",), (self._in_regions,))
                 return (aliases, self._ours)
@@ -371,7 +388,7 @@ def statements(
 ) -> tuple[Statement, ...]:
     """Return what the role of `purpose` is allowed: each scope once, with all its actions."""
     actions = sorted({need.action for need in with_dependents(needs) if need.purpose is purpose})
-    scopes = Scopes(access, regions, actions)
+    scopes = Scopes(access, regions, actions, purpose)
     by_scope: dict[tuple[str, Scope], list[str]] = {}
     for action in actions:
         for scope in scopes.of(action):

@@ -15,10 +15,9 @@ from activities.aws.connection import AwsClient, AwsConnections
 from activities.aws.ec2 import SUBNET, VPC, DeploymentEc2, Description, Ec2Part
 from activities.aws.errors import failures_named
 from activities.aws.identity import access_to
-from activities.aws.policy import with_dependents
 from activities.aws.quotas import UsedByOthers, limit_of
 from activities.aws.settings import AwsSettings
-from activities.aws.verification import SIMULATE, missing_permissions
+from activities.aws.verification import SIMULATE, checked_actions, missing_permissions, withheld_roles
 from activities.contracts import AddressQuestion, CapacityQuestion, PreflightContract
 from activities.failures import failure, refused
 from activities.needs import Need, needs
@@ -57,9 +56,6 @@ _FAMILIES_OF_GIB_FOR_EACH_CPU = {
 }
 """Keyed by GiB of memory for each virtual processor; the family that we prefer comes first."""
 
-_ONLY_WITH_OUR_NETWORK = frozenset({"L-0263D0A3", "L-F678F1CE", "L-A4707A72", "L-FE5A380F"})
-"""Quotas of addresses, VPCs, internet and NAT gateways: a deployment in the customer's own network uses none."""
-
 
 class AwsPreflight(Ec2Part, PreflightContract):
     """Looks, and changes nothing."""
@@ -78,12 +74,15 @@ class AwsPreflight(Ec2Part, PreflightContract):
 
         Raises:
             PERMISSION: something is not; the first missing action is named, and how many more there are.
+            AUTH: the role that makes deployments is withheld. Without the one that deletes they can be made.
         """
         with failures_named():
+            self._connections.try_to_assume(site, Purpose.OPERATE)
+            withheld = withheld_roles(self._connections, site)
             principal = self._connections.client("sts", site, Purpose.OBSERVE).get_caller_identity()["Arn"]
             iam = self._connections.client("iam", site, Purpose.OBSERVE)
             declared = self._declared_needs()
-            missing = missing_permissions(iam, access_to(site), (site.region,), declared)
+            missing = missing_permissions(iam, access_to(site), (site.region,), declared, withheld=withheld)
         if missing:
             first, more = missing[0], len(missing) - 1
             others = f" and {more} more" if more else ""
@@ -96,7 +95,8 @@ class AwsPreflight(Ec2Part, PreflightContract):
         return AccessReport(
             principal=principal,
             verified_at=datetime.now(UTC),
-            checked_actions=len({(need.action, need.purpose) for need in with_dependents(declared)}),
+            withheld=withheld,
+            checked_actions=checked_actions(declared, withheld),
         )
 
     @activity.defn
@@ -120,10 +120,13 @@ class AwsPreflight(Ec2Part, PreflightContract):
             )
             offer = catalog.load().clouds[Cloud.AWS]
             exceeded = []
-            for need in quota_needs(offer.quotas, question.shape, high_availability=question.high_availability):
+            for need in quota_needs(
+                offer.quotas,
+                question.shape,
+                high_availability=question.high_availability,
+                our_network=question.network.existing is None,
+            ):
                 quota = need.quota
-                if question.network.existing is not None and quota.code in _ONLY_WITH_OUR_NETWORK:
-                    continue
                 in_use, limit = used.of(quota), limit_of(quotas, quota)
                 if in_use + need.needed > limit:
                     text = (

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from activities.aws.identity import PATH, boundary_name, control_role_name
+from activities.aws.identity import PATH, boundary_arn, boundary_name, control_role_name
 from activities.aws.policy import (
     Scope,
     Scopes,
@@ -42,15 +42,29 @@ _DESCRIPTIONS = {
 }
 
 
+NEVER = (
+    "s3:GetObject",
+    "kms:Decrypt",
+    "iam:CreateUser",
+    "iam:CreateAccessKey",
+    "iam:CreatePolicy",
+    "iam:CreatePolicyVersion",
+    "ec2:RunInstances without a launch template",
+    "secretsmanager:GetSecretValue",
+    "sts:AssumeRole",
+)
+"""What a reviewer looks for first, and does not find."""
+
+
 @dataclass(frozen=True)
 class Permission:
     """One line of the table for the customer's security review."""
 
     action: str
-    resource: str
-    condition: str
+    scope: Scope
     purpose: Purpose
-    steps: tuple[str, ...]
+    needs: tuple[Need, ...]
+    """Who needs it, one for each activity and reason."""
 
 
 def template(access: AccountAccess, regions: Sequence[str], principal: str, needs: Iterable[Need]) -> Document:
@@ -96,26 +110,27 @@ def permissions(needs: Iterable[Need], access: AccountAccess, regions: Sequence[
     rows = []
     for purpose in Purpose:
         of_purpose = [need for need in complete if need.purpose is purpose]
-        scopes = Scopes(access, regions, {need.action for need in of_purpose})
+        scopes = Scopes(access, regions, {need.action for need in of_purpose}, purpose)
         for action in sorted({need.action for need in of_purpose}):
-            steps = tuple(sorted({need.activity for need in of_purpose if need.action == action}))
-            rows += [_row(action, scope, purpose, steps) for scope in scopes.of(action)]
+            users = tuple(need for need in of_purpose if need.action == action)
+            rows += [Permission(action, scope, purpose, users) for scope in scopes.of(action)]
     return tuple(rows)
 
 
-def as_table(rows: Iterable[Permission]) -> str:
-    """Return the permissions as a Markdown table."""
-    lines = ["| Action | Resource | Condition | Purpose | Steps |", "|---|---|---|---|---|"]
-    for row in rows:
-        steps = ", ".join(row.steps)
-        lines.append(f"| `{row.action}` | {row.resource} | {row.condition} | {row.purpose} | {steps} |")
-    return "\n".join(lines) + "\n"
-
-
-def _row(action: str, scope: Scope, purpose: Purpose, steps: tuple[str, ...]) -> Permission:
-    resource = "any" if scope.resources == ("*",) else ", ".join(f"`{arn}`" for arn in scope.resources)
-    condition = ", ".join(f"`{condition}`" for condition in scope.conditions) or "none"
-    return Permission(action, resource, condition, purpose, steps)
+def protections(access: AccountAccess, regions: Sequence[str], principal: str) -> tuple[str, ...]:
+    """Return in sentences what the template protects the customer by, and where AWS lets it protect by less."""
+    whose = f"the tag {TAG_OWNER}={OWNER_VALUE} or a tag of our clusters, or a name that begins with {PREFIX}-"
+    return (
+        f"Only {principal} can enter, through three roles, and only with the external id {access.external_id}.",
+        "The roles are for observing, operating and deleting. Each can be taken away by itself, and given back.",
+        f"Only in {', '.join(sorted(regions))}: every permission of a regional service names the regions.",
+        f"Only what is ours: what is changed or deleted has {whose}.",
+        "What exists cannot be made ours by a tag, but for keys and certificates, which AWS lets nobody limit so.",
+        "Route 53 knows no condition on tags: there the steps look for the tag themselves before they touch a zone.",
+        f"Every role that we make stands under the permissions boundary {boundary_arn(access)}.",
+        "The three roles can change neither it nor themselves, and make no role without it.",
+        f"None of the three roles can do any of these: {', '.join(NEVER)}.",
+    )
 
 
 def _boundary(access: AccountAccess, regions: Sequence[str]) -> Document:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 
 from botocore.exceptions import ClientError
 
-from activities.aws.connection import AwsClient
+from activities.aws.connection import AwsClient, AwsConnections, Place
 from activities.aws.errors import classify, code_of
 from activities.aws.identity import control_role_arn
-from activities.aws.policy import Condition, Scope, Statement, statements
+from activities.aws.policy import Condition, Scope, Statement, statements, with_dependents
 from activities.needs import Need
 from domain.account import AccountAccess, MissingPermission
 from domain.clouds import Purpose
@@ -25,18 +25,23 @@ _SAMPLE = "sample"
 
 
 def missing_permissions(
-    iam: AwsClient, access: AccountAccess, regions: Sequence[str], needs: Iterable[Need]
+    iam: AwsClient,
+    access: AccountAccess,
+    regions: Sequence[str],
+    needs: Iterable[Need],
+    *,
+    withheld: Collection[Purpose] = (),
 ) -> tuple[MissingPermission, ...]:
     """Return what the three roles lack of the permissions that the template grants for `needs`, each once.
 
-    If the verification itself is not permitted, that is what is missing.
+    If the verification itself is not permitted, that is what is missing. Of a role that is `withheld` nothing is.
 
     Raises:
         ClientError: AWS could not answer.
     """
     missing: dict[MissingPermission, None] = {}
     needs = tuple(needs)
-    for purpose in Purpose:
+    for purpose in (each for each in Purpose if each not in withheld):
         role = control_role_arn(access, purpose)
         try:
             for statement in statements(needs, access, regions, purpose):
@@ -46,6 +51,29 @@ def missing_permissions(
                 raise
             missing[MissingPermission(action=SIMULATE, purpose=Purpose.OBSERVE, resource=role)] = None
     return tuple(missing)
+
+
+def withheld_roles(connections: AwsConnections, place: Place) -> tuple[Purpose, ...]:
+    """Return the roles beside the observing one that refuse us now, whatever is cached.
+
+    Raises:
+        ClientError: AWS could not answer.
+    """
+    withheld = []
+    for purpose in Purpose:
+        try:
+            if purpose is not Purpose.OBSERVE:
+                connections.try_to_assume(place, purpose)
+        except ClientError as error:
+            if classify(code_of(error)) is not FailureClass.PERMISSION:
+                raise
+            withheld.append(purpose)
+    return tuple(withheld)
+
+
+def checked_actions(needs: Iterable[Need], withheld: Collection[Purpose]) -> int:
+    """Return how many actions, each for its purpose, a verification asks about."""
+    return len({(need.action, need.purpose) for need in with_dependents(needs) if need.purpose not in withheld})
 
 
 def _refused(

@@ -16,13 +16,17 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
+from urllib3.exceptions import HTTPError
 
+from activities import deeds
+from activities.barrier import before_change
 from activities.failures import not_ready
 from activities.kubernetes.credentials import ClusterCredentials
 from activities.kubernetes.errors import conflicts_of, failures_named
 from activities.kubernetes.objects import Kind, Object, Reference, reference_to
 from activities.kubernetes.settings import KubernetesSettings
 from activities.patience import is_young
+from domain.audit import Resource
 from domain.deployment import Site
 from domain.facts import Cluster
 from domain.failure import FailureClass
@@ -109,7 +113,10 @@ class KubernetesConnections:
         Raises:
             ApiException: The API server refused, or TLS failed (status 0).
             urllib3.exceptions.HTTPError: There was no answer.
+            WouldChange: It is no read, and changes are barred.
         """
+        if request.method != "GET":
+            before_change(f"{request.method} {request.path}")
         connection = self._connection(site, cluster)
         try:
             return self._send(connection, site, cluster, request)
@@ -207,7 +214,7 @@ class ClusterApi:
         with self._named(str(reference)):
             try:
                 path = reference.kind.path(reference.namespace)
-                self._send(Request("POST", path, {"fieldManager": FIELD_MANAGER}, obj))
+                self._change("create", reference, Request("POST", path, {"fieldManager": FIELD_MANAGER}, obj))
             except ApiException as error:
                 if error.status == 409:
                     return False
@@ -224,7 +231,7 @@ class ClusterApi:
         query = {"fieldManager": FIELD_MANAGER, **({"force": "true"} if force else {})}
         with self._named(str(reference)):
             try:
-                self._send(Request("PATCH", reference.path, query, obj, _APPLY))
+                self._change("patch", reference, Request("PATCH", reference.path, query, obj, _APPLY))
             except ApiException as error:
                 if conflicts := conflicts_of(error):
                     return conflicts
@@ -241,7 +248,7 @@ class ClusterApi:
             options["preconditions"] = {"uid": uid}
         with self._named(str(reference)):
             try:
-                self._send(Request("DELETE", reference.path, body=options))
+                self._change("delete", reference, Request("DELETE", reference.path, body=options))
             except ApiException as error:
                 if error.status == 404:
                     return False
@@ -250,6 +257,18 @@ class ClusterApi:
 
     def _send(self, request: Request) -> Object:
         return self._connections.send(self.site, self._cluster, request)
+
+    def _change(self, verb: str, reference: Reference, request: Request) -> None:
+        """Make a request that changes the object, and note that for the audit trail unless the API refused it."""
+        name = f"{reference.namespace}/{reference.name}" if reference.namespace else reference.name
+        changed = (Resource(kind=f"kubernetes:{reference.kind.plural}", id=name),)
+        operation = f"{verb} {reference.kind.plural}"
+        try:
+            self._send(request)
+        except HTTPError:
+            deeds.note("kubernetes", operation, changed, answered=False)
+            raise
+        deeds.note("kubernetes", operation, changed)
 
     @contextmanager
     def _named(self, what: str) -> Iterator[None]:

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import requests
 
+from activities.barrier import before_change
 from activities.kubernetes import api_keys
 from activities.kubernetes.access import ClusterApi, user_agent
 from activities.kubernetes.patience import still_waiting
@@ -65,6 +66,8 @@ class PublicEndpoint:
 
     def ask(self, method: str, path: str, *, key: str = "", document: Mapping[str, Any] | None = None) -> Answer:
         """Make one request; raises requests.RequestException if there is no answer."""
+        if method != "GET":
+            before_change(f"{method} {self.url}{path}")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         reply = self._session.request(method, self.url + path, headers=headers, json=document, timeout=self._timeout)
         try:

@@ -24,6 +24,9 @@ from simulators.aws.requests import ApiRequest, tags
 current_request: ContextVar[ApiRequest | None] = ContextVar("current_request", default=None)
 """The request that is being authorized; the front sets it."""
 
+current_authorizer: ContextVar[Authorizer | None] = ContextVar("current_authorizer", default=None)
+"""Who authorizes the current request; the front sets it, for services that check something on the caller's behalf."""
+
 _failed: ContextVar[Check | None] = ContextVar("failed_check", default=None)
 
 
@@ -63,6 +66,8 @@ class Permission:
     principal: str
     """ARN of the user or of the assumed role's session."""
     action: str
+    agent: str = ""
+    """The User-Agent of the call that needed it, which names the step."""
 
 
 class Authorizer:
@@ -80,6 +85,11 @@ class Authorizer:
     def checked(self) -> list[tuple[Permission, bool]]:
         """Return each permission that was ever needed, with whether it was allowed when it was last checked."""
         return list(self._checked.items())
+
+    def note(self, request: ApiRequest, action: str, *, allowed: bool) -> None:
+        """Remember that `request` needed `action`; what the account's root does needs no permission."""
+        if not request.principal.endswith(":root"):
+            self._checked[Permission(request.account, request.principal, action, request.agent)] = allowed
 
     def forget(self) -> None:
         """Forget what was checked."""
@@ -108,9 +118,8 @@ class Authorizer:
                     break
             if isinstance(verdict, iam_evaluator.AuthError):
                 return verdict
-            if request is not None and not request.principal.endswith(":root"):
-                permission = Permission(request.account, request.principal, check.action)
-                self._checked[permission] = verdict is None
+            if request is not None:
+                self.note(request, check.action, allowed=verdict is None)
             if verdict is not None:
                 _failed.set(check)
                 return verdict
@@ -180,14 +189,37 @@ def required_checks(request: ApiRequest, action: str, resource: str) -> Iterator
             yield from _eks_checks(request)
         case "kms" if "AliasName" in request.parameters:
             yield from _kms_alias_checks(request, action)
-        case "monitoring" if isinstance(alarms := request.parameters.get("AlarmNames"), list) and request.mutating:
-            arn = f"arn:aws:cloudwatch:{request.region}:{request.account}:alarm"
-            yield from (Check(action, f"{arn}:{alarm}") for alarm in alarms)
+        case "monitoring" if request.mutating:
+            yield from _alarm_checks(request, action)
+        case "s3" if action in ("s3:CreateBucket", "s3:DeleteObject"):
+            yield from _s3_checks(request, action, resource)
         case "kms" | "elasticloadbalancing" | "logs" | "acm":
             yield Check(action, resource)
             tagging = _TAGGING_ON_CREATION.get(f"{request.service}:{request.operation}")
             if tagging and _gives_tags(request):
                 yield Check(tagging, resource, _request_tags(request))
+
+
+def _alarm_checks(request: ApiRequest, action: str) -> Iterator[Check]:
+    """Yield each alarm that the call names, and the tags that a new one is given."""
+    arn = f"arn:aws:cloudwatch:{request.region}:{request.account}:alarm"
+    names = request.parameters.get("AlarmNames") or request.parameters.get("AlarmName") or []
+    for alarm in names if isinstance(names, list) else [names]:
+        yield Check(action, f"{arn}:{alarm}")
+        if _gives_tags(request):
+            yield Check("cloudwatch:TagResource", f"{arn}:{alarm}", _request_tags(request))
+
+
+def _s3_checks(request: ApiRequest, action: str, resource: str) -> Iterator[Check]:
+    """Yield what the creation of a bucket sets at once, and the versions that a deletion of objects names."""
+    yield Check(action, resource)
+    if request.parameters.get("ObjectLockEnabledForBucket"):
+        yield Check("s3:PutBucketObjectLockConfiguration", resource)
+        yield Check("s3:PutBucketVersioning", resource)
+    if request.parameters.get("GivesTags"):
+        yield Check("s3:TagResource", resource)
+    if request.parameters.get("NamesVersions"):
+        yield Check("s3:DeleteObjectVersion", resource)
 
 
 def _kms_alias_checks(request: ApiRequest, action: str) -> Iterator[Check]:

@@ -18,7 +18,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from multidict import CIMultiDict
 
-from simulators.aws import authorization, cloudformation, context, emulator, policy_simulation
+from simulators.aws import authorization, cloudformation, context, emulator, identities, policy_simulation
 from simulators.aws.consistency import Consistency
 from simulators.aws.errors import error_reply, fault_error
 from simulators.aws.requests import ApiRequest, understand
@@ -133,6 +133,7 @@ class AwsEndpoint:
         """Forget every account and every recorded permission."""
         emulator.reset()
         self.authorizer.forget()
+        identities.forget()
         self._consistency.forget()
 
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
@@ -178,6 +179,7 @@ class AwsEndpoint:
         api, fault = exchange.api, exchange.fault
         context.begin(fault if fault is not None and fault.kind in _CONCERN_STARTED_WORK else None)
         authorization.current_request.set(api)
+        authorization.current_authorizer.set(self.authorizer)
         if delays and (refused := self._consistency.refusal(api)):
             return Reply(*error_reply(api.protocol, refused))
         status, headers, body = await emulator.call(
@@ -187,6 +189,8 @@ class AwsEndpoint:
             headers=[(name.lower(), value) for name, value in exchange.http.raw_headers],
             body=exchange.body,
         )
+        if api.service in _ISSUES_CREDENTIALS:
+            self._world.secrets.note_reply(body)
         if delays:
             body = self._consistency.seen(api, status, body)
         return Reply(status, headers, body, api.mutating and status < 300 and context.had_effect())
@@ -194,6 +198,8 @@ class AwsEndpoint:
     async def _hold(self, exchange: _Exchange, fault: Fault, *, deed_done: bool) -> None:
         await self._world.hold(Held(id=uuid4().hex[:8], fault=fault.id, call=exchange.call(), deed_done=deed_done))
 
+
+_ISSUES_CREDENTIALS = frozenset({"iam", "sts"})
 
 _CONCERN_STARTED_WORK = frozenset({FaultKind.STUCK, FaultKind.CRASH, FaultKind.CAPACITY})
 """Kinds of faults that the services act on, because they show in what a call starts, not in its reply."""

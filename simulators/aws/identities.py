@@ -13,8 +13,12 @@ from ministack.core import iam_evaluator
 from ministack.services import iam, tagging
 
 from simulators.aws import authorization, scope
+from simulators.aws.refusals import Refusal
 
 Record = dict[str, Any]
+
+_service_linked_roles: set[tuple[str, str]] = set()
+"""(account, service) of each role that a service has made for itself. Nobody sees them: they stay in the account."""
 
 
 def role_of(arn: str) -> Record | None:
@@ -102,7 +106,33 @@ def caller_allows(action: str, resource: str, context: Mapping[str, Any] | None 
         resource_arn=resource, region=here.region, service_context=_condition_keys(resource, context),
         principal_keys=principal.keys,
     )  # fmt: skip
-    return bool(iam_evaluator.evaluate(evaluation, principal.policies, *principal.limits).decision == "Allow")
+    allowed = bool(iam_evaluator.evaluate(evaluation, principal.policies, *principal.limits).decision == "Allow")
+    if authorizer := authorization.current_authorizer.get():
+        authorizer.note(request, action, allowed=allowed)
+    return allowed
+
+
+def require_caller(action: str, resource: str, context: Mapping[str, Any] | None = None) -> None:
+    """Refuse the current request if its caller may not do `action`, which a service does on the caller's behalf."""
+    if not caller_allows(action, resource, context):
+        request = authorization.current_request.get()
+        principal = request.principal if request is not None else ""
+        message = authorization.denial_message(principal, action, resource, service="")
+        raise Refusal("AccessDeniedException", message, 403)
+
+
+def require_service_linked_role(service: str) -> None:
+    """Let `service` have its own role in the account; the first caller that makes one necessary must be allowed to."""
+    account = scope.current().account
+    if (account, service) not in _service_linked_roles:
+        arn = f"arn:aws:iam::{account}:role/aws-service-role/{service}/AWSServiceRole"
+        require_caller("iam:CreateServiceLinkedRole", arn, {"iam:AWSServiceName": service})
+        _service_linked_roles.add((account, service))
+
+
+def forget() -> None:
+    """Forget the roles that services have made for themselves."""
+    _service_linked_roles.clear()
 
 
 def _condition_keys(resource: str, context: Mapping[str, Any] | None) -> dict[str, Any]:

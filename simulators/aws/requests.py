@@ -122,6 +122,8 @@ def understand(method: str, raw_path: str, query: str, headers: Mapping[str, str
         operation, labels = rest_operation(service, method, raw_path, fields, headers)
         protocol = "rest-json" if service == "eks" else "rest-xml"
         parameters = {**fields, **labels, **(_json_object(body) if protocol == "rest-json" else {})}
+        if service == "s3":
+            parameters |= _what_s3_authorizes(operation, headers, body)
     else:
         if content_type.startswith("application/x-www-form-urlencoded"):
             fields |= dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
@@ -221,6 +223,14 @@ def _credential_scope(headers: Mapping[str, str], query: str) -> tuple[str, str,
         source = unquote(query.split("X-Amz-Credential=", 1)[1].split("&", 1)[0])
     match = _SCOPE.search(source)
     return (match[1], match[2], match[3]) if match else ("", "", "")
+
+
+def _what_s3_authorizes(operation: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    """Return what headers and body of a call ask for beyond what it is named after: S3 authorizes that as well."""
+    if operation == "CreateBucket":
+        locked = headers.get("x-amz-bucket-object-lock-enabled", "").lower() == "true"
+        return {"ObjectLockEnabledForBucket": locked, "GivesTags": b"<Tag>" in body}
+    return {"NamesVersions": b"<VersionId>" in body} if operation == "DeleteObjects" else {}
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

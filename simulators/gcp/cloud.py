@@ -69,9 +69,9 @@ class Cloud:
             self.policies.settle_now(f"projects/{project_id}")
         return found
 
-    def require(self, principal: str, check: Check, project: str, service: str) -> None:
+    def require(self, principal: str, check: Check, project: str, *, service: str, agent: str) -> None:
         """Refuse, in the service's own words, what the caller may not do."""
-        if not self.policies.require(principal, check, project):
+        if not self.policies.require(principal, check, project, agent):
             raise denied(principal, check, service)
 
     def allows(self, principal: str, check: Check, project: str) -> bool:

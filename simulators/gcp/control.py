@@ -51,7 +51,7 @@ class GcpControl:
     def authorizations(self) -> list[Authorized]:
         """Return every permission that was needed."""
         return [
-            Authorized(permission.account, permission.principal, permission.action, allowed)
+            Authorized(permission.account, permission.principal, permission.action, permission.agent, allowed)
             for permission, allowed in self._google.cloud.policies.checked()
         ]
 

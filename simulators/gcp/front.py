@@ -112,7 +112,7 @@ class Front:
         if method.api not in _FREE_APIS and method.api not in project.services:
             raise _disabled(request, project.number)
         for check in checks:
-            self.cloud.require(request.principal, check, project.id, method.service)
+            self.cloud.require(request.principal, check, project.id, service=method.service, agent=request.agent)
 
     def _revoked(self, request: Request) -> Refusal:
         """Refuse as if the caller's roles lacked the first permission that the call needs."""

@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from simulators.gcp.documents import VENDOR_ACCOUNT, VENDOR_PROJECT, GcpVendor
 from simulators.gcp.simulator import GoogleCloud
+from simulators.secrets import SecretKind
 
 _KEY_ID = "simulated"
 
@@ -25,6 +26,8 @@ def make_vendor(google: GoogleCloud) -> GcpVendor:
     pem = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+    # One line of it tells it from everything else, however the text around it is written.
+    google.cloud.world.secrets.note(SecretKind.PRIVATE_KEY, pem.decode().splitlines()[1])
     key = {
         "type": "service_account",
         "project_id": VENDOR_PROJECT,

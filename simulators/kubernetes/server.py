@@ -113,6 +113,7 @@ class Endpoint:
         """Find out who calls and what the call is about; raises ApiError Unauthorized or NotFound."""
         http = exchange.http
         _, _, token = http.headers.get("Authorization", "").partition(" ")
+        self._world.secrets.note_bearer(token)
         exchange.user = exchange.cluster.provider.authenticate(exchange.cluster.id, token) if token else None
         if exchange.user is None:
             raise unauthorized()

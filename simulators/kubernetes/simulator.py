@@ -14,11 +14,11 @@ from simulators.faults import Fault
 from simulators.kubernetes import controllers
 from simulators.kubernetes.certificates import CertificateAuthority
 from simulators.kubernetes.garbage import GarbageCollector
-from simulators.kubernetes.kinds import NAMESPACES, NODES, PRIORITY_CLASSES, Kind
+from simulators.kubernetes.kinds import NAMESPACES, NODES, PRIORITY_CLASSES, SECRETS, Kind
 from simulators.kubernetes.objects import Object
 from simulators.kubernetes.provider import CloudProvider
 from simulators.kubernetes.server import application
-from simulators.kubernetes.store import Store
+from simulators.kubernetes.store import Event, Store
 from simulators.world import World
 
 SYSTEM_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
@@ -75,6 +75,7 @@ class Cluster:
         """The cloud account and region, for the journal and for faults; empty outside any cloud."""
         self.region = region
         self.store = Store(world.clock)
+        self.store.subscribe(self._note_secret)
         self.watches: set[asyncio.Queue[Any]] = set()
         """The queues of open watches; a None ends one."""
         self.log_source: Callable[[Object, str], str] | None = None
@@ -110,6 +111,12 @@ class Cluster:
         """End every open watch, as when the API server goes away."""
         for queue in tuple(self.watches):
             queue.put_nowait(None)
+
+    def _note_secret(self, event: Event) -> None:
+        """Remember what a Secret holds, for who looks whether it turns up anywhere else."""
+        if event.kind is SECRETS:
+            for value in (event.object.get("data") or {}).values():
+                self.world.secrets.note_encoded(value)
 
     def _populate(self) -> None:
         for name in SYSTEM_NAMESPACES:

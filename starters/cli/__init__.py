@@ -16,7 +16,7 @@ def main() -> None:
     exit code. Nothing is pending by then.
     """
     code = _run()
-    with contextlib.suppress(OSError):  # whoever read our output may be gone
+    with contextlib.suppress(OSError, ValueError):  # whoever read our output may be gone, and then stderr is closed
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)

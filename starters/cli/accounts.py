@@ -14,12 +14,14 @@ import yaml
 from rich.markup import escape
 
 from catalog import load
-from domain.account import AccountAccess, AccountPhase, AccountSpec
+from domain.account import AccessReport, AccountAccess, AccountPhase, AccountSpec
 from domain.clouds import Cloud
 from domain.order import Problem
+from domain.permission import PermissionTable
 from domain.state import AccountState
 from starters.cli.asking import ask
 from starters.cli.errors import BadInput, Exit, fail
+from starters.cli.history import account_history
 from starters.cli.output import Format, FormatOption, ago, print_data, print_facts, print_rows, stdout
 from starters.client import ControlPlane
 from starters.manifest import API_VERSION, AccountManifest, ManifestInvalid, read_manifests
@@ -61,7 +63,7 @@ def connect(
 
     Example: byoc accounts connect acme-aws --customer acme --account-id 111122223333 --region eu-west-1
     """
-    spec = _spec_of_file(file) if file else _spec_of_options(name, customer, cloud, cloud_account_id, region, contact)
+    spec = read_account(file) if file else _spec_of_options(name, customer, cloud, cloud_account_id, region, contact)
     state = ask(lambda plane: plane.connect_account(spec))
     if wait:
         state = ask(lambda plane: _until(plane, spec.name, AccountPhase.ACTIVE))
@@ -82,20 +84,33 @@ def template(
     form: Annotated[
         TemplateForm, typer.Option("--format", help="json or yaml: what is applied; table: what a reviewer reads")
     ] = TemplateForm.JSON,
+    output: Annotated[
+        Format, typer.Option("--output", "-o", help="with --format table: table for people; json or yaml for programs")
+    ] = Format.TABLE,
 ) -> None:
     """Print what the customer applies: roles with exactly the permissions that our steps need.
 
+    With --format table it is what their security review reads: for each action its limits, which step of which
+    lifecycle needs it, and why.
+
     Example: byoc accounts template acme-aws --format yaml > byoc.yaml
     """
+    if output is not Format.TABLE and form is not TemplateForm.TABLE:
+        raise BadInput(
+            [f"--output: {output} is how the table is printed. Allowed with --format {form}: none; give --format table"]
+        )
     state = ask(lambda plane: plane.account(name))
-    text, code = render_template(state, form)
+    text, code = render_template(state, form if output is Format.TABLE else "table-json")
     if code:
         fail(text.strip() or "the template cannot be made", Exit.FAILED)
-    sys.stdout.write(text)
+    if output is Format.TABLE:
+        sys.stdout.write(text)
+    else:
+        print_data(PermissionTable.model_validate_json(text), output)
 
 
-def render_template(state: AccountState, form: TemplateForm) -> tuple[str, int]:
-    """Return the template's text and 0, or what went wrong and another number.
+def render_template(state: AccountState, form: str) -> tuple[str, int]:
+    """Return the template's text in a form that workers know and 0, or what went wrong and another number.
 
     It is made from the permissions that the activities of the account's cloud declare, so that cloud's SDK does it, in
     a process of its own.
@@ -125,11 +140,13 @@ def render_template(state: AccountState, form: TemplateForm) -> tuple[str, int]:
 def verify(name: Name, output: FormatOption = Format.TABLE) -> None:
     """Verify now what the customer granted; exit code 1 if anything is missing.
 
+    What is granted beyond that is listed as surplus, with the policy that grants it. It stops nothing.
+
     Example: byoc accounts verify acme-aws
     """
     state = ask(lambda plane: plane.verify_account(name))
     _print(state, output)
-    if state.refusal or (state.report and state.report.missing):
+    if state.refusal or (state.report and not state.report.complete):
         sys.exit(Exit.FAILED)
 
 
@@ -152,7 +169,7 @@ def list_accounts(output: FormatOption = Format.TABLE) -> None:
 
 @app.command()
 def show(name: Name, output: FormatOption = Format.TABLE) -> None:
-    """Show one account: phase, what is missing, and who asked for what.
+    """Show one account: phase, what is missing, what is granted and not needed, and which role is withheld.
 
     Example: byoc accounts show acme-aws
     """
@@ -162,7 +179,9 @@ def show(name: Name, output: FormatOption = Format.TABLE) -> None:
 
 @app.command()
 def hold(name: Name, reason: Reason = "", output: FormatOption = Format.TABLE) -> None:
-    """Hands off: no new operation starts in this account until it is released.
+    """Hands off: the step under way ends, then work in this account parks, and nothing starts until it is released.
+
+    Requests are accepted meanwhile and wait in their deployments' queues. Reads and the daily verification go on.
 
     Example: byoc accounts hold acme-aws --reason "change freeze until Monday"
     """
@@ -171,7 +190,7 @@ def hold(name: Name, reason: Reason = "", output: FormatOption = Format.TABLE) -
 
 @app.command()
 def release(name: Name, reason: Reason = "", output: FormatOption = Format.TABLE) -> None:
-    """End a hold; the account is verified before it is active again.
+    """End a hold; the account is verified, then everything that was parked goes on by itself.
 
     Example: byoc accounts release acme-aws
     """
@@ -187,7 +206,7 @@ def revoke(
 ) -> None:
     """Leave an account: once the customer has deleted our roles, prove that we cannot enter any more.
 
-    Deployments in it must be retired first.
+    Deployments in it must be retired first. One whose workflow was terminated is forgotten by `byoc accounts verify`.
 
     Example: byoc accounts revoke acme-aws --reason "contract ended" --wait
     """
@@ -197,7 +216,16 @@ def revoke(
     _print(state, output)
 
 
-def _spec_of_file(file: Path) -> AccountSpec:
+app.command("history")(account_history)
+
+
+def read_account(file: Path) -> AccountSpec:
+    """Return what a file of kind Account describes.
+
+    Raises:
+        BadInput: It cannot be read, or holds something else.
+        ManifestInvalid: With everything that is wrong with it.
+    """
     try:
         text = file.read_text("utf-8")
     except OSError as error:
@@ -274,16 +302,32 @@ def _print_account(state: AccountState) -> None:
             ("Regions", ", ".join(spec.regions)),
             ("Phase", f"{state.phase}, for {ago(state.since)}"),
             ("Held because", state.hold_reason),
+            ("Held by", str(state.by) if state.phase is AccountPhase.HELD else ""),
+            ("Narrowed", state.standing.withholding_in_words() if state.standing.withheld else ""),
             ("Refused", state.refusal),
             ("Verified", f"{ago(report.verified_at)} ago, {report.checked_actions} actions" if report else ""),
             ("Acting as", report.principal if report else ""),
+            ("Deployments", ", ".join(state.deployments)),
         ]
     )
-    if report and report.missing:
-        stdout.print("\nMissing; the customer has to grant:")
-        for missing in report.missing:
-            stdout.print(f"  {escape(missing.action)} on {escape(missing.resource)} ({missing.purpose})")
+    if report:
+        _print_report(report)
     if state.proof:
         stdout.print(f"\nProven gone at {state.proof.proven_at:%Y-%m-%d %H:%M:%SZ}:")
         for refusal in state.proof.refusals:
             stdout.print(f"  {escape(refusal)}")
+
+
+def _print_report(report: AccessReport) -> None:
+    """Print what is granted too little and too much."""
+    if report.missing:
+        stdout.print("\nMissing; the customer has to grant:")
+        for missing in report.missing:
+            stdout.print(f"  {escape(missing.action)} on {escape(missing.resource)} ({missing.purpose})")
+    if report.surplus:
+        stdout.print("\nSurplus; no step needs it, the customer can take it away:")
+        for surplus in report.surplus:
+            where = f"on {surplus.resource} ({surplus.purpose}), by {surplus.granted_by}: {surplus.because}"
+            stdout.print(f"  {escape(surplus.action)} {escape(where)}")
+    if report.more_surplus:
+        stdout.print(f"  … and {report.more_surplus} more")

@@ -9,13 +9,14 @@ from typing import Annotated
 from uuid import uuid4
 
 import typer
+from rich.markup import escape
 
 from domain import api_key
 from domain.facts import ApiKeyRecord
 from domain.operation import OperationPhase
 from domain.state import ApiKeyChange, ApiKeyChangeKind, OperationAccepted
 from starters.cli.asking import acting, ask
-from starters.cli.errors import BadInput, Exit, fail
+from starters.cli.errors import BadInput, Exit, fail, stderr
 from starters.cli.output import Format, FormatOption, duration, print_data, print_rows, stdout
 from starters.cli.watching import OVER
 from starters.client import ControlPlane, NotFound
@@ -122,8 +123,8 @@ def revoke(deployment: Deployment, key: KeyId, wait: Wait = True) -> None:
     Example: byoc api-keys revoke acme-prod k3v9
     """
     change = ApiKeyChange(request_id=f"revoke-{key}", kind=ApiKeyChangeKind.REVOKE, actor=acting(), key_id=key)
-    _apply(deployment, change, wait=wait)
-    stdout.print(f"Key {key} is revoked.")
+    if _apply(deployment, change, wait=wait):
+        stdout.print(f"Key {key} is revoked.")
 
 
 def _record(deployment: str, key: str) -> ApiKeyRecord:
@@ -135,14 +136,26 @@ def _record(deployment: str, key: str) -> ApiKeyRecord:
     return found
 
 
-def _apply(deployment: str, change: ApiKeyChange, *, wait: bool) -> None:
-    async def applying(plane: ControlPlane) -> OperationPhase | None:
-        accepted = await plane.change_api_keys(deployment, change)
-        return await _applied(plane, deployment, accepted) if wait else None
+def _apply(deployment: str, change: ApiKeyChange, *, wait: bool) -> bool:
+    """Ask for a change; return False if it has to be approved before it takes effect, which nobody waits for here."""
 
-    phase = ask(applying)
+    async def applying(plane: ControlPlane) -> tuple[OperationAccepted, OperationPhase | None, bool]:
+        accepted = await plane.change_api_keys(deployment, change)
+        queue = (await plane.deployment(deployment)).queue
+        if any(each.approval and each.summary.operation_id == accepted.operation_id for each in queue):
+            return accepted, None, True
+        if accepted.parked:
+            stderr.print(f"Recorded, not applied yet. {escape(accepted.parked)}. It is applied after the release.")
+            return accepted, None, False
+        return accepted, await _applied(plane, deployment, accepted) if wait else None, False
+
+    accepted, phase, to_be_approved = ask(applying)
     if phase not in (None, OperationPhase.DONE):
         fail(f"the change was recorded but not applied: its operation is {phase}", Exit.ABORTED)
+    if to_be_approved:
+        operation = accepted.operation_id
+        stderr.print(f"{operation} has to be approved first: `byoc approvals show {deployment} {operation}`")
+    return not to_be_approved
 
 
 async def _applied(plane: ControlPlane, deployment: str, accepted: OperationAccepted) -> OperationPhase:

@@ -25,13 +25,18 @@ ENTRIES = {
     for name, module, attribute, summary in (
         ("accounts", "accounts", "app", "Customers' cloud accounts: connect, verify, hold, revoke."),
         ("deployments", "deployments", "app", "Deployments of the server: create, watch, decide, retire."),
+        ("approvals", "approvals", "app", "Approvals of plans: list, show, approve, decline, delegate."),
         ("api-keys", "api_keys", "app", "HTTP API keys of a deployment: create, list, rotate, revoke."),
+        ("durations", "durations", "app", "How long steps take: show what plans expect, learn from what ran."),
         ("validate", "files", "validate", "Check a file offline and name everything that is wrong with it."),
         ("schema", "files", "schema", "Print the JSON Schema of a kind, for editors."),
         ("demo", "playground", "demo", "Play the whole story on this machine, in about a minute."),
         ("dev", "playground", "dev", "Keep a playground running on this machine: clouds, Temporal, workers."),
         ("customer", "customer", "app", "Play the customer of an account in the playground."),
         ("worker", "processes", "worker", "Run a worker process: what runs workflows and acts in the clouds."),
+        ("versions", "versions", "app", "Builds of the workflows' code: list, check, promote."),
+        ("keys", "keys", "app", "Keys that encrypt what Temporal keeps: make, list, rotate, check."),
+        ("codec", "codec", "app", "Serve the endpoint through which Temporal's UI and CLI read encrypted payloads."),
         ("setup", "processes", "setup", "Prepare Temporal: the namespace and the search attributes."),
         ("version", "processes", "version", "Print the versions of byoc and of what it stands on."),
     )

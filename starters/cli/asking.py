@@ -12,6 +12,7 @@ from typing import TypeVar
 from domain.actor import Actor, Door
 from starters.cli.app import CHOSEN, Options
 from starters.client import ControlPlane
+from workflows.temporal.settings import EncryptionSettings
 
 Answer = TypeVar("Answer")
 
@@ -21,12 +22,15 @@ def acting() -> Actor:
     return Actor(name=CHOSEN.get(Options()).actor or f"{getpass.getuser()}@{socket.gethostname()}", door=Door.CLI)
 
 
-def ask(question: Callable[[ControlPlane], Awaitable[Answer]]) -> Answer:
-    """Connect, ask, and return the answer."""
+def ask(
+    question: Callable[[ControlPlane], Awaitable[Answer]], *, encryption: EncryptionSettings | None = None
+) -> Answer:
+    """Connect, ask, and return the answer; `encryption` as for `connect`."""
 
     async def asking() -> Answer:
         options = CHOSEN.get(Options())
         patience = timedelta(seconds=options.patience)
-        return await question(await ControlPlane.open(acting(), profile=options.profile, patience=patience))
+        plane = await ControlPlane.open(acting(), profile=options.profile, patience=patience, encryption=encryption)
+        return await question(plane)
 
     return asyncio.run(asking())

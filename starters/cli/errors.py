@@ -23,6 +23,8 @@ from rich.markup import escape
 from domain.api_key import ApiKeyRefused
 from starters.client import ControlPlaneError, NotFound, Unreachable
 from starters.manifest import ManifestInvalid
+from workflows.temporal.private_file import FileUnusable
+from workflows.temporal.settings import BadSettings
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -60,7 +62,7 @@ def explained() -> Iterator[None]:
         for problem in error.problems:
             stderr.print(f"[red]Error:[/red] {escape(str(problem))}")
         sys.exit(Exit.BAD_INPUT)
-    except ApiKeyRefused as error:
+    except (ApiKeyRefused, BadSettings, FileUnusable) as error:
         fail(str(error), Exit.BAD_INPUT)
     except Unreachable as error:
         fail(str(error), Exit.UNREACHABLE)

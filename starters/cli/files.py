@@ -30,13 +30,7 @@ def validate(file: Annotated[Path, typer.Option("--file", "-f", help="YAML file,
 
     Example: byoc validate -f docs/examples/deployment-small.yaml
     """
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
-    except OSError as error:
-        raise BadInput([f"--file: {file} cannot be read: {error.strerror}"]) from error
-    except UnicodeDecodeError as error:
-        raise BadInput([f"--file: {file} is not UTF-8 text"]) from error
-    for manifest in read_manifests(text, catalogue=load()):
+    for manifest in read_manifests(read_text(file), catalogue=load()):
         stdout.print(f"{manifest.kind} {manifest.metadata.name} is valid.")
 
 
@@ -48,3 +42,13 @@ def schema(
     Example: byoc schema Deployment > deployment.json
     """
     stdout.print(json_schemas()[f"{kind.lower()}.json"].rstrip(), markup=False, soft_wrap=True)
+
+
+def read_text(file: Path) -> str:
+    """Return the text of the file that `--file` names; `-` is standard input."""
+    try:
+        return sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
+    except OSError as error:
+        raise BadInput([f"--file: {file} cannot be read: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise BadInput([f"--file: {file} is not UTF-8 text"]) from error

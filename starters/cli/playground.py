@@ -86,6 +86,8 @@ def _print_places(playground: Installation) -> None:
 The playground runs. Ctrl-C stops all of it.
 
   Temporal UI         {playground.ui_url}
+  … in plain text     {playground.login_url}
+                      (log in once; used up, the next link is in {state}/codec-login)
   Temporal            {playground.temporal}
   Simulated AWS       {addresses.aws_url}
   Simulated clusters  {addresses.kubernetes_url}

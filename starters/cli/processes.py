@@ -25,20 +25,24 @@ class WorkerKind(StrEnum):
 
     LIFECYCLES = "lifecycles"
     CLOUD = "cloud"
+    SERVICES = "services"
     ALL = "all"
 
 
 def worker(
     kind: Annotated[
-        WorkerKind, typer.Argument(help="lifecycles: workflows, without credentials; cloud: acts in a cloud; all: both")
+        WorkerKind,
+        typer.Argument(
+            help="lifecycles: workflows, without credentials; cloud: acts in a cloud; services: makes plans; all: all"
+        ),
     ],
     cloud: Annotated[Cloud, typer.Option(help="whose activities to run")] = Cloud.AWS,
     region: Annotated[str, typer.Option(help="poll the queue of this region only, for data locality")] = "",
 ) -> None:
     """Run a worker process: what runs workflows and acts in the clouds.
 
-    It runs until SIGTERM or Ctrl-C and then lets what is under way finish. Its settings are
-    BYOC_* in the environment.
+    It runs until SIGTERM or Ctrl-C and then lets what is under way finish; a second one ends it at once. Its settings
+    are BYOC_* in the environment.
 
     Example: byoc worker cloud --cloud aws
     """

@@ -12,12 +12,13 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from domain.markdown import remedy
 from domain.operation import OperationPhase, OperationProgress, StepRecord, StepState, WaitingFor
 from starters.cli.output import duration
 from starters.client import ControlPlane
 
 POLL_SECONDS = 0.4
-OVER = (OperationPhase.DONE, OperationPhase.ABORTED, OperationPhase.LOST)
+OVER = (OperationPhase.DONE, OperationPhase.ABORTED, OperationPhase.DECLINED, OperationPhase.LOST)
 _MARKS = {
     StepState.RUNNING: "[cyan]▸[/cyan]",
     StepState.WAITING: "[yellow]⏸[/yellow]",
@@ -102,9 +103,10 @@ def _line(step: StepRecord) -> str:
 def _waiting_line(wait: WaitingFor) -> str:
     action = f" [bold]{escape(wait.action)}[/bold]" if wait.action and wait.action not in wait.missing else ""
     probe = f" Probed again at {wait.probe_at:%H:%M:%SZ}." if wait.probe_at else ""
+    choices = f" May be decided: {', '.join(wait.choices)}." if wait.choices else ""
     return (
-        f"[yellow]Waiting for the {wait.party}[/yellow] since {wait.since:%H:%M:%SZ}:{action} {escape(wait.missing)}."
-        f"[dim]{probe} May be decided: {', '.join(wait.choices)}.[/dim]"
+        f"[yellow]Waiting for the {wait.party}[/yellow] since {wait.since:%H:%M:%SZ}:{action} {escape(wait.missing)}. "
+        f"{escape(remedy(wait))}[dim]{probe}{choices}[/dim]"
     )
 
 

@@ -1,4 +1,7 @@
-"""The playground's processes: simulators, then Temporal, then workers; all on loopback, all gone at the end."""
+"""The playground's processes: simulators, then Temporal and the codec endpoint of its UI, then workers.
+
+All are on loopback, and all are gone at the end. What Temporal keeps is encrypted, as in production.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ from pathlib import Path
 
 from starters.playground.children import Child, ChildDied
 from starters.playground.world import Addresses, Vendor, World
-from workflows.temporal import search_attributes
+from workflows.temporal import key_ring, search_attributes
+from workflows.temporal.settings import Encryption, EncryptionSettings
 
 START_TIMEOUT = 90.0
 """Seconds that a process may take until it answers, on a busy machine."""
@@ -28,8 +32,10 @@ DYNAMIC_CONFIG = (
     "history.visibilityProcessorMaxPollRPS=1000",
     'history.timerProcessorMaxTimeShift="50ms"',
     "frontend.namespaceCount=10000",
+    "matching.enableFairness=true",
 )
-"""Without these the development server adds 50 ms to a step and a second to a timer."""
+"""As in production, customers are served in turn; without the others the development server adds 50 ms to a step and a
+second to a timer."""
 
 _OTHERS = ("AWS_", "BYOC_", "TEMPORAL_")
 """What begins so in the environment is the user's own, for real clouds and servers: no child of ours sees it."""
@@ -49,6 +55,10 @@ class Installation:
     temporal: str
     """host:port of Temporal."""
     ui_url: str
+    codec_url: str
+    """The endpoint through which the UI reads payloads."""
+    keys: Path
+    """The key ring."""
     children: list[Child] = field(default_factory=list)
 
     @property
@@ -57,11 +67,23 @@ class Installation:
         return World(self.addresses.control_url)
 
     @property
+    def encryption(self) -> EncryptionSettings:
+        """How payloads are encrypted here."""
+        return EncryptionSettings(encryption=Encryption.REQUIRED, encryption_keys=self.keys)
+
+    @property
+    def login_url(self) -> str:
+        """A link that logs one browser in at the codec endpoint; there is a new one as soon as it was used."""
+        return _login_file(self.state).read_text("utf-8").strip()
+
+    @property
     def environment(self) -> dict[str, str]:
         """What `byoc` needs in its environment to use this playground."""
         return {
             "TEMPORAL_ADDRESS": self.temporal,
             "TEMPORAL_NAMESPACE": "default",
+            "BYOC_ENCRYPTION": Encryption.REQUIRED.value,
+            "BYOC_ENCRYPTION_KEYS": str(self.keys),
             "BYOC_AWS_ENDPOINT_URL": self.addresses.aws_url,
             "BYOC_AWS_PRINCIPAL": self.vendor.principal,
             "BYOC_PUBLIC_PROXY": self.addresses.internet_proxy_url,
@@ -103,18 +125,23 @@ def installed(state: Path, *, speed: float, poll_interval: float, say: Callable[
         addresses = _start_simulators(start, state, speed)
         vendor = World(addresses.control_url).vendor()
         say("Starting Temporal …")
-        port, ui_port = _free_ports(2)
-        _start_temporal(start, state, port, ui_port)
+        port, ui_port, codec_port = _free_ports(3)
         installation = Installation(
             state=state,
             addresses=addresses,
             vendor=vendor,
             temporal=f"127.0.0.1:{port}",
             ui_url=f"http://127.0.0.1:{ui_port}",
+            codec_url=f"http://127.0.0.1:{codec_port}",
+            keys=(state / "keys.json").resolve(),
             children=children,
         )
+        key_ring.make(installation.keys)
+        codec = _start_codec(start, installation)
+        _start_temporal(start, installation, port, ui_port)
         say("Starting the workers …")
         _start_workers(start, installation, poll_interval)
+        _until(lambda: _listens(codec_port), codec)
         _write_environment(installation)
         yield installation
 
@@ -130,10 +157,11 @@ def _owned(state: Path) -> Iterator[None]:
             raise CannotStart(
                 f"another playground uses {state}; stop it, or give this one a directory of its own (--state)"
             ) from None
-        for name in ("temporal.db", "temporal.db-wal", "temporal.db-shm", "env", "simulators.json"):
+        for name in ("temporal.db", "temporal.db-wal", "temporal.db-shm", "env", "simulators.json", "keys.json"):
             (state / name).unlink(missing_ok=True)
         for log in state.glob("*.log"):
             log.unlink()
+        _login_file(state).unlink(missing_ok=True)
         yield
 
 
@@ -148,11 +176,24 @@ def _start_simulators(start: Start, state: Path, speed: float) -> Addresses:
     return Addresses.model_validate_json(ready.read_text("utf-8"))
 
 
-def _start_temporal(start: Start, state: Path, port: int, ui_port: int) -> None:
+def _start_codec(start: Start, installation: Installation) -> Child:
+    arguments = [
+        sys.executable, "-c", "from starters.cli import main; main()", "codec",
+        "--address", installation.codec_url.removeprefix("http://"), "--ui", installation.ui_url,
+        "--login-file", str(_login_file(installation.state)), "--parent", str(os.getpid()),
+    ]  # fmt: skip
+    return start("codec", arguments, installation.child_environment)
+
+
+def _login_file(state: Path) -> Path:
+    return state / "codec-login"
+
+
+def _start_temporal(start: Start, installation: Installation, port: int, ui_port: int) -> None:
     arguments = [
         _program("temporal"), "server", "start-dev", "--ip", "127.0.0.1",
-        "--port", str(port), "--ui-port", str(ui_port), "--db-filename", str(state / "temporal.db"),
-        "--sqlite-pragma", "journal_mode=wal", "--log-level", "error",
+        "--port", str(port), "--ui-port", str(ui_port), "--db-filename", str(installation.state / "temporal.db"),
+        "--sqlite-pragma", "journal_mode=wal", "--log-level", "error", "--ui-codec-endpoint", installation.codec_url,
     ]  # fmt: skip
     for value in DYNAMIC_CONFIG:
         arguments += ["--dynamic-config-value", value]

@@ -1,4 +1,7 @@
-"""The demo's story: two customers, two deployments, one missing permission, one client, one goodbye."""
+"""The demo's story: two customers, two deployments, one missing permission, one client, one goodbye.
+
+Before the work there is a plan, before the goodbye the customer's approval of one, and after it the record of it all.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,19 @@ from rich.table import Table
 
 from domain import api_key
 from domain.account import AccountAccess, AccountPhase, AccountSpec
-from domain.actor import Actor, Door
+from domain.actor import CONTROL_PLANE, Actor, Door
+from domain.approval import ApprovalBook, ApprovalPolicy, Side
+from domain.audit import AuditKind
 from domain.clouds import Cloud
 from domain.deployment import FinalBackup
 from domain.operation import OperationPhase, OperationProgress, Pace, StepState, WaitingFor
+from domain.plan import Plan
 from domain.receipt import render
 from domain.shape import Component
 from domain.state import AccountState, ApiKeyChange, ApiKeyChangeKind, DeploymentPhase, DeploymentState
 from starters.client import ControlPlane
 from starters.ordering import place_order, read_orders
+from starters.planning import plan_of_manifest
 from starters.playground.installation import Installation
 from workflows.temporal.connection import connect
 
@@ -37,6 +44,7 @@ Seen = TypeVar("Seen")
 REGION = "eu-central-1"
 DENIED = "ec2:CreateNatGateway"
 VENDOR = Actor(name="ada@vendor.example", door=Door.CLI)
+APPROVER = Actor(name="carol@acme.example", door=Door.CLI)
 
 BRISK = Pace(
     permission_probe=timedelta(seconds=2),
@@ -95,6 +103,8 @@ class Customer:
     deployment: str
     shape: str
     highly_available: bool
+    approves: tuple[Side, ...] = ()
+    """Who has to approve what deletes."""
 
     @property
     def spec(self) -> AccountSpec:
@@ -106,6 +116,7 @@ class Customer:
             cloud_account_id=self.account,
             regions=(REGION,),
             contact=f"cloud@{self.name}.example",
+            approvals=ApprovalPolicy(destructive=self.approves),
         )
 
     @property
@@ -124,7 +135,7 @@ spec:
 """
 
 
-ACME = Customer("acme", "222222222222", "acme-dev", "v1-small", highly_available=False)
+ACME = Customer("acme", "222222222222", "acme-dev", "v1-small", highly_available=False, approves=(Side.CUSTOMER,))
 GLOBEX = Customer("globex", "333333333333", "globex-prod", "v1-medium", highly_available=True)
 CUSTOMERS = (ACME, GLOBEX)
 
@@ -148,7 +159,9 @@ class Story:
         asyncio.run(self._tell())
 
     async def _tell(self) -> None:
-        client = await connect(target_host=self._playground.temporal, namespace="default")
+        client = await connect(
+            target_host=self._playground.temporal, namespace="default", encryption=self._playground.encryption
+        )
         plane = ControlPlane(client, VENDOR, timedelta(seconds=60))
         self._say(f"Everything runs. Simulated clouds go {self._speed:g} times faster than real ones.")
         self._say(f"Watch along in the Temporal UI: {self._playground.ui_url}")
@@ -159,6 +172,7 @@ class Story:
         self._chapter("2. Two deployments, side by side, and a permission that is missing")
         # The call waits in the cloud until its permission is gone: else who is first would depend on this machine.
         await asyncio.to_thread(self._playground.world.hold_next, ACME.account, DENIED.partition(":")[2])
+        await self._plan(plane, GLOBEX)
         await asyncio.gather(*(self._order(plane, customer) for customer in CUSTOMERS))
         await asyncio.gather(
             self._lose_and_mend_permission(plane), *(self._watch(plane, customer) for customer in CUSTOMERS)
@@ -169,8 +183,11 @@ class Story:
         self._chapter("3. A client uses the server")
         await self._use(plane, GLOBEX)
 
-        self._chapter("4. One customer leaves")
-        await self._retire(plane, ACME)
+        self._chapter("4. One customer leaves, and approves the plan of it")
+        await self._retire(plane, ControlPlane(client, APPROVER, plane.patience), ACME)
+
+        self._chapter("5. Who did what, read from Temporal's histories")
+        await self._look_back(plane, ACME)
 
         self._chapter("What there is now")
         await self._summary(plane)
@@ -203,20 +220,41 @@ class Story:
             cloud_account_id=state.spec.cloud_account_id,
             external_id=state.external_id,
         )
-        arguments = [sys.executable, "-m", "workers", "template", *(f"--region={name}" for name in state.spec.regions)]
+        return self._worker("template", access.model_dump_json(), *(f"--region={name}" for name in state.spec.regions))
+
+    def _worker(self, command: str, asked: str, *options: str) -> str:
+        """Return what the worker's program prints when it is asked for something."""
         made = subprocess.run(  # noqa: S603 - our own program
-            arguments,
-            input=access.model_dump_json(),
+            [sys.executable, "-m", "workers", command, *options],
+            input=asked,
             capture_output=True,
             text=True,
             check=False,
             env=self._playground.child_environment,
         )
         if made.returncode:
-            raise StoryBroke(f"the template cannot be made: {made.stderr.strip()}")
+            raise StoryBroke(f"the {command} cannot be made: {made.stderr.strip()}")
         return made.stdout
 
     # Chapter 2
+
+    async def _plan(self, plane: ControlPlane, customer: Customer) -> None:
+        """Rehearse the provisioning before anything is made, and tell what it will take."""
+        (manifest,) = await read_orders(plane, customer.manifest)
+        question = await plan_of_manifest(plane, manifest)
+        made = await asyncio.to_thread(self._rehearsed, question.model_dump_json())
+        actions = {action.action for step in made.steps for action in step.actions}
+        dollars = sum(item.monthly_usd for item in made.costs)
+        self._line(
+            customer,
+            f"reads the plan of [bold]{customer.deployment}[/bold]: {len(made.steps)} steps, about "
+            f"{made.takes.total_seconds() / 60:.0f} min in a real cloud, {len(actions)} permissions, "
+            f"{dollars:,.0f} USD a month by list price",
+        )
+
+    def _rehearsed(self, question: str) -> Plan:
+        """Return the plan, made by the worker's program as `byoc deployments plan` has it made."""
+        return Plan.model_validate_json(self._worker("plan", question))
 
     async def _order(self, plane: ControlPlane, customer: Customer) -> None:
         (manifest,) = await read_orders(plane, customer.manifest)
@@ -341,9 +379,15 @@ class Story:
 
     # Chapter 4
 
-    async def _retire(self, plane: ControlPlane, customer: Customer) -> None:
-        await plane.retire(customer.deployment, reason="trial ended", final_backup=FinalBackup.KEEP)
+    async def _retire(self, plane: ControlPlane, approver: ControlPlane, customer: Customer) -> None:
+        accepted = await plane.retire(customer.deployment, reason="trial ended", final_backup=FinalBackup.KEEP)
         self._line(customer, f"asks to retire {customer.deployment} and to keep a last backup")
+        book = await self._until(
+            lambda: plane.approval(customer.deployment, accepted.operation_id),
+            lambda found: found.plan is not None,
+            f"{accepted.operation_id} planned",
+        )
+        await self._approve(approver, customer, book)
         await self._watch(plane, customer)
         state = await self._until(
             lambda: plane.deployment(customer.deployment),
@@ -357,6 +401,37 @@ class Story:
             self._console.print(f"    {line}", markup=False, soft_wrap=True)
         self._say(
             "\n    The backup's own times are those of the simulated cluster, whose clock runs ahead of this machine's."
+        )
+
+    async def _approve(self, approver: ControlPlane, customer: Customer, book: ApprovalBook) -> None:
+        """Let the customer approve what will be done, by its hash."""
+        plan = book.plan
+        if plan is None:
+            raise StoryBroke(f"{book.operation_id} has no plan that could be approved")
+        self._line(
+            customer,
+            f"[yellow]⏸ waits for approval by the customer[/yellow]: plan {plan.hash[:12]}, {len(plan.steps)} steps, "
+            f"{len(plan.irreversible)} of them cannot be taken back",
+        )
+        await approver.approve(customer.deployment, book.operation_id, Side.CUSTOMER, plan.hash, "we have our data")
+        self._line(customer, f"{approver.actor.name} approves exactly that plan; nothing else will run")
+
+    # Chapter 5
+
+    async def _look_back(self, plane: ControlPlane, customer: Customer) -> None:
+        """Tell who asked, approved and was waited for, and how much was done, from the histories alone."""
+        told = [line async for line in plane.deployment_history(customer.deployment)]
+        for line in told:
+            asked = line.kind in {AuditKind.REQUESTED, AuditKind.APPROVED} and line.actor not in {None, CONTROL_PLANE}
+            if asked or line.kind is AuditKind.WAITED:
+                took = f" ({line.took.total_seconds():.0f} s)" if line.took is not None else ""
+                self._line(customer, escape(f"{line.actor}: {line.operation} {line.summary}{took}"))
+        calls = sum(len(line.calls) for line in told)
+        resources = {resource for line in told for resource in line.resources}
+        self._line(
+            customer,
+            f"{len(told)} lines in all: {calls} calls that changed something, {len(resources)} resources by their ids "
+            f"([bold]byoc deployments history {customer.deployment}[/bold])",
         )
 
     # The end

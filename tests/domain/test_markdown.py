@@ -9,8 +9,25 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 import catalog
-from domain.account import AccessReport, AccountPhase, AccountSpec, MissingPermission, RevocationProof
+from domain.account import (
+    AccessReport,
+    AccountPhase,
+    AccountSpec,
+    MissingPermission,
+    RevocationProof,
+    SurplusPermission,
+)
 from domain.actor import Actor, Door
+from domain.approval import (
+    Approval,
+    ApprovalBook,
+    ApprovalPolicy,
+    Approvers,
+    PlanSummary,
+    RiskClass,
+    Side,
+    SummarizedStep,
+)
 from domain.clouds import Cloud, Purpose
 from domain.deployment import DeploymentSpec, Endpoint, Site
 from domain.facts import ComponentStatus, DeploymentFacts, LoadBalancer
@@ -109,6 +126,34 @@ def test_an_active_account_waits_for_nobody() -> None:
     assert "80 actions checked, 0 missing" in text
 
 
+def test_what_is_surplus_or_withheld_is_told_and_asks_for_nothing() -> None:
+    """The customer sees what they can take away, and by which policy it is granted; the account stays active."""
+    surplus = tuple(
+        SurplusPermission(
+            purpose=Purpose.OPERATE,
+            action=f"ec2:{number}*",
+            granted_by="inline policy x",
+            because="no step declares it",
+        )
+        for number in range(25)
+    )
+    report = AccessReport(
+        principal="arn",
+        verified_at=NOW,
+        surplus=surplus,
+        more_surplus=3,
+        withheld=(Purpose.DELETE,),
+        checked_actions=80,
+    )
+
+    text = account_details(account(AccountPhase.ACTIVE, report=report))
+
+    assert "**Waiting" not in text
+    assert "**Withheld by the customer:** the role for delete." in text
+    assert "| ec2:0\\* | operate | \\* | inline policy x | no step declares it |" in text
+    assert "… and 8 more." in text
+
+
 def test_a_held_account_says_why_and_who_did_it() -> None:
     """The audit trail is shown newest first."""
     trail = (Event(at=NOW, what="invited", actor=ADA), Event(at=NOW, what="held", actor=ADA))
@@ -117,6 +162,46 @@ def test_a_held_account_says_why_and_who_did_it() -> None:
 
     assert "**Held because:** audit" in text
     assert text.index("| held | ada@vendor.example (cli) |") < text.index("| invited | ada@vendor.example (cli) |")
+
+
+def test_a_held_account_names_who_holds_it_and_who_lives_in_it() -> None:
+    """Of many deployments the first are named and the others counted."""
+    names = tuple(f"acme-{number}" for number in range(25))
+
+    text = account_details(account(AccountPhase.HELD, hold_reason="audit", by=ADA, deployments=names))
+
+    assert "**Held because:** audit, by ada@vendor.example (cli)" in text
+    assert "**Deployments that live in it:** acme-0, acme-1," in text
+    assert "acme-19 and 5 more" in text
+
+
+def test_a_narrowed_account_says_which_role_is_withheld() -> None:
+    """It is active all the same."""
+    report = AccessReport(principal="arn", verified_at=NOW, withheld=(Purpose.DELETE,), checked_actions=80)
+
+    text = account_details(account(AccountPhase.ACTIVE, report=report))
+
+    assert "### Account acme-aws: active" in text
+    assert "**Narrowed:** The customer withholds the role for delete in the account acme-aws. Deletions wait" in text
+
+
+def test_a_parked_deployment_says_by_whom_and_what_will_follow() -> None:
+    """Whoever looks at the deployment does not have to look at the account."""
+    held = account(AccountPhase.HELD, hold_reason="audit", by=ADA).standing
+    summary = OperationSummary(
+        operation_id="provision/2",
+        workflow_id="deployment/acme-prod/provision/2",
+        request_id="r",
+        kind=OperationKind.PROVISION,
+        actor=ADA,
+        asked_at=NOW,
+    )
+    request = OperationRequest(request_id="r", kind=OperationKind.PROVISION, actor=ADA)
+
+    text = deployment_details(deployment(standing=held, queue=(QueuedOperation(summary=summary, request=request),)))
+
+    assert "**Parked:** The customer holds the account acme-aws: audit. Since 2026-11-23 12:00:00 UTC" in text
+    assert "1 queued operation will start then." in text
 
 
 def test_a_revoked_account_shows_the_proof() -> None:
@@ -231,3 +316,64 @@ def test_a_cell_stays_a_cell_and_text_stays_text(cells: list[str]) -> None:
     assert kinds.count("table_open") == 1
     assert inline <= {"text", "text_special"}
     assert "\n" not in escaped(cells[0])
+
+
+def approval_book(**changes: object) -> ApprovalBook:
+    """Return the book of a retirement that both sides have to approve."""
+    steps = (SummarizedStep(name="delete_network", summary="Delete the network"),)
+    plan = PlanSummary(hash="3f" * 32, basis="0" * 64, made_at=NOW, steps=steps, irreversible=("The data is *gone*",))
+    return ApprovalBook(
+        operation_id="retire/3",
+        requester=ADA,
+        risk=RiskClass.DESTRUCTIVE,
+        policy=ApprovalPolicy(destructive=(Side.VENDOR, Side.CUSTOMER), approvers=Approvers(customer=("bob|acme",))),
+        plan=plan,
+    ).model_copy(update=changes)
+
+
+def awaiting(book: ApprovalBook) -> str:
+    """Return the details of a deployment with this book in its queue."""
+    request = OperationRequest(request_id="r", kind=OperationKind.RETIRE, actor=ADA)
+    summary = OperationSummary(
+        operation_id=book.operation_id,
+        workflow_id="w",
+        request_id="r",
+        kind=OperationKind.RETIRE,
+        actor=ADA,
+        asked_at=NOW,
+    )
+    return deployment_details(deployment(queue=(QueuedOperation(summary=summary, request=request, approval=book),)))
+
+
+def test_details_say_whose_approval_of_which_plan_is_missing() -> None:
+    """Hash, who has approved and until when, who may approve, and what cannot be taken back; names are no markup."""
+    grace = Actor(name="grace@vendor.example", door=Door.CLI)
+    given = Approval(side=Side.VENDOR, hash="3f" * 32, actor=grace, at=NOW, expires_at=NOW + timedelta(hours=72))
+
+    text = awaiting(approval_book(approvals=(given,)))
+
+    assert "waits for approval by the customer" in text
+    assert "3f" * 32 in text
+    assert "grace@vendor.example (cli) for the vendor at 2026-11-23 12:00:00 UTC, until 2026-11-26 12:00:00 UTC" in text
+    assert r"customer: bob\|acme" in text
+    assert r"The data is \*gone\*" in text
+
+
+def test_details_say_that_a_plan_is_being_made_or_cannot_be() -> None:
+    """Without a plan nobody is asked to approve anything; a failure names its cause and the next try."""
+    making = awaiting(approval_book(plan=None))
+    failed = awaiting(approval_book(plan=None, failure="no *planner*", plan_again_at=NOW))
+
+    assert "is being planned" in making
+    assert r"it cannot be planned: no \*planner\*. It is tried again at 2026-11-23 12:00:00 UTC" in failed
+    assert "waits for approval" not in making + failed
+
+
+def test_an_account_tells_its_approval_policy() -> None:
+    """Who approves what is in the account's details, and nothing is said where nobody has to."""
+    policy = ApprovalPolicy(significant=(Side.CUSTOMER,), destructive=(Side.VENDOR, Side.CUSTOMER))
+
+    told = account_details(account(AccountPhase.ACTIVE, spec=SPEC.model_copy(update={"approvals": policy})))
+
+    assert "**Approvals:** significant: customer; destructive: vendor and customer; good for 72 h." in told
+    assert "Approvals" not in account_details(account(AccountPhase.ACTIVE))

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from temporalio.service import RPCError
 from activities.aws.template import template
 from domain.account import AccountAccess, AccountPhase, AccountSpec
 from domain.actor import Actor, Door
-from domain.clouds import Cloud
+from domain.clouds import Cloud, Purpose
 from domain.naming import TAG_RESOURCE
 from domain.operation import Pace
 from domain.state import DeploymentPhase, DeploymentState
@@ -41,6 +42,7 @@ from workers.aws import aws_cloud
 from workers.settings import WorkerSettings
 from workflows.temporal import search_attributes
 from workflows.temporal.connection import connect
+from workflows.temporal.settings import UNENCRYPTED, EncryptionSettings
 
 REGION = "eu-west-1"
 ACTOR = Actor(name="durability@test", door=Door.CONTROL_PLANE)
@@ -74,6 +76,7 @@ class Installation:
     folder: Path
     port: int
     worker_environment: dict[str, str]
+    encryption: EncryptionSettings = UNENCRYPTED
     server: subprocess.Popen[bytes] | None = None
     worker: BaseProcess | None = None
     patience: float = 60.0
@@ -84,9 +87,9 @@ class Installation:
         """Where Temporal answers."""
         return f"127.0.0.1:{self.port}"
 
-    @property
+    @cached_property
     def settings(self) -> WorkerSettings:
-        """The worker's settings."""
+        """The worker's settings; read once, because reading them touches the environment of the whole process."""
         with _environment(self.worker_environment):
             return WorkerSettings()
 
@@ -125,7 +128,7 @@ class Installation:
         """Return a client once Temporal answers (again)."""
         for _ in range(300):
             with contextlib.suppress(RuntimeError, RPCError):
-                client = await connect(target_host=self.address, identity="test")
+                client = await connect(target_host=self.address, identity="test", encryption=self.encryption)
                 await client.count_workflows("WorkflowType = 'Account'")
                 return ControlPlane(client, ACTOR)
             await asyncio.sleep(0.05)
@@ -138,18 +141,31 @@ class Installation:
         spec = AccountSpec(
             name=f"{name}-aws", customer="acme", cloud=Cloud.AWS, cloud_account_id=number, regions=(REGION,)
         )
-        state = await plane.connect_account(spec, pace=BRISK)
+        await plane.connect_account(spec, pace=BRISK)
+        customer = Customer(account=number, name=name)
+        await self.apply_template(customer)
+        await self.until_account(spec.name, AccountPhase.ACTIVE)
+        return customer
+
+    async def apply_template(self, customer: Customer, *, without: Purpose | None = None) -> None:
+        """Let the customer apply our template (again), as it is or without one of its roles."""
+        plane = await self.connected()
+        state = await plane.account(f"{customer.name}-aws")
+        spec = state.spec
         access = AccountAccess(
             account=spec.name,
             customer=spec.customer,
             cloud=spec.cloud,
-            cloud_account_id=number,
+            cloud_account_id=spec.cloud_account_id,
             external_id=state.external_id,
         )
         document = template(access, spec.regions, self.settings.aws_principal, aws_cloud(self.settings).needs())
-        await asyncio.to_thread(self.control.customer(number).apply_template, document)
-        await self.until_account(spec.name, AccountPhase.ACTIVE)
-        return Customer(account=number, name=name)
+        if without is not None:
+            for part in ("Resources", "Outputs"):
+                document[part] = {
+                    name: value for name, value in document[part].items() if not name.startswith(without.title())
+                }
+        await asyncio.to_thread(self.control.customer(customer.account).apply_template, document)
 
     async def order(self, customer: Customer, **spec: Any) -> None:
         """Order the customer's deployment (or another one, by `name`, in the same account)."""
@@ -265,9 +281,11 @@ def _described(resource: Resource, customer: Customer) -> str:
 
 
 @contextlib.asynccontextmanager
-async def installed(folder: Path, speed: float = math.inf) -> AsyncIterator[Installation]:
-    """Start everything; stop what then runs."""
-    with running_simulators(speed=speed) as endpoints:
+async def installed(
+    folder: Path, speed: float = math.inf, *, encryption: EncryptionSettings = UNENCRYPTED, **settings: str
+) -> AsyncIterator[Installation]:
+    """Start everything; stop what then runs. The worker has `settings` in its environment besides its usual ones."""
+    with running_simulators(speed=speed, log_file=folder / "simulators.log") as endpoints:
         control = ControlClient(endpoints.control_url)
         vendor = control.vendor()
         port = _free_port()
@@ -285,8 +303,11 @@ async def installed(folder: Path, speed: float = math.inf) -> AsyncIterator[Inst
             "BYOC_PUBLIC_CA_FILE": str(endpoints.internet_ca_file),
             "AWS_ACCESS_KEY_ID": vendor.access_key_id,
             "AWS_SECRET_ACCESS_KEY": vendor.secret_access_key,
+            "BYOC_ENCRYPTION": encryption.encryption.value,
+            "BYOC_ENCRYPTION_KEYS": str(encryption.encryption_keys or ""),
+            **settings,
         }
-        installation = Installation(endpoints, control, folder, port, environment)
+        installation = Installation(endpoints, control, folder, port, environment, encryption)
         installation.start_server()
         try:
             await installation.connected()

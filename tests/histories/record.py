@@ -7,32 +7,49 @@ run today must still replay them; `--replace` is for before a first release.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from temporalio.client import WorkflowHandle
+from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from domain.account import AccountSpec
-from domain.clouds import Cloud
-from domain.facts import Bucket, Cluster, DeploymentFacts
+from domain.account import AccountPhase, AccountSpec, AccountStanding
+from domain.actor import Actor, Door
+from domain.approval import (
+    ApprovalBook,
+    ApprovalDecision,
+    ApprovalPolicy,
+    ApprovedPlan,
+    Approvers,
+    DelegationRequest,
+    PolicyChange,
+    Side,
+)
+from domain.clouds import Cloud, Purpose
+from domain.facts import ApiKeyRecord, Bucket, Cluster, DeploymentFacts
 from domain.failure import FailureClass
 from domain.operation import Choice, OperationKind, StepDecision
-from domain.state import AccountState, DeploymentPhase, OperationRequest
+from domain.state import AccountState, ApiKeyChange, ApiKeyChangeKind, DeploymentPhase, OperationRequest
+from starters.client import ControlPlane, NotFound, Refused
+from starters.versions import promote
 from tests.conftest import dynamic_config_arguments, executable
-from tests.workflows.orders import ADA, BRISK
+from tests.workflows.orders import ADA, BRISK, GRACE
 from tests.workflows.scenes import Stage, until_waiting
 from tests.workflows.scripted_cloud import ScriptedCloud
-from workers.assembly import WORKFLOWS
+from workers.assembly import WORKFLOWS, lifecycles_worker
 from workers.liveness import SignsOfLife
+from workers.settings import WorkerSettings
 from workflows.account import Account, AccountRequest
+from workflows.approvals import PlanningRequest
 from workflows.deployment import Deployment
+from workflows.steps import ACCOUNT
 from workflows.temporal import ids, queues, search_attributes
 from workflows.temporal.plugin import plugin
 
@@ -41,6 +58,9 @@ FACTS = DeploymentFacts(
     bucket=Bucket(name="bucket-1"),
     cluster=Cluster(name="byoc-acme", endpoint="https://c", certificate_authority="", version="1.33"),
 )
+
+BOB = Actor(name="bob@acme.example", door=Door.CLI)
+CARL = Actor(name="carl@acme.example", door=Door.CLI)
 
 Scene = Callable[[Stage], Awaitable[WorkflowHandle[Any, Any]]]
 
@@ -63,6 +83,23 @@ async def account(stage: Stage) -> WorkflowHandle[Any, Any]:
     await handle.execute_update(Account.verify, AccountRequest(actor=ADA))
     await handle.execute_update(Account.revoke, AccountRequest(actor=ADA))
     return handle
+
+
+async def account_continued(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """Verified, asked for a fresh run; the history is that of the first run."""
+    spec = AccountSpec(
+        name=stage.name, customer="acme", cloud=Cloud.AWS, cloud_account_id="222222222222", regions=("eu-west-1",)
+    )
+    handle = await stage.client.start_workflow(
+        Account.run,
+        AccountState(spec=spec, external_id="ext-1", pace=BRISK, since=datetime(2026, 6, 1, tzinfo=UTC)),
+        id=ids.account_id(stage.name),
+        task_queue=queues.LIFECYCLES,
+    )
+    await handle.execute_update(Account.verify, AccountRequest(actor=ADA))
+    await handle.execute_update(Account.continue_as_new_now, ADA)
+    await stage.client.get_workflow_handle(handle.id).execute_update(Account.revoke, AccountRequest(actor=ADA))
+    return stage.client.get_workflow_handle(handle.id, run_id=handle.result_run_id)
 
 
 async def provision(stage: Stage) -> WorkflowHandle[Any, Any]:
@@ -99,6 +136,11 @@ async def reconfigure(stage: Stage) -> WorkflowHandle[Any, Any]:
     return await stage.reconfigure(facts=FACTS)
 
 
+async def compare(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """One step, after a passing fault."""
+    return await stage.compare()
+
+
 async def deployment(stage: Stage) -> WorkflowHandle[Any, Any]:
     """Ordered, converged again after a wait, retired."""
     handle = await stage.deployment()
@@ -111,14 +153,235 @@ async def deployment(stage: Stage) -> WorkflowHandle[Any, Any]:
     return handle
 
 
+async def deployment_approved(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """Approved by both sides: a plan that fails, one that is stale, an expiry, a withdrawal, a delegate."""
+    approvers = Approvers(vendor=(GRACE.name,), customer=(BOB.name,))
+    both = ApprovalPolicy(destructive=(Side.VENDOR, Side.CUSTOMER), approvers=approvers)
+    brief = both.model_copy(update={"expires_after": timedelta(seconds=1)})
+    handle = await stage.deployment(approvals=brief)
+    await stage.until_phase(handle, DeploymentPhase.ACTIVE)
+    stage.cloud.fail("make_plan", FailureClass.CONFIG)
+    await _ask(handle, "expires", OperationKind.RETIRE)
+    await _planned(stage, handle)
+    await _decide(stage, handle, Deployment.approve, Side.VENDOR, GRACE)
+    await stage.until(handle, lambda state: any("has expired" in event.what for event in state.trail))
+    await _decide(stage, handle, Deployment.decline, Side.CUSTOMER, BOB)
+    await _ask(handle, "approved", OperationKind.RETIRE, approvals=both)
+    await _planned(stage, handle)
+    await _decide(stage, handle, Deployment.approve, Side.VENDOR, GRACE)
+    await handle.execute_update(
+        Deployment.delegate, DelegationRequest(side=Side.CUSTOMER, actor=BOB, to=CARL.name, operation_id="retire/3")
+    )
+    now = datetime.now(UTC)
+    record_of_key = ApiKeyRecord(
+        id="k1", name="k1", sha256="0" * 64, scopes=("read",), created_at=now, expires_at=now + timedelta(days=90)
+    )
+    await handle.execute_update(
+        Deployment.change_api_keys,
+        ApiKeyChange(request_id="k1", kind=ApiKeyChangeKind.CREATE, actor=ADA, record=record_of_key),
+    )
+    await stage.until(handle, lambda state: any("is stale" in event.what for event in state.trail))
+    await _planned(stage, handle)
+    await _decide(stage, handle, Deployment.approve, Side.VENDOR, GRACE)
+    await _decide(stage, handle, Deployment.withdraw_approval, Side.VENDOR, GRACE)
+    await _decide(stage, handle, Deployment.approve, Side.VENDOR, GRACE)
+    await _decide(stage, handle, Deployment.approve, Side.CUSTOMER, CARL)
+    return handle
+
+
+async def deployment_declined(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """An order that the customer declines before anything is made."""
+    handle = await stage.deployment(approvals=ApprovalPolicy(significant=(Side.CUSTOMER,)))
+    await _planned(stage, handle)
+    await _decide(stage, handle, Deployment.decline, Side.CUSTOMER, BOB)
+    return handle
+
+
+async def provision_unapproved(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """A step that the approved plan lacks: aborted, and taken back."""
+    plan = ApprovedPlan(hash="a" * 64, approvals=(), steps=("check_permissions", "check_quotas", "choose_placement"))
+    handle = await stage.provision(approved=plan)
+    await until_waiting(handle, "plan_addresses")
+    await handle.execute_update("decide", StepDecision(choice=Choice.ABORT, actor=ADA))
+    return handle
+
+
+async def retire_unapproved(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """A first deletion that the approved plan lacks, and an abort before anything is deleted."""
+    handle = await stage.retire(approved=ApprovedPlan(hash="a" * 64, approvals=(), steps=()))
+    await until_waiting(handle, "delete_workloads")
+    await handle.execute_update("decide", StepDecision(choice=Choice.ABORT, actor=ADA))
+    return handle
+
+
+async def account_approvals(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """A policy that the vendor tightens and the customer loosens, then revoked."""
+    spec = AccountSpec(
+        name=stage.name, customer="acme", cloud=Cloud.AWS, cloud_account_id="222222222222", regions=("eu-west-1",)
+    )
+    handle = await stage.client.start_workflow(
+        Account.run,
+        AccountState(spec=spec, external_id="ext-1", pace=BRISK, since=datetime(2026, 6, 1, tzinfo=UTC)),
+        id=ids.account_id(stage.name),
+        task_queue=queues.LIFECYCLES,
+    )
+    policies = ((ApprovalPolicy(destructive=(Side.CUSTOMER,)), Side.VENDOR), (ApprovalPolicy(), Side.CUSTOMER))
+    for policy, side in policies:
+        await handle.execute_update(
+            Account.set_approvals, PolicyChange(approvals=policy, side=side, actor=ADA, reason="agreed")
+        )
+    await handle.execute_update(Account.revoke, AccountRequest(actor=ADA))
+    return handle
+
+
+async def account_with_deployments(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """A deployment joins, hears of a hold and of its end, and leaves; only then is the account revoked."""
+    handle = await stage.account()
+    resident = await stage.deployment(account=stage.account_name)
+    await stage.until_phase(resident, DeploymentPhase.ACTIVE)
+    await handle.execute_update(Account.hold, AccountRequest(actor=ADA, reason="audit"))
+    await stage.until(resident, lambda state: state.is_held)
+    await handle.execute_update(Account.release, AccountRequest(actor=ADA))
+    await stage.until(resident, lambda state: not state.is_held)
+    await handle.execute_update(Account.verify, AccountRequest(actor=ADA))
+    await resident.execute_update(
+        Deployment.request, OperationRequest(request_id="bye", kind=OperationKind.RETIRE, actor=ADA)
+    )
+    await stage.until_account(handle, lambda state: not state.deployments)
+    await handle.execute_update(Account.revoke, AccountRequest(actor=ADA))
+    return handle
+
+
+async def _ask(handle: WorkflowHandle[Any, Any], request_id: str, kind: OperationKind, **changes: Any) -> None:
+    request = OperationRequest(request_id=request_id, kind=kind, actor=ADA, **changes)
+    await handle.execute_update(Deployment.request, request)
+
+
+async def _planned(stage: Stage, handle: WorkflowHandle[Any, Any]) -> ApprovalBook:
+    """Return the book of the only operation that waits, once it has a plan; one that cannot be made is asked again."""
+    state = await stage.until(
+        handle, lambda state: any(each.approval and (each.approval.plan or each.approval.failure) for each in state.queue)
+    )
+    book = next(each.approval for each in state.queue if each.approval is not None)
+    if book.plan is not None:
+        return book
+    await handle.execute_update(Deployment.plan_again, PlanningRequest(operation_id=book.operation_id, actor=ADA))
+    return await _planned(stage, handle)
+
+
+async def _decide(stage: Stage, handle: WorkflowHandle[Any, Any], update: Any, side: Side, actor: Actor) -> None:
+    book = await _planned(stage, handle)
+    assert book.plan is not None, "it is planned"
+    decision = ApprovalDecision(operation_id=book.operation_id, side=side, actor=actor, hash=book.plan.hash)
+    await handle.execute_update(update, decision)
+
+
+async def deployment_went_over(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """Ordered on one build, gone over to another while it waits; the history is that of the run on the first build."""
+    plane = ControlPlane(stage.client, ADA)
+    stage.cloud.refuse("create_cluster", FailureClass.CONFIG)
+    async with _build(stage.client, "one"):
+        await _promoted(plane, "one")
+        handle = await stage.deployment()
+        first = stage.client.get_workflow_handle(handle.id, run_id=handle.result_run_id)
+        await stage.until(handle, lambda state: bool(state.report and state.report.waiting_for))
+        async with _build(stage.client, "two"):
+            await _promoted(plane, "two")
+            await stage.until(handle, lambda state: state.runs == 2)
+            stage.cloud.allow("create_cluster")
+            await stage.until_phase(handle, DeploymentPhase.ACTIVE)
+            leaving = OperationRequest(request_id="bye", kind=OperationKind.RETIRE, actor=ADA)
+            await handle.execute_update(Deployment.request, leaving)
+            await handle.result()
+    return first
+
+
+def _build(client: Client, build_id: str) -> Worker:
+    return lifecycles_worker(client, WorkerSettings(build_id=build_id, graceful_shutdown=timedelta(0)))
+
+
+async def _promoted(plane: ControlPlane, build_id: str) -> None:
+    """Make a build current as soon as the server has seen its worker."""
+    while True:
+        with contextlib.suppress(NotFound, Refused):
+            await promote(plane, "byoc", build_id)
+            return
+        await asyncio.sleep(0.1)
+
+
+async def deployment_held(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """Held while its first operation runs, held again with one in its queue, released both times, retired."""
+    account = await stage.account()
+    stage.cloud.refuse("create_egress", FailureClass.PERMISSION)
+    handle = await stage.deployment(account=stage.account_name)
+    await stage.until(handle, lambda state: state.report is not None and bool(state.report.waiting_for))
+    await account.execute_update(Account.hold, AccountRequest(actor=ADA, reason="audit"))
+    await stage.until(handle, lambda state: state.is_held)
+    stage.cloud.allow("create_egress")
+    await account.execute_update(Account.release, AccountRequest(actor=ADA))
+    await stage.until_phase(handle, DeploymentPhase.ACTIVE)
+    await account.execute_update(Account.hold, AccountRequest(actor=ADA, reason="freeze"))
+    await stage.until(handle, lambda state: state.is_held)
+    await handle.execute_update(
+        Deployment.request, OperationRequest(request_id="bye", kind=OperationKind.RETIRE, actor=ADA)
+    )
+    await account.execute_update(Account.release, AccountRequest(actor=ADA))
+    return handle
+
+
+async def provision_parked(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """Parked while a step waits and others run, then goes on, is parked once more, aborted, and taken back."""
+    stage.cloud.refuse("create_egress", FailureClass.PERMISSION)
+    handle = await stage.provision()
+    await until_waiting(handle, "create_egress")
+    await handle.signal("account_changed", _standing(AccountPhase.HELD))
+    await until_waiting(handle, ACCOUNT)
+    stage.cloud.allow("create_egress")
+    stage.cloud.refuse("open_endpoint", FailureClass.CONFIG)
+    await handle.signal("account_changed", _standing(AccountPhase.ACTIVE))
+    await until_waiting(handle, "open_endpoint")
+    await handle.signal("account_changed", _standing(AccountPhase.HELD))
+    await until_waiting(handle, ACCOUNT)
+    await handle.execute_update("decide", StepDecision(choice=Choice.ABORT, actor=ADA))
+    await handle.signal("account_changed", _standing(AccountPhase.ACTIVE))
+    return handle
+
+
+async def retire_narrowed(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """The role for deletions is withheld at the start and lent again later."""
+    order = {"facts": FACTS, "standing": _standing(AccountPhase.ACTIVE, withheld=(Purpose.DELETE,))}
+    handle = await stage.retire(**order)
+    await until_waiting(handle, "delete_workloads")
+    await handle.signal("account_changed", _standing(AccountPhase.ACTIVE))
+    return handle
+
+
+def _standing(phase: AccountPhase, withheld: tuple[Purpose, ...] = ()) -> AccountStanding:
+    since = datetime(2026, 6, 1, tzinfo=UTC)
+    return AccountStanding(account="acme-aws", phase=phase, withheld=withheld, since=since)
+
+
 SCENES: tuple[Scene, ...] = (
     account,
+    account_continued,
     provision,
     provision_waiting,
     provision_aborted,
     retire,
     reconfigure,
+    compare,
     deployment,
+    deployment_approved,
+    deployment_declined,
+    provision_unapproved,
+    retire_unapproved,
+    account_approvals,
+    account_with_deployments,
+    deployment_held,
+    provision_parked,
+    retire_narrowed,
+    # The last one: from then on new workflows begin on its builds, and these are gone.
+    deployment_went_over,
 )
 
 
@@ -142,7 +405,15 @@ async def record(*, replace: bool) -> None:
             max_concurrent_activities=20,
             interceptors=[SignsOfLife()],
         )
-        async with lifecycles, acting:
+        services = Worker(
+            environment.client,
+            task_queue=queues.SERVICES,
+            activities=cloud.activities(),
+            activity_executor=ThreadPoolExecutor(4),
+            max_concurrent_activities=4,
+            interceptors=[SignsOfLife()],
+        )
+        async with lifecycles, acting, services:
             for scene in SCENES:
                 cloud.reset()
                 name = scene.__name__.replace("_", "-")  # type: ignore[attr-defined] # scenes are functions

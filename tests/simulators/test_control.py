@@ -146,6 +146,20 @@ def test_the_customers_template_gives_the_vendor_a_bounded_role(stage: Stage) ->
     assert code(beyond_the_boundary) == "AccessDeniedException"
 
 
+def test_every_credential_that_was_issued_is_told_until_the_reset(stage: Stage) -> None:
+    """The vendor's key and what STS gave for it; a reset forgets them with the world."""
+    session = stage.connect()
+    vendor = stage.control.vendor()
+
+    issued = {secret.value: secret.kind.value for secret in stage.control.secrets()}
+    stage.control.reset()
+
+    assert issued[vendor.secret_access_key] == "secret access key"
+    assert issued[session["aws_secret_access_key"]] == "secret access key"
+    assert issued[session["aws_session_token"]] == "session token"
+    assert stage.control.secrets() == []
+
+
 def test_a_template_can_be_applied_again_and_deleted(stage: Stage) -> None:
     """An equal template changes nothing; after the deletion no role and no policy is left."""
     stage.connect()

@@ -37,6 +37,10 @@ def deployment(spec: str = "", *, name: str = "acme-prod", region: str = "eu-cen
     )
 
 
+ACCOUNT = '  customer: acme\n  cloud: aws\n  cloudAccountId: "111122223333"\n  regions: [eu-central-1]\n'
+"""What an account needs."""
+
+
 def account(spec: str) -> str:
     """Return an account's file with this specification, which begins on line 5, indented by two."""
     return f"apiVersion: byoc.dev/v1\nkind: Account\nmetadata: {{name: acme-aws}}\nspec:\n{spec}"
@@ -249,5 +253,29 @@ MALFORMED = (
         "spec.regions[0]",
         ('"europe-west3" is not a region of aws',),
         8,
+    ),
+    Malformed(
+        "a side that there is not",
+        account(ACCOUNT + "  approvals:\n    destructive: [vender]\n"),
+        "spec.approvals.destructive[0]",
+        ('"vender"', 'did you mean "vendor"', "vendor, customer"),
+        10,
+    ),
+    Malformed(
+        "an approval's life as a number",
+        account(ACCOUNT + "  approvals:\n    expiresAfter: 72\n"),
+        "spec.approvals.expiresAfter",
+        ('"72" is not a duration', "PT72H"),
+        10,
+    ),
+    Malformed(
+        "one person for both sides",
+        account(
+            ACCOUNT
+            + "  approvals:\n    destructive: [vendor, customer]\n    approvers: {vendor: [ada], customer: [Ada]}\n"
+        ),
+        "spec.approvals.destructive",
+        ("both sides", "two persons", "two different approvers"),
+        10,
     ),
 )

@@ -13,11 +13,13 @@ import pytest
 import yaml
 from temporalio.testing import WorkflowEnvironment
 
+from domain.account import SurplusPermission
+from domain.clouds import Purpose
 from domain.failure import FailureClass
 from starters.cli.app import ENTRIES, load
 from tests.starters.conftest import Byoc
 from tests.starters.malformed import MALFORMED, Malformed
-from tests.workflows.scripted_cloud import ScriptedCloud
+from tests.workflows.scripted_cloud import ANSWERS, ScriptedCloud
 
 Count = Callable[[], Awaitable[int]]
 ROOT = Path(__file__).parents[2]
@@ -181,17 +183,46 @@ async def test_an_account_goes_through_its_life(byoc: Byoc, account: str) -> Non
     assert (revoked.json()["phase"], bool(revoked.json()["proof"]["refusals"])) == ("revoked", True)
 
 
+async def test_what_is_granted_too_much_is_listed_and_is_no_failure(
+    byoc: Byoc, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A verification that finds something surplus, or a role withheld, says so and exits with 0."""
+    surplus = SurplusPermission(
+        purpose=Purpose.OPERATE, action="ec2:*", granted_by="inline policy x", because="no step declares it"
+    )
+    report = ANSWERS["verify_access"].model_copy(
+        update={"surplus": (surplus,), "more_surplus": 2, "withheld": (Purpose.DELETE,)}
+    )
+    monkeypatch.setitem(ANSWERS, "verify_access", report)
+
+    verified = await byoc("accounts", "verify", account)
+    shown = await byoc("accounts", "show", account, "-o", "json")
+
+    assert verified.code == 0
+    assert "the role for delete" in verified.out
+    assert "ec2:* on * (operate), by inline policy x: no step declares it" in verified.out
+    assert "and 2 more" in verified.out
+    assert shown.json()["report"]["surplus"][0]["grantedBy"] == "inline policy x"
+    assert shown.json()["report"]["withheld"] == ["delete"]
+
+
 async def test_the_template_is_printed_for_the_customer_and_needs_to_know_who_we_are(byoc: Byoc, account: str) -> None:
     """The template names the account's external id; without a principal the command says which setting is missing."""
     principal = "arn:aws:iam::444455556666:role/control-plane"
     as_json = await byoc("accounts", "template", account, BYOC_AWS_PRINCIPAL=principal)
     as_table = await byoc("accounts", "template", account, "--format", "table", BYOC_AWS_PRINCIPAL=principal)
+    rows = await byoc("accounts", "template", account, "--format", "table", "-o", "json", BYOC_AWS_PRINCIPAL=principal)
+    mixed = await byoc("accounts", "template", account, "-o", "json", BYOC_AWS_PRINCIPAL=principal)
     nobody = await byoc("accounts", "template", account, BYOC_AWS_PRINCIPAL="")
 
     known = (await byoc("accounts", "show", account, "-o", "json")).json()
     assert known["externalId"] in as_json.out
     assert principal in as_json.out
-    assert as_table.out.startswith("| Action |")
+    assert as_table.out.startswith("# What acme grants")
+    assert known["externalId"] in as_table.out
+    (create_vpc,) = [line for line in rows.json()["lines"] if line["action"] == "ec2:CreateVpc"]
+    assert [(use["step"], use["lifecycles"]) for use in create_vpc["uses"]] == [("Create the network", ["provision"])]
+    assert (mixed.code, "--format table" in mixed.err) == (2, True)
     assert (nobody.code, "BYOC_AWS_PRINCIPAL" in nobody.err) == (1, True)
 
 
@@ -245,6 +276,33 @@ async def test_a_wait_is_shown_with_who_must_act_and_can_be_decided(
     assert (unknown.code, "create_egress" in unknown.err) == (1, True)
     assert (retried.code, retried.out) == (0, "retry by ada@vendor (cli)\n")
     assert (watched.code, "provision/1 is done" in watched.out) == (0, True)
+
+
+async def test_what_is_asked_for_during_a_hold_is_parked_until_the_release(
+    byoc: Byoc, temporal: WorkflowEnvironment, account: str, deployment: str
+) -> None:
+    """Requests are accepted and say for whom they wait; who watches waits with them; the release starts them."""
+    held = await byoc("accounts", "hold", account, "--reason", "change freeze")
+    converged = await byoc("deployments", "converge", deployment, "--reason", "drift")
+    key = await byoc("api-keys", "create", deployment, "--name", "reporting", "--scope", "read")
+    shown = await byoc("deployments", "show", deployment)
+    busy = await byoc("accounts", "revoke", account)
+    watching = await _watching(temporal, deployment, "--operation", "provision/2")
+    assert watching.stdout is not None
+    first_line = await asyncio.wait_for(watching.stdout.readline(), 30)
+    released = await byoc("accounts", "release", account)
+    out, _ = await asyncio.wait_for(watching.communicate(), 60)
+
+    parked = f"Parked: The customer holds the account {account}: change freeze."
+    assert ("Held by" in held.out, deployment in held.out) == (True, True)
+    assert "provision/2 is queued." in converged.out
+    assert parked in converged.out
+    assert (key.code, "Recorded, not applied yet." in key.err) == (0, True)
+    assert "queued, parked" in shown.out
+    assert (busy.code, deployment in busy.err) == (1, True)
+    assert first_line.decode().startswith(parked)
+    assert released.code == 0
+    assert (watching.returncode, "provision/2 is done" in out.decode()) == (0, True)
 
 
 async def test_an_abort_takes_the_first_provisioning_back_and_says_so_by_its_exit_code(
@@ -350,11 +408,7 @@ async def test_ctrl_c_while_watching_says_that_the_work_goes_on(
     """The exit code is 130, there is no traceback, and the operation is as it was."""
     cloud.refuse("create_egress", FailureClass.PERMISSION, "ec2:CreateNatGateway")
     await byoc("deployments", "create", "-f", manifest(tmp_path, name, account))
-    watching = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", "from starters.cli import main; main()", "deployments", "watch", name,
-        env={**os.environ, "TEMPORAL_ADDRESS": temporal.client.service_client.config.target_host},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=ROOT,
-    )  # fmt: skip
+    watching = await _watching(temporal, name)
     assert watching.stdout is not None
     while b"ec2:CreateNatGateway" not in await asyncio.wait_for(watching.stdout.readline(), 30):
         continue
@@ -366,3 +420,12 @@ async def test_ctrl_c_while_watching_says_that_the_work_goes_on(
     assert f"The work goes on: `byoc deployments watch {name}` shows it again." in out.decode()
     assert err == b""
     assert "Waiting for the customer" in after.out
+
+
+async def _watching(temporal: WorkflowEnvironment, *arguments: str) -> asyncio.subprocess.Process:
+    """Start `byoc deployments watch` in a process of its own."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-c", "from starters.cli import main; main()", "deployments", "watch", *arguments,
+        env={**os.environ, "TEMPORAL_ADDRESS": temporal.client.service_client.config.target_host},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=ROOT,
+    )  # fmt: skip

@@ -25,7 +25,10 @@ def processes_of(state: Path) -> list[str]:
 
 
 def test_the_demo_tells_the_whole_story_and_leaves_nothing_running(tmp_path: Path) -> None:
-    """Two accounts, two deployments, a wait that names its permission, a served request, a receipt; exit code 0."""
+    """Two accounts, two deployments, a wait that names its permission, a served request, a receipt; exit code 0.
+
+    What Temporal kept of it is encrypted.
+    """
     state = tmp_path / "playground"
     ran = subprocess.run(
         [sys.executable, "-c", "from starters.cli import main; main()", "demo", "--state", str(state)],
@@ -39,6 +42,11 @@ def test_the_demo_tells_the_whole_story_and_leaves_nothing_running(tmp_path: Pat
     for words in (
         "waits for the customer: The permission ec2:CreateNatGateway is missing",
         "grants ec2:CreateNatGateway again",
+        "reads the plan of globex-prod: 39 steps",
+        "waits for approval by the customer: plan ",
+        "carol@acme.example approves exactly that plan",
+        "| Approved by | carol@acme.example (cli) for the customer",
+        "provision/1 waited for the customer: Create the NAT gateways",
         "without a key: 401",
         "…/hello: 200",
         "# Offboarding receipt: acme-dev",
@@ -50,4 +58,7 @@ def test_the_demo_tells_the_whole_story_and_leaves_nothing_running(tmp_path: Pat
     assert rows["globex-prod"][4:6] == ["active", "https://globex-prod.db.globex.example"]
     assert story.index("acme    ✔ Create the network") < story.index("grants ec2:CreateNatGateway")
     assert story.index("grants ec2:CreateNatGateway") < story.index("acme    ✔ Create the NAT gateways")
+    kept = b"".join(path.read_bytes() for path in state.glob("temporal.db*"))
+    assert b"deployment/globex-prod" in kept
+    assert b"globex-prod.db.globex.example" not in kept
     assert processes_of(state) == []

@@ -21,7 +21,7 @@ from workflows.temporal import queues
 
 @pytest.fixture(scope="session")
 async def workers(temporal: WorkflowEnvironment) -> AsyncIterator[ScriptedCloud]:
-    """The lifecycles worker and a scripted cloud's worker, for the whole run."""
+    """The lifecycles worker and a scripted cloud's workers, for the whole run."""
     cloud = ScriptedCloud()
     lifecycles = Worker(
         temporal.client,
@@ -37,7 +37,15 @@ async def workers(temporal: WorkflowEnvironment) -> AsyncIterator[ScriptedCloud]
         max_concurrent_activities=20,
         interceptors=[SignsOfLife()],
     )
-    async with lifecycles, acting:
+    services = Worker(
+        temporal.client,
+        task_queue=queues.SERVICES,
+        activities=cloud.activities(),
+        activity_executor=ThreadPoolExecutor(4),
+        max_concurrent_activities=4,
+        interceptors=[SignsOfLife()],
+    )
+    async with lifecycles, acting, services:
         yield cloud
 
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from domain.account import AccountSpec, AccountStanding
 from domain.actor import Actor, Door
+from domain.approval import ApprovalPolicy, ApprovedPlan
+from domain.clouds import Cloud
 from domain.deployment import DeploymentSpec, Endpoint, FinalBackup, Site
 from domain.facts import DeploymentFacts
 from domain.operation import Pace
 from domain.release import Release
 from domain.shape import Component, ComponentSize, PoolName, PoolSize, Scale, Shape, ShapeName
-from domain.state import DeploymentOrder, DeploymentState, OperationOrder
+from domain.state import AccountState, DeploymentOrder, DeploymentState, OperationOrder
 
 ADA = Actor(name="ada@vendor.example", door=Door.CLI)
 GRACE = Actor(name="grace@vendor.example", door=Door.CLI)
+
+NO_APPROVALS = ApprovalPolicy()
 
 BRISK = Pace(
     permission_probe=timedelta(milliseconds=300),
@@ -25,11 +30,11 @@ BRISK = Pace(
 """Probes within a test's patience."""
 
 
-def site(name: str) -> Site:
+def site(name: str, account: str = "acme-aws") -> Site:
     return Site(
         deployment=name,
         customer="acme",
-        account="acme-aws",
+        account=account,
         cloud="aws",
         cloud_account_id="222222222222",
         external_id="ext-1",
@@ -37,9 +42,9 @@ def site(name: str) -> Site:
     )
 
 
-def spec() -> DeploymentSpec:
+def spec(account: str = "acme-aws") -> DeploymentSpec:
     return DeploymentSpec(
-        account="acme-aws",
+        account=account,
         region="eu-west-1",
         release="4.12.1",
         kubernetes="1.33",
@@ -71,8 +76,31 @@ def release() -> Release:
     )
 
 
-def deployment_state(name: str, pace: Pace = BRISK) -> DeploymentState:
-    order = DeploymentOrder(site=site(name), spec=spec(), shape=shape(), release=release(), actor=ADA, pace=pace)
+def account_state(name: str, pace: Pace = BRISK) -> AccountState:
+    connected = AccountSpec(
+        name=name, customer="acme", cloud=Cloud.AWS, cloud_account_id="222222222222", regions=("eu-west-1",)
+    )
+    return AccountState(spec=connected, external_id="ext-1", pace=pace, since=datetime(2026, 6, 1, tzinfo=UTC))
+
+
+def deployment_order(
+    name: str, *, pace: Pace = BRISK, account: str = "acme-aws", approvals: ApprovalPolicy = NO_APPROVALS
+) -> DeploymentOrder:
+    return DeploymentOrder(
+        site=site(name, account),
+        spec=spec(account),
+        shape=shape(),
+        release=release(),
+        actor=ADA,
+        pace=pace,
+        approvals=approvals,
+    )
+
+
+def deployment_state(
+    name: str, pace: Pace = BRISK, *, account: str = "acme-aws", approvals: ApprovalPolicy = NO_APPROVALS
+) -> DeploymentState:
+    order = deployment_order(name, pace=pace, account=account, approvals=approvals)
     return DeploymentState(order=order, since=datetime(2026, 6, 1, tzinfo=UTC))
 
 
@@ -84,6 +112,8 @@ def operation_order(
     facts: DeploymentFacts | None = None,
     first: bool = True,
     final_backup: FinalBackup = FinalBackup.KEEP,
+    approved: ApprovedPlan | None = None,
+    standing: AccountStanding | None = None,
 ) -> OperationOrder:
     return OperationOrder(
         operation_id=operation,
@@ -96,4 +126,6 @@ def operation_order(
         pace=pace,
         first=first,
         final_backup=final_backup,
+        approved=approved,
+        standing=standing,
     )

@@ -9,10 +9,16 @@ from typing import Any
 
 from temporalio.client import Client, WorkflowHandle
 
-from domain.operation import OperationProgress, WaitingFor
-from domain.state import DeploymentPhase, DeploymentState, OperationOutcome
-from tests.workflows.orders import deployment_state, operation_order
+from activities.contracts import Comparison, ComparisonQuestion
+from domain.account import AccountPhase
+from domain.approval import ApprovalPolicy
+from domain.failure import FailureClass
+from domain.operation import OperationProgress, Pace, WaitingFor
+from domain.state import AccountState, DeploymentPhase, DeploymentState, OperationOutcome
+from tests.workflows.orders import BRISK, NO_APPROVALS, account_state, deployment_state, operation_order
 from tests.workflows.scripted_cloud import ScriptedCloud
+from workflows.account import Account
+from workflows.compare import Compare
 from workflows.deployment import Deployment
 from workflows.provision import Provision
 from workflows.reconfigure import Reconfigure
@@ -43,11 +49,63 @@ class Stage:
         """Start a reconfiguration by itself."""
         return await self._operation(Reconfigure.run, "reconfigure/2", first=False, **changes)
 
-    async def deployment(self) -> WorkflowHandle[Any, DeploymentState]:
-        """Start a deployment, which provisions itself."""
-        return await self.client.start_workflow(
-            Deployment.run, deployment_state(self.name), id=ids.deployment_id(self.name), task_queue=queues.LIFECYCLES
+    async def compare(self) -> WorkflowHandle[Any, Comparison]:
+        """Start the comparison of one step, which meets one passing fault."""
+        self.cloud.fail("compare", FailureClass.TRANSIENT)
+        site = operation_order(self.name).site
+        question = ComparisonQuestion(
+            site=site, step="create_roles", activity="create_roles", question=site.model_dump(mode="json")
         )
+        return await self.client.start_workflow(
+            Compare.run,
+            question,
+            id=ids.comparison_id(self.name, "1", question.step),
+            task_queue=queues.LIFECYCLES,
+        )
+
+    async def deployment(
+        self,
+        name: str = "",
+        *,
+        account: str = "acme-aws",
+        pace: Pace = BRISK,
+        approvals: ApprovalPolicy = NO_APPROVALS,
+    ) -> WorkflowHandle[Any, DeploymentState]:
+        """Start a deployment, which provisions itself; its account is there only if `account` was called."""
+        name = name or self.name
+        return await self.client.start_workflow(
+            Deployment.run,
+            deployment_state(name, pace, account=account, approvals=approvals),
+            id=ids.deployment_id(name),
+            task_queue=queues.LIFECYCLES,
+        )
+
+    @property
+    def account_name(self) -> str:
+        """Name of the account that `account` starts."""
+        return f"{self.name}-aws"
+
+    async def account(self, pace: Pace = BRISK) -> WorkflowHandle[Any, AccountState]:
+        """Start an account and wait until it is active."""
+        handle = await self.client.start_workflow(
+            Account.run,
+            account_state(self.account_name, pace),
+            id=ids.account_id(self.account_name),
+            task_queue=queues.LIFECYCLES,
+        )
+        await self.until_account(handle, lambda state: state.phase is AccountPhase.ACTIVE)
+        return handle
+
+    async def until_account(
+        self, handle: WorkflowHandle[Any, Any], condition: Callable[[AccountState], bool]
+    ) -> AccountState:
+        """Return the account's state as soon as `condition` holds of it."""
+        for _ in range(PATIENCE):
+            state = await handle.query(Account.current_state)
+            if condition(state):
+                return state
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"the account stayed {state.phase}: {state}")
 
     async def until(
         self, handle: WorkflowHandle[Any, Any], condition: Callable[[DeploymentState], bool]

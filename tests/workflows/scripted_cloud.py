@@ -10,8 +10,10 @@ from typing import Any
 from temporalio import activity
 from temporalio.common import RawValue
 
+from activities.contracts import Comparison, PlanQuestion
 from activities.failures import failure
 from domain.account import AccessReport, RevocationProof
+from domain.approval import risk_of
 from domain.facts import (
     AddressPlan,
     Backup,
@@ -33,7 +35,10 @@ from domain.facts import (
     SmokeTest,
 )
 from domain.failure import FailureClass, FailureDetail
+from domain.operation import OperationKind
+from domain.plan import Plan, PlannedChange, PlannedStep, basis_of, hash_of
 from domain.shape import Component, PoolName
+from workflows import steps
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -67,6 +72,7 @@ ANSWERS: dict[str, Any] = {
         bucket="bucket-1", key="k", size_bytes=10, sha256="ab", records=1, taken_at=NOW, retain_until=NOW
     ),
     "prove_restore": RestoreProof(key="k", records=1, sha256="ab", seconds=1.0, proven_at=NOW),
+    "compare": Comparison(changes=(PlannedChange(call="ec2:CreateVpc"),)),
     "find_leftovers": (Leftover(resource_id="key-1", kind="kms:key", kept_because="scheduled for deletion"),),
 }
 
@@ -76,17 +82,30 @@ class ScriptedCloud:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self._callers: list[str] = []
         self._lock = threading.Lock()
         self._failures: dict[str, list[FailureDetail]] = {}
         self._refusals: dict[str, FailureDetail] = {}
         self._hooks: dict[str, Callable[[], None]] = {}
+        self._unplanned: set[str] = set()
 
     def reset(self) -> None:
         """Forget calls and script."""
         self.calls.clear()
+        self._callers.clear()
         self._failures.clear()
         self._refusals.clear()
         self._hooks.clear()
+        self._unplanned.clear()
+
+    def leave_out_of_plans(self, *names: str) -> None:
+        """Make plans that lack these steps."""
+        self._unplanned.update(names)
+
+    def calls_for(self, name: str) -> list[str]:
+        """Return the calls on behalf of one deployment (or account), whatever workflows of other tests still do."""
+        with self._lock:
+            return [call for call, caller in zip(self.calls, self._callers, strict=True) if name in caller.split("/")]
 
     def fail(self, name: str, *classes: FailureClass, action: str = "") -> None:
         """Let the next calls of `name` fail, one with each class."""
@@ -113,6 +132,7 @@ class ScriptedCloud:
         name = activity.info().activity_type
         with self._lock:
             self.calls.append(name)
+            self._callers.append(activity.info().workflow_id or "")
             scripted = self._failures.get(name)
             refusal = self._refusals.get(name) or (scripted.pop(0) if scripted else None)
         if hook := self._hooks.get(name):
@@ -123,6 +143,8 @@ class ScriptedCloud:
             return ANSWERS[name]
         converter = activity.payload_converter()
         match name:
+            case "make_plan":
+                return self._plan(converter.from_payload(arguments[0].payload, PlanQuestion))
             case "create_node_pool":
                 request = converter.from_payload(arguments[0].payload, dict)
                 return NodePool(pool=request["pool"], name=request["pool"], instance_type="m7i.large")
@@ -131,6 +153,46 @@ class ScriptedCloud:
                 return ComponentStatus(component=request["component"], image="i", ready=1, desired=1)
             case _:
                 return None
+
+    def _plan(self, question: PlanQuestion) -> Plan:
+        """Return a plan with every step that an operation of the kind may run, but for those that are left out."""
+        basis = basis_of(question.kind, question.order)
+        planned = tuple(
+            PlannedStep(name=name, summary=summary)
+            for name, summary in _steps_of(question.kind)
+            if name not in self._unplanned
+        )
+        deletes = question.kind is OperationKind.RETIRE
+        return Plan(
+            deployment=question.order.site.deployment,
+            kind=question.kind,
+            risk=risk_of(question.kind, changes_specification=question.order.first),
+            basis=basis,
+            hash=hash_of(basis, planned),
+            made_at=datetime.now(UTC),
+            steps=planned,
+            irreversible=("The data in the store is deleted",) if deletes else (),
+        )
+
+
+def _steps_of(kind: OperationKind) -> list[tuple[str, str]]:
+    """Return names and sentences of the steps that an operation of this kind may run."""
+    match kind:
+        case OperationKind.RECONFIGURE:
+            return [(steps.APPLY_API_KEYS.name, steps.APPLY_API_KEYS.summary)]
+        case OperationKind.RETIRE:
+            made = [(each.name, each.summary) for each in (steps.BACK_UP, steps.LOCK_BACKUP, steps.FIND_LEFTOVERS)]
+            return [*made, *((undo.name, undo.summary) for undo in steps.UNDOS)]
+    abouts = {
+        steps.INSTALL_ADD_ON.name: ["network", "proxy", "identity", "dns", "storage", "metrics"],
+        steps.CREATE_POOL.name: [*PoolName],
+        steps.INSTALL_COMPONENT.name: [*Component],
+    }
+    return [
+        (f"{step.name}/{about}" if about else step.name, step.summary.format(about=about))
+        for step in steps.ALL
+        for about in abouts.get(step.name, [""])
+    ]
 
 
 def _detail(name: str, failure_class: FailureClass, action: str) -> FailureDetail:

@@ -82,6 +82,51 @@ async def test_revocation_ends_with_the_clouds_refusal_as_proof(stage: Stage) ->
     assert stage.cloud.calls.count("prove_revoked") == 3
 
 
+async def test_a_fresh_run_keeps_everything_and_goes_on_verifying(stage: Stage) -> None:
+    """Asked for a fresh run, the account continues as new with its whole state and looks again."""
+    handle = await _connect(stage)
+    before = await _until(handle, lambda state: state.phase is AccountPhase.ACTIVE)
+
+    assert await handle.execute_update(Account.continue_as_new_now, ADA) == 1
+
+    after = await _until(handle, lambda state: state.runs == 2)
+    assert (after.phase, after.spec, after.external_id) == (before.phase, before.spec, before.external_id)
+    assert after.trail[: len(before.trail)] == before.trail
+    await handle.execute_update(Account.verify, AccountRequest(actor=ADA))
+    assert stage.cloud.calls.count("verify_access") >= 2
+
+
+async def test_a_verification_asked_together_with_a_fresh_run_is_answered(stage: Stage) -> None:
+    """Neither request waits for the other: the verification comes first, then the fresh run."""
+    handle = await _connect(stage)
+    await _until(handle, lambda state: state.phase is AccountPhase.ACTIVE)
+
+    for number in range(1, 6):
+        async with asyncio.timeout(60):
+            _, verified = await asyncio.gather(
+                handle.execute_update(Account.continue_as_new_now, ADA),
+                handle.execute_update(Account.verify, AccountRequest(actor=ADA)),
+            )
+
+        assert verified.phase is AccountPhase.ACTIVE
+        await _until(handle, lambda state, runs=number + 1: state.runs == runs)
+
+
+async def test_an_account_that_is_being_revoked_stays_in_its_run(stage: Stage) -> None:
+    """Its end is near: a fresh run is refused, and the proof comes."""
+    stage.cloud.refuse("prove_revoked", FailureClass.NOT_READY)
+    handle = await _connect(stage)
+    await _until(handle, lambda state: state.phase is AccountPhase.ACTIVE)
+    await handle.execute_update(Account.revoke, AccountRequest(actor=ADA))
+
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await handle.execute_update(Account.continue_as_new_now, ADA)
+
+    assert "the account is revoking" in str(refused.value.cause)
+    stage.cloud.allow("prove_revoked")
+    assert (await handle.result()).phase is AccountPhase.REVOKED
+
+
 async def _connect(stage: Stage) -> WorkflowHandle[Any, AccountState]:
     spec = AccountSpec(
         name=stage.name,

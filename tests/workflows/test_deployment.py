@@ -18,10 +18,12 @@ from domain.state import (
     DeploymentState,
     OperationAccepted,
     OperationRequest,
+    OperationSummary,
 )
-from tests.workflows.orders import ADA, GRACE
+from tests.workflows.orders import ADA, GRACE, deployment_state
 from tests.workflows.scenes import Stage
 from workflows.deployment import Deployment
+from workflows.temporal import ids, queues
 
 
 async def test_an_order_becomes_an_active_deployment(stage: Stage) -> None:
@@ -206,6 +208,44 @@ async def test_continue_as_new_keeps_everything_and_the_running_operation(
     assert after.trail[: len(before.trail)] == before.trail
     stage.cloud.allow("create_cluster")
     assert (await stage.until_phase(handle, DeploymentPhase.ACTIVE)).past[0].phase is OperationPhase.DONE
+
+
+async def test_a_deployment_of_many_operations_remembers_that_it_was_active(stage: Stage) -> None:
+    """When its first provisioning has fallen out of the record, an abort still takes nothing back."""
+    known = deployment_state(stage.name)
+    past = tuple(
+        OperationSummary(
+            operation_id=f"{kind}/{number}",
+            workflow_id=f"{kind}/{number}",
+            request_id=f"{number}",
+            kind=kind,
+            actor=ADA,
+            asked_at=known.since,
+            started_at=known.since,
+            ended_at=known.since,
+            phase=OperationPhase.DONE,
+        )
+        for number, kind in enumerate([OperationKind.PROVISION, *[OperationKind.RECONFIGURE] * 49], start=1)
+    )
+    handle = await stage.client.start_workflow(
+        Deployment.run,
+        known.model_copy(update={"phase": DeploymentPhase.ACTIVE, "operations": 50, "past": past}),
+        id=ids.deployment_id(stage.name),
+        task_queue=queues.LIFECYCLES,
+    )
+    await _request(handle, OperationRequest(request_id="51", kind=OperationKind.RECONFIGURE, actor=ADA))
+    await stage.until(handle, lambda state: state.past[-1].operation_id == "reconfigure/51")
+    stage.cloud.refuse("create_cluster", FailureClass.CONFIG)
+    await _request(handle, OperationRequest(request_id="52", kind=OperationKind.PROVISION, actor=ADA))
+    state = await stage.until(handle, lambda state: state.report is not None and bool(state.report.waiting_for))
+
+    assert all(each.kind is OperationKind.RECONFIGURE for each in state.past)
+    running = stage.client.get_workflow_handle(state.running.summary.workflow_id)  # type: ignore[union-attr]
+    await running.execute_update("decide", StepDecision(choice=Choice.ABORT, actor=ADA))
+
+    state = await stage.until(handle, lambda state: state.past[-1].operation_id == "provision/52")
+    assert (state.phase, state.past[-1].phase) == (DeploymentPhase.ACTIVE, OperationPhase.ABORTED)
+    assert [call for call in stage.cloud.calls if call.startswith("delete_")] == []
 
 
 def _record(key: str) -> ApiKeyRecord:

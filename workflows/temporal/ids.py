@@ -25,6 +25,17 @@ def operation_workflow_id(deployment: str, operation: str) -> str:
     return f"{deployment_id(deployment)}/{operation}"
 
 
+def comparison_id(deployment: str, plan: str, step: str) -> str:
+    """Return the id of the comparison of one step, `compare/acme-prod/3f9c1a2b/create_network`.
+
+    Args:
+        deployment: The deployment's name.
+        plan: What tells one plan's comparisons from another's.
+        step: The step's name.
+    """
+    return f"compare/{deployment}/{plan}/{step}"
+
+
 def deployment_of(workflow_id: str) -> str:
     """Return the deployment's name from the id of its workflow or of one of its operations."""
     return workflow_id.split("/")[1]

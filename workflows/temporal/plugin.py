@@ -1,8 +1,11 @@
-"""The one plugin that client, workers and replayer share: pydantic payloads, sandbox passthrough, tracing."""
+"""The one plugin that client, workers and replayer share: pydantic payloads, encryption, sandbox passthrough."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes, PayloadCodec
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
@@ -17,6 +20,7 @@ PURE_MODULES = (
     "pydantic",
     "pydantic_core",
     "structlog",
+    "workflows.approvals",
     "workflows.operation",
     "workflows.steps",
     "workflows.temporal",
@@ -25,9 +29,24 @@ PURE_MODULES = (
 workflow are never here. Not shared, they would cost 100 ms and 2.7 MiB for each workflow."""
 
 
-def plugin() -> SimplePlugin:
-    """Return the plugin. Pass it to `Client.connect`; workers made from that client inherit it."""
-    return SimplePlugin("byoc", data_converter=pydantic_data_converter, workflow_runner=_share_pure_modules)
+def plugin(codec: PayloadCodec | None = None) -> SimplePlugin:
+    """Return the plugin. Pass it to `Client.connect`; workers made from that client inherit it.
+
+    With a codec, payloads are encoded by it, and so are messages and stack traces of failures. What a failure is (its
+    type) and whether it is retried stays readable for Temporal.
+    """
+    return SimplePlugin("byoc", data_converter=data_converter(codec), workflow_runner=_share_pure_modules)
+
+
+def data_converter(codec: PayloadCodec | None) -> DataConverter:
+    """Return how values become payloads."""
+    if codec is None:
+        return pydantic_data_converter
+    return replace(
+        pydantic_data_converter,
+        payload_codec=codec,
+        failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
+    )
 
 
 def workflow_runner() -> SandboxedWorkflowRunner:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ministack.services import ec2
 
-from simulators.aws import fabric, scope
+from simulators.aws import fabric, identities, scope
 from simulators.aws.context import report_no_effect
 from simulators.aws.durations import Durations
 from simulators.aws.ec2.listing import Document, Guard, Listing, Operation, tags_given
@@ -72,6 +72,7 @@ class Addresses:
         if address is not None and address["AssociationId"]:
             raise Refusal("Resource.AlreadyAssociated", f"Elastic IP address [{allocation}] is already associated")
         self._check_room(home["AvailabilityZone"])
+        identities.require_service_linked_role("natgateway.amazonaws.com")
         gateway_id = new_id("nat")
         interface = fabric.add_interface(
             subnet, f"Interface for NAT Gateway {gateway_id}", kind="nat_gateway", owner="amazon-vpc-nat"

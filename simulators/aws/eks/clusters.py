@@ -65,8 +65,8 @@ class ControlPlanes:
                 clusterName=name,
             ),
         )
-        network = self._validated_network(name, parameters["resourcesVpcConfig"])
         self._validate(here, parameters)
+        network = self._validated_network(name, parameters["resourcesVpcConfig"])
         cluster = ClusterRecord(
             here,
             f"{name.lower()}-{secrets.token_hex(4)}",
@@ -137,6 +137,10 @@ class ControlPlanes:
                 " or the trusted entity is not correct"
             )
             raise invalid(message, clusterName=name)
+        # EKS looks at the network, and makes its own role where there is none yet, in the caller's name.
+        for action in ("ec2:DescribeSubnets", "ec2:DescribeSecurityGroups", "ec2:DescribeVpcs"):
+            identities.require_caller(action, "*")
+        identities.require_service_linked_role("eks.amazonaws.com")
         for encryption in parameters.get("encryptionConfig") or ():
             _validate_key(name, encryption)
         fault = current_fault.get()
@@ -436,10 +440,7 @@ def _validate_key(cluster: str, encryption: Document) -> None:
     if key is None or not arn.startswith("arn:"):
         raise invalid(f"Failed to retrieve key {arn}: the key does not exist", clusterName=cluster)
     for action in ("kms:DescribeKey", "kms:CreateGrant"):
-        if not identities.caller_allows(action, arn, {"kms:GrantIsForAWSResource": "true"}):
-            raise Refusal(
-                "AccessDeniedException", f"You are not authorized to perform: {action} on resource: {arn}", 403
-            )
+        identities.require_caller(action, arn, {"kms:GrantIsForAWSResource": "true"})
     if key.get("KeyState") != "Enabled":
         raise invalid(f"The key {arn} is not enabled (state {key.get('KeyState')})", clusterName=cluster)
 

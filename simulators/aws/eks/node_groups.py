@@ -100,7 +100,9 @@ class NodeGroups:
             message = f"Nodegroup Kubernetes version {version} is unsupported with cluster version {cluster.version}"
             raise invalid(message, **where)
         template, template_data = _launch_template(parameters.get("launchTemplate"), where)
+        _require_what_eks_does_for_the_caller(parameters["nodeRole"])
         if template is not None:
+            identities.require_caller("ec2:DescribeLaunchTemplateVersions", "*")
             _require_launch_permission(cluster.scope, template, template_data, where)
         types = _validated_types(parameters, template_data, where)
         if template and parameters.get("diskSize"):
@@ -442,16 +444,21 @@ def _launch_template(asked: Document | None, where: Mapping[str, Any]) -> tuple[
     raise forbidden_now(f"Launch template {asked} could not be found", **where)
 
 
+def _require_what_eks_does_for_the_caller(role: str) -> None:
+    """Refuse a caller in whose name EKS could not look at subnets and role, or make the roles of the services."""
+    identities.require_caller("ec2:DescribeSubnets", "*")
+    identities.require_caller("iam:GetRole", role)
+    identities.require_caller("iam:ListAttachedRolePolicies", role)
+    for service in ("eks-nodegroup.amazonaws.com", "autoscaling.amazonaws.com"):
+        identities.require_service_linked_role(service)
+
+
 def _require_launch_permission(here: Scope, template: Document, data: Document, where: Mapping[str, Any]) -> None:
     """Refuse a caller who may not start machines from the template: EKS tries it in the caller's name."""
     tags = {f"aws:RequestTag/{key}": value for key, value in _template_tags(data, "instance").items()}
     context = {**tags, "ec2:LaunchTemplate": here.arn("ec2", f"launch-template/{template['id']}")}
     if not identities.caller_allows("ec2:RunInstances", here.arn("ec2", "instance/*"), context):
-        message = (
-            "You are not authorized to launch instances with this launch template."
-            " The missing permission is ec2:RunInstances."
-        )
-        raise forbidden_now(message, **where)
+        raise forbidden_now("You are not authorized to launch instances with this launch template.", **where)
 
 
 def _security_groups(template: Document) -> list[str]:

@@ -48,6 +48,7 @@ class PodIdentities:
         if self.find(cluster, namespace, service_account) is not None:
             message = f"Association already exists: the service account {service_account} in {namespace} has a role"
             raise in_use(message, clusterName=cluster.name)
+        identities.require_caller("iam:GetRole", role_arn)
         _validate_role(role_arn, cluster)
         now = self._has.clock.time()
         id_ = f"a-{secrets.token_hex(8)}0"

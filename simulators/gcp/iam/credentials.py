@@ -12,6 +12,7 @@ from simulators.gcp.api import Check, Method, Place, Request, Rpc, needs_nothing
 from simulators.gcp.cloud import Cloud
 from simulators.gcp.iam.identities import expiry
 from simulators.gcp.refusals import Json, Refusal, invalid, not_found
+from simulators.secrets import SecretKind
 
 _INTERFACE = "google.iam.credentials.v1.IAMCredentials"
 _PACKAGE = "google.iam.credentials.v1"
@@ -70,7 +71,7 @@ class CredentialsService:
         lifetime = float(str(asked.get("lifetime") or "3600s").rstrip("s"))
         if not 0 < lifetime <= _LONGEST:
             raise invalid("The token lifetime cannot be more than 3600s.")
-        token = self._cloud.identities.issue(f"serviceAccount:{email}", lifetime)
+        token = self._issue(email, lifetime)
         return {"accessToken": token, "expireTime": expiry(lifetime)}
 
     def _exchange_assertion(self, request: Request) -> Json:
@@ -87,8 +88,13 @@ class CredentialsService:
             jwt.decode(assertion, certs=key)
         except ValueError as error:
             raise invalid(f"invalid_grant: Invalid JWT Signature: {error}") from error
-        token = self._cloud.identities.issue(f"serviceAccount:{email}", _LONGEST)
+        token = self._issue(email, _LONGEST)
         return {"access_token": token, "expires_in": int(_LONGEST), "token_type": "Bearer"}
+
+    def _issue(self, email: str, lifetime: float) -> str:
+        token = self._cloud.identities.issue(f"serviceAccount:{email}", lifetime)
+        self._cloud.world.secrets.note(SecretKind.ACCESS_TOKEN, token)
+        return token
 
     def forget(self) -> None:
         """Forget nothing: the cloud keeps the identities."""

@@ -26,6 +26,8 @@ class Permission:
     """The project."""
     principal: str
     action: str
+    agent: str = ""
+    """The User-Agent of the call that needed it, which names the step."""
 
 
 class Policies:
@@ -98,11 +100,11 @@ class Policies:
             for binding in self._in_effect(holder).get("bindings") or ()
         )
 
-    def require(self, principal: str, check: Check, project: str) -> bool:
+    def require(self, principal: str, check: Check, project: str, agent: str) -> bool:
         """Return whether the call may go on, and remember the permission that it needed."""
         allowed = self.allows(principal, check, f"projects/{project}")
         if not principal.startswith("user:owner@"):
-            self._checked[Permission(project, principal, check.permission)] = allowed
+            self._checked[Permission(project, principal, check.permission, agent)] = allowed
         return allowed
 
     def checked(self) -> list[tuple[Permission, bool]]:

@@ -28,6 +28,7 @@ from simulators.kubernetes.applications.metrics import observe, requests_to
 from simulators.kubernetes.controllers.pods import is_serving
 from simulators.kubernetes.controllers.services import backends_at
 from simulators.kubernetes.objects import Object, name_of
+from simulators.secrets import SecretKind
 
 if TYPE_CHECKING:
     from simulators.kubernetes.simulator import Cluster
@@ -171,6 +172,7 @@ class _Server:
     def _refused(self, request: Request, scope: Scope) -> Response | None:
         secret = self.cluster.store.get(kinds.SECRETS, self.namespace, api_keys.SECRET)
         now = self.cluster.world.clock.now()
+        self.cluster.world.secrets.note(SecretKind.API_KEY, request.headers.get("authorization", "").partition(" ")[2])
         refusal = api_keys.refusal(secret, request.headers.get("authorization", ""), scope, now)
         return Response(refusal[0], {"error": refusal[1]}) if refusal else None
 

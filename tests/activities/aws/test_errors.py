@@ -43,6 +43,7 @@ def error(
         ("ExpiredToken", FailureClass.AUTH),
         ("UnauthorizedOperation", FailureClass.PERMISSION),
         ("AccessDeniedException", FailureClass.PERMISSION),
+        ("403", FailureClass.PERMISSION),
         ("OptInRequired", FailureClass.POLICY),
         ("IdempotentParameterMismatch", FailureClass.CONFIG),
         ("InvalidParameterValue", FailureClass.CONFIG),
@@ -156,3 +157,19 @@ def test_what_never_reached_aws_is_named_too(raised: Exception, expected: Failur
     detail: FailureDetail = caught.value.details[0]
     assert detail.failure is expected
     assert caught.value.non_retryable is (expected is not FailureClass.TRANSIENT)
+
+
+def test_a_refusal_to_start_machines_is_a_missing_permission() -> None:
+    """EKS words it as a conflict and names no action; waiting for time to cure it would be in vain."""
+    message = "You are not authorized to launch instances with this launch template."
+
+    detail = describe(error("InvalidRequestException", message, operation="CreateNodegroup", service="eks"))
+
+    assert (detail.failure, detail.action) == (FailureClass.PERMISSION, "ec2:RunInstances")
+
+
+def test_a_refused_head_names_its_action() -> None:
+    """It has no body: the status and the operation are all that there is."""
+    detail = describe(error("403", "Forbidden", operation="HeadBucket", service="s3"))
+
+    assert (detail.failure, detail.action) == (FailureClass.PERMISSION, "s3:ListBucket")

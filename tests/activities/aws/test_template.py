@@ -15,8 +15,8 @@ from activities.aws.settings import AwsSettings
 from activities.aws.template import (
     LARGEST_POLICY,
     MOST_POLICIES_OF_A_ROLE,
+    NEVER,
     as_json,
-    as_table,
     as_yaml,
     pack,
     permissions,
@@ -158,9 +158,37 @@ def test_the_table_names_the_steps_of_every_action() -> None:
         (need.action, need.purpose) for need in with_dependents(NEEDS)
     }
     create_vpc = next(row for row in rows if row.action == "ec2:CreateVpc")
-    assert "create_network" in create_vpc.steps
-    assert "`aws:RequestTag/byoc = managed`" in create_vpc.condition
-    assert as_table([create_vpc]).splitlines()[2].startswith("| `ec2:CreateVpc` | any |")
+    assert [need.activity for need in create_vpc.needs] == ["create_network"]
+    assert "aws:RequestTag/byoc = managed" in {str(condition) for condition in create_vpc.scope.conditions}
+
+
+def test_what_is_said_never_to_be_granted_is_not(document: dict[str, Any]) -> None:
+    """The table's promises hold of the template."""
+    granted = {
+        action
+        for name, policy in policies(document).items()
+        if name != "Boundary"
+        for statement in policy["Statement"]
+        if statement["Effect"] == "Allow"
+        for action in statement["Action"]
+    }
+
+    assert granted.isdisjoint(NEVER)
+    assert not [action for action in granted if "*" in action]
+    machines = next(each for each in statements(NEEDS, ACCESS, REGIONS, Purpose.OPERATE)
+                    if "ec2:RunInstances" in each.actions)  # fmt: skip
+    assert {condition.key for condition in machines.scope.conditions} == {"aws:RequestedRegion", "ec2:LaunchTemplate"}
+
+
+def test_tagging_a_key_that_is_not_ours_is_only_for_the_role_that_makes_keys() -> None:
+    """The deleting role could otherwise make any key ours, and then delete it."""
+    scopes = [
+        each.scope for each in statements(NEEDS, ACCESS, REGIONS, Purpose.DELETE) if "kms:TagResource" in each.actions
+    ]
+
+    assert [{condition.key for condition in scope.conditions} for scope in scopes] == [
+        {"aws:RequestedRegion", "aws:ResourceTag/byoc"}
+    ]
 
 
 def as_control_plane(account: Account, service: str, purpose: Purpose) -> Any:

@@ -18,6 +18,11 @@ from simulators.kubernetes.provider import ADMINISTRATORS
 from tests.simulators.aws.customers import ACCOUNT, REGION, Customer, allow, refused
 
 CLUSTER = f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/byoc-1"
+IN_THE_CALLERS_NAME = (
+    "ec2:DescribeLaunchTemplateVersions", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcs",
+    "iam:CreateServiceLinkedRole", "iam:GetRole", "iam:ListAttachedRolePolicies",
+)  # fmt: skip
+"""What EKS does in the name of whoever makes clusters and node groups."""
 
 
 def cluster_request(account: Customer, **changes: Any) -> dict[str, Any]:
@@ -231,7 +236,7 @@ class TestCreatingClusters:
         """The caller must be allowed to let EKS use the key."""
         key = account.client("kms").create_key()["KeyMetadata"]["Arn"]
         encryption = [{"resources": ["secrets"], "provider": {"keyArn": key}}]
-        user = account.make_user("one", allow("eks:*", "iam:PassRole", "kms:DescribeKey"))
+        user = account.make_user("one", allow("eks:*", "iam:PassRole", "kms:DescribeKey", *IN_THE_CALLERS_NAME))
 
         with refused("AccessDeniedException", "kms:CreateGrant"):
             account.client("eks", credentials=user).create_cluster(
@@ -244,12 +249,16 @@ class TestCreatingClusters:
         create = allow("eks:CreateCluster", resource=CLUSTER)
         passing = allow("iam:PassRole", StringEquals={"iam:PassedToService": "eks.amazonaws.com"})
         without_pass = account.client("eks", credentials=account.make_user("one", create))
-        with_pass = account.client("eks", credentials=account.make_user("two", create, passing))
+        beside = allow(*IN_THE_CALLERS_NAME)
+        with_pass = account.client("eks", credentials=account.make_user("two", create, passing, beside))
+        without_looking = account.client("eks", credentials=account.make_user("three", create, passing))
 
         with refused("AccessDeniedException", "iam:PassRole"):
             without_pass.create_cluster(**request)
         with refused("AccessDeniedException", "eks:CreateCluster"):
             with_pass.create_cluster(**{**request, "name": "other"})
+        with refused("AccessDeniedException", "ec2:DescribeSubnets"):
+            without_looking.create_cluster(**request)
         assert with_pass.create_cluster(**request)["cluster"]["status"] == "CREATING"
 
 
@@ -399,14 +408,14 @@ class TestNodeGroups:
         account.client("ec2").create_launch_template(
             LaunchTemplateName="nodes", LaunchTemplateData={"MetadataOptions": {"HttpTokens": "required"}}
         )
-        may_create = allow("eks:*", "iam:PassRole")
+        may_create = allow("eks:*", "iam:PassRole", *IN_THE_CALLERS_NAME)
         templates = f"arn:aws:ec2:*:{ACCOUNT}:launch-template/*"
         may_launch = allow("ec2:RunInstances", ArnLike={"ec2:LaunchTemplate": templates})
         request = {"clusterName": "byoc-1", "subnets": subnets, "nodeRole": role, "launchTemplate": {"name": "nodes"}}
         without = account.client("eks", credentials=account.make_user("one", may_create))
         permitted = account.client("eks", credentials=account.make_user("two", may_create, may_launch))
 
-        with refused("InvalidRequestException", "ec2:RunInstances"):
+        with refused("InvalidRequestException", "not authorized to launch instances"):
             without.create_nodegroup(nodegroupName="store", **request)
         created = permitted.create_nodegroup(nodegroupName="store", **request)["nodegroup"]
 

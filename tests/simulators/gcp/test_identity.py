@@ -19,6 +19,7 @@ from google.oauth2 import service_account
 from google.oauth2.credentials import Credentials
 
 from simulators.gcp.vendor import make_vendor
+from simulators.secrets import SecretKind
 from tests.simulators.gcp.customers import LOCATION, PROJECT, SCOPES, Customer, refused
 
 NAME = f"projects/{PROJECT}"
@@ -235,6 +236,9 @@ class TestImpersonation:
         found = projects(account, credentials).get_project(name=NAME)
 
         assert found.project_id == PROJECT
+        noted = {secret.value: secret.kind for secret in account.world.secrets.listed()}
+        assert noted[credentials.token] == SecretKind.ACCESS_TOKEN
+        assert any(value in vendor.key["private_key"] for value in noted)
         (call,) = account.world.journal.calls(service="resourcemanager", operation="GetProject")
         assert call.principal == f"serviceAccount:{email}"
 

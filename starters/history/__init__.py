@@ -1,0 +1,1 @@
+"""The audit trail, read from Temporal's histories: nothing writes it, so nothing can forget to."""

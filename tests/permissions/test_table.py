@@ -1,0 +1,63 @@
+"""The table for the security review says where each permission is needed, by the code's own word."""
+
+from __future__ import annotations
+
+from activities.aws.cloud import AwsCloud
+from activities.aws.settings import AwsSettings
+from domain.account import AccountAccess
+from domain.clouds import Cloud, Purpose
+from domain.permission import PermissionTable
+from workers.assembly import WORKFLOWS
+from workers.aws import permission_table
+from workers.permissions import as_markdown, occurrences
+from workflows import steps
+
+PRINCIPAL = "arn:aws:iam::111111111111:role/control-plane"
+ACCESS = AccountAccess(
+    account="acme-aws", customer="acme", cloud=Cloud.AWS, cloud_account_id="222222222222", external_id="3b5b4a3e"
+)
+
+
+def the_table() -> PermissionTable:
+    """Return the table of an account in one region."""
+    needs = AwsCloud(AwsSettings(principal=PRINCIPAL)).needs()
+    return permission_table(ACCESS, ("eu-west-1",), PRINCIPAL, needs)
+
+
+def test_every_step_occurs_in_a_lifecycle() -> None:
+    """No step is without a workflow that runs it, and none is put into a lifecycle in which it does not occur."""
+    where = occurrences(WORKFLOWS)
+
+    assert {step.name for step in (*steps.ALL, *steps.UNDOS)} == set(where)
+    assert where["create_network"].lifecycles == ("provision",)
+    assert where["delete_network"].lifecycles == ("provision, if aborted", "retire")
+    assert where["back_up"].lifecycles == ("provision", "retire")
+    assert where["apply_api_keys"].lifecycles == ("provision", "reconfigure")
+    assert where["verify_access"].lifecycles == ("account",)
+
+
+def test_every_line_says_which_step_of_which_lifecycle_needs_it_and_why() -> None:
+    """Nothing is asked for without a reason."""
+    lines = the_table().lines
+
+    assert all(line.uses for line in lines)
+    assert [use for line in lines for use in line.uses if not (use.step and use.lifecycles and use.why)] == []
+
+
+def test_a_reviewer_reads_protection_first_and_then_role_by_role() -> None:
+    """The Markdown begins with what protects the customer; each action is under its role and service."""
+    text = as_markdown(the_table())
+
+    assert text.index("external id 3b5b4a3e") < text.index("## Observe") < text.index("## Operate")
+    operate = text[text.index("## Operate") : text.index("## Delete")]
+    assert "| ec2:CreateVpc | \\* | our regions; aws:RequestTag/byoc = managed |" in operate
+    assert "Create the network (provision): Make VPC, subnets and route tables |" in operate
+    assert "boundary" in text.partition("## Observe")[0]
+
+
+def test_the_lines_are_those_of_the_template() -> None:
+    """Each purpose has lines, in order."""
+    purposes = [line.purpose for line in the_table().lines]
+
+    assert list(dict.fromkeys(purposes)) == list(Purpose)
+    assert purposes == sorted(purposes, key=list(Purpose).index)

@@ -1,0 +1,115 @@
+"""The table for the customer's security review: every permission, and which step of which lifecycle needs it, and why.
+
+The activities say what they need; the workflows' own code says in which lifecycle an activity runs. Neither is said
+anywhere a second time.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from types import CodeType, FunctionType
+
+from domain.clouds import Purpose
+from domain.permission import PermissionLine, PermissionTable, PermissionUse
+from domain.text import table
+from workflows import steps
+from workflows.steps import Step, Undo
+
+_PURPOSES = {
+    Purpose.OBSERVE: "look, and change nothing",
+    Purpose.OPERATE: "make and change deployments",
+    Purpose.DELETE: "take deployments away",
+}
+
+_REGION = "aws:RequestedRegion = "
+"""Begins the condition that nearly every line has; the table says it once."""
+
+
+@dataclass(frozen=True)
+class Occurrence:
+    """Where an activity runs."""
+
+    step: str
+    """The step's sentence; of one that runs for several things, without their names."""
+    lifecycles: tuple[str, ...]
+
+
+def occurrences(workflows: Iterable[type]) -> Mapping[str, Occurrence]:
+    """Return where each activity runs, keyed by its name: which of the steps the workflows' methods name.
+
+    What a lifecycle makes it also takes back, should it be aborted.
+    """
+    sentences: dict[str, str] = {}
+    lifecycles: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    for workflow in workflows:
+        lifecycle = workflow.__name__.lower()
+        for step in _steps_of(workflow):
+            sentences[step.name] = " ".join(step.summary.replace("{about}", "").split())
+            lifecycles[step.name][lifecycle] = None
+            for undo in step.undo if isinstance(step, Step) else ():
+                sentences.setdefault(undo.name, undo.summary)
+                lifecycles[undo.name][f"{lifecycle}, if aborted"] = None
+    return {name: Occurrence(sentence, tuple(lifecycles[name])) for name, sentence in sentences.items()}
+
+
+def uses(needs: Iterable[tuple[str, str]], occurrences: Mapping[str, Occurrence]) -> tuple[PermissionUse, ...]:
+    """Return who needs a permission; `needs` are (activity, why)."""
+    nowhere = Occurrence("", ())
+    return tuple(
+        PermissionUse(
+            activity=activity,
+            step=occurrences.get(activity, nowhere).step,
+            lifecycles=occurrences.get(activity, nowhere).lifecycles,
+            why=why,
+        )
+        for activity, why in needs
+    )
+
+
+def as_markdown(permissions: PermissionTable) -> str:
+    """Return the table as Markdown: what protects the customer, then each role, service by service."""
+    access = permissions.access
+    parts = [
+        f"# What {access.customer} grants in {access.cloud} account {access.cloud_account_id}, and why",
+        " ".join(permissions.protections),
+        f"“Our regions” are {', '.join(permissions.regions)}.",
+    ]
+    for purpose, lines in groupby(permissions.lines, key=lambda line: line.purpose):
+        parts.append(f"## {purpose.title()}: {_PURPOSES[purpose]}")
+        for service, of_service in groupby(lines, key=lambda line: line.service):
+            rows = [_row(line) for line in of_service]
+            parts.append(f"### {purpose.title()}, {service}\n\n{table(_HEAD, rows)}")
+    return "\n\n".join(parts) + "\n"
+
+
+_HEAD = ("Action", "Resource", "Condition", "Step (lifecycles): why")
+
+
+def _row(line: PermissionLine) -> tuple[str, str, str, str]:
+    conditions = ["our regions" if each.startswith(_REGION) else each for each in line.conditions]
+    needed_by = "; ".join(f"{use.step} ({' · '.join(use.lifecycles)}): {use.why}" for use in line.uses)
+    return line.action, ", ".join(line.resources), "; ".join(conditions) or "none", needed_by
+
+
+def _steps_of(workflow: type) -> Iterator[Step[object, object] | Undo]:
+    """Yield the steps that the methods of a workflow name."""
+    names = {
+        name
+        for member in vars(workflow).values()
+        if isinstance(member, FunctionType)
+        for name in _names_in(member.__code__)
+    }
+    for name, value in vars(steps).items():
+        if name in names and isinstance(value, Step | Undo):
+            yield value
+
+
+def _names_in(code: CodeType) -> Iterator[str]:
+    """Yield the names that a function's code uses, and those that the functions in it do."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names_in(constant)
