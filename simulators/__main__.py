@@ -21,25 +21,32 @@ _PARENT_CHECK_INTERVAL = 0.5
 def main(arguments: list[str] | None = None) -> None:
     """Serve; print one line of JSON, an `Endpoints`, once everything can be called."""
     options = _parser().parse_args(arguments)
-    ports = Ports(options.aws_port, options.kubernetes_port, options.internet_port, options.control_port)
+    ports = Ports(
+        aws=options.aws_port,
+        kubernetes=options.kubernetes_port,
+        internet=options.internet_port,
+        control=options.control_port,
+        gcp=options.gcp_port,
+        gcp_grpc=options.gcp_grpc_port,
+    )
     with tempfile.TemporaryDirectory(prefix="byoc-simulators-") as directory:
-        asyncio.run(_serve(Path(directory), options.speed, ports, options.ready_file, options.parent))
+        asyncio.run(_serve(Path(directory), ports, options))
 
 
-async def _serve(directory: Path, speed: float, ports: Ports, ready_file: Path | None, parent: int | None) -> None:
+async def _serve(directory: Path, ports: Ports, options: argparse.Namespace) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with Simulators(directory, speed=speed, ports=ports) as simulators:
+    async with Simulators(directory, speed=options.speed, ports=ports, gcp=options.gcp) as simulators:
         line = simulators.endpoints.model_dump_json()
-        if ready_file is not None:
+        if options.ready_file is not None:
             # Renamed into place, so that whoever waits for the file never reads half of it.
-            partial = ready_file.with_suffix(".partial")
+            partial = options.ready_file.with_suffix(".partial")
             partial.write_text(line)
-            partial.replace(ready_file)
+            partial.replace(options.ready_file)
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
-        await _wait_for_end(stopped, parent)
+        await _wait_for_end(stopped, options.parent)
 
 
 async def _wait_for_end(stopped: asyncio.Event, parent: int | None) -> None:
@@ -51,8 +58,9 @@ async def _wait_for_end(stopped: asyncio.Event, parent: int | None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m simulators", description=__doc__)
-    for name in ("aws", "kubernetes", "internet", "control"):
+    for name in ("aws", "kubernetes", "internet", "control", "gcp", "gcp-grpc"):
         parser.add_argument(f"--{name}-port", type=int, default=0, help="0 (the default) chooses a free port")
+    parser.add_argument("--gcp", action="store_true", help="simulate Google Cloud too; needs the extra gcp-simulator")
     parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds in one real second; inf is allowed")
     parser.add_argument("--ready-file", type=Path, help="file that gets the same JSON line")
     parser.add_argument("--parent", type=int, help="end when the process of this id is no longer the parent")

@@ -44,6 +44,14 @@ class Clock:
             self._anchor = time.monotonic()
             self._speed = speed
 
+    def advance(self, seconds: float) -> None:
+        """Let simulated time jump forward, exactly so far; what becomes due by it runs in the next `settle()`."""
+        if seconds < 0:
+            raise ValueError(f"time cannot go back by {-seconds} seconds")
+        with self._lock:
+            self._epoch = self.time() + seconds
+            self._anchor = time.monotonic()
+
     def time(self) -> float:
         """Return the simulated time in seconds since the Unix epoch."""
         with self._lock:

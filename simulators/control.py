@@ -14,6 +14,8 @@
 | `POST /aws/vendor` | the vendor's account, its user and access key |
 | `POST /aws/accounts/{id}/customer/{apply-template,delete-template,deny,allow,own-vpc}` | the customer acts |
 
+A further cloud has requests of its own below its name (`gcp/control`).
+
 Errors are `{"error": text}` with 400 (bad input), 404 (no such thing) or 409 (the customer could not do it).
 """
 
@@ -22,8 +24,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from aiohttp import web
 from botocore.exceptions import ClientError
@@ -32,7 +34,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from simulators.aws.front import AwsEndpoint
 from simulators.customer import Customer, CustomerError, OwnNetwork
 from simulators.faults import Fault
-from simulators.inventory import Inventory
+from simulators.inventory import Inventory, Resource
 from simulators.kubernetes.simulator import KubernetesSimulator
 from simulators.vendor import Vendor
 from simulators.world import World
@@ -83,13 +85,50 @@ class Grant(BaseModel):
     """Name of the role, without its path."""
 
 
+class Authorized(NamedTuple):
+    """A permission that a principal needed, and whether it was granted when it was last checked."""
+
+    account: str
+    principal: str
+    action: str
+    agent: str
+    """The User-Agent of the call that needed it."""
+    allowed: bool
+
+
+class CloudControl(Protocol):
+    """What the control API asks of a cloud beside AWS."""
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the requests that are this cloud's own."""
+
+    def inventory(self, account: str) -> list[Resource] | None:
+        """Return what an account holds, or None if this cloud does not have it."""
+
+    def authorizations(self) -> list[Authorized]:
+        """Return every permission that was ever needed."""
+
+    def reset(self) -> None:
+        """Forget every account."""
+
+    def close(self) -> None:
+        """Close every connection that the customers hold."""
+
+
 class Control:
     """Serves the control API of one world."""
 
-    def __init__(self, world: World, aws: AwsEndpoint, kubernetes: KubernetesSimulator) -> None:
+    def __init__(
+        self,
+        world: World,
+        aws: AwsEndpoint,
+        kubernetes: KubernetesSimulator,
+        clouds: Sequence[CloudControl] = (),
+    ) -> None:
         self._world = world
         self._aws = aws
         self._kubernetes = kubernetes
+        self._clouds = tuple(clouds)
         self._customers: dict[str, Customer] = {}
         self._vendor: Vendor | None = None
         self._runner: web.AppRunner | None = None
@@ -121,6 +160,7 @@ class Control:
                 web.post(f"{customer}/deny", self._deny),
                 web.post(f"{customer}/allow", self._allow),
                 web.post(f"{customer}/own-vpc", self._own_vpc),
+                *(route for cloud in self._clouds for route in cloud.routes()),
             ]
         )
         self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
@@ -130,6 +170,8 @@ class Control:
 
     async def stop(self) -> None:
         """Stop serving."""
+        for cloud in self._clouds:
+            cloud.close()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -183,6 +225,9 @@ class Control:
         account = request.query.get("account", "")
         if not account:
             raise _BadInputError("account is missing: inventory?account=222222222222")
+        for cloud in self._clouds:
+            if (found := cloud.inventory(account)) is not None:
+                return _json([resource.model_dump(mode="json") for resource in found])
         calls = self._world.journal.calls(account=account, changed=True)
         regions = {call.region for call in calls if call.region}
         inventory = Inventory(self._aws.url, account, regions, agent=self._aws.observer)
@@ -191,19 +236,12 @@ class Control:
 
     async def _authorizations(self, request: web.Request) -> web.Response:
         account = request.query.get("account", "")
-        return _json(
-            [
-                {
-                    "account": permission.account,
-                    "principal": permission.principal,
-                    "action": permission.action,
-                    "agent": permission.agent,
-                    "allowed": allowed,
-                }
-                for permission, allowed in self._aws.authorizer.checked()
-                if account in ("", permission.account)
-            ]
-        )
+        checked = [
+            Authorized(permission.account, permission.principal, permission.action, permission.agent, allowed)
+            for permission, allowed in self._aws.authorizer.checked()
+        ]
+        checked += [entry for cloud in self._clouds for entry in cloud.authorizations()]
+        return _json([entry._asdict() for entry in checked if account in ("", entry.account)])
 
     async def _secrets(self, _: web.Request) -> web.Response:
         return _json([secret.model_dump(mode="json") for secret in self._world.secrets.listed()])
@@ -212,6 +250,8 @@ class Control:
         for cluster in self._kubernetes.clusters():
             self._kubernetes.delete_cluster(cluster.id)
         self._aws.reset()
+        for cloud in self._clouds:
+            cloud.reset()
         self._world.reset()
         self._customers.clear()
         self._vendor = None

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from simulators.customer import OwnNetwork, OwnNetworkFacts
 from simulators.faults import Fault
+from simulators.gcp.documents import GcpOutputs, GcpOwnNetwork, GcpOwnNetworkFacts, GcpTemplate, GcpVendor, Quota
 from simulators.inventory import Resource
 from simulators.journal import Call
 from simulators.secrets import Secret
@@ -166,6 +167,14 @@ class ControlClient:
         """Return the administrator of one customer's account."""
         return CustomerClient(self, account)
 
+    def gcp_vendor(self) -> GcpVendor:
+        """Return the vendor's identity at Google Cloud; it is made on the first call after a reset."""
+        return GcpVendor.model_validate(self.call("POST", "/gcp/vendor"))
+
+    def project(self, project: str) -> ProjectClient:
+        """Return the owner of one customer's project of Google Cloud."""
+        return ProjectClient(self, project)
+
     def call(self, method: str, path: str, body: Json = None, *, query: dict[str, Any] | None = None) -> Json:
         """Make one request and return its reply's JSON document."""
         reply = self._http.request(method, self._url + path, json=body, params=query, timeout=_TIMEOUT)
@@ -213,3 +222,38 @@ class CustomerClient:
 
     def _act(self, action: str, body: dict[str, Any]) -> Json:
         return self._control.call("POST", f"/aws/accounts/{self.account}/customer/{action}", body)
+
+
+class ProjectClient:
+    """Lets the owner of one customer's project of Google Cloud act."""
+
+    def __init__(self, control: ControlClient, project: str) -> None:
+        self.project = project
+        self._control = control
+
+    def apply_template(self, template: GcpTemplate) -> GcpOutputs:
+        """Make what the template says, or bring it in line; it has effect afterwards."""
+        return GcpOutputs.model_validate(self._act("apply-template", template.model_dump(mode="json")))
+
+    def delete_template(self) -> None:
+        """Delete everything that the template made."""
+        self._act("delete-template", {})
+
+    def deny(self, role: str, permission: str) -> None:
+        """Take one permission away from a custom role (its id)."""
+        self._act("deny", {"role": role, "permission": permission})
+
+    def allow(self, role: str, permission: str) -> None:
+        """Give back what `deny` took."""
+        self._act("allow", {"role": role, "permission": permission})
+
+    def make_network(self, network: GcpOwnNetwork) -> GcpOwnNetworkFacts:
+        """Make a network of the customer's own."""
+        return GcpOwnNetworkFacts.model_validate(self._act("own-network", network.model_dump(mode="json")))
+
+    def set_quota(self, quota: Quota) -> None:
+        """Give the project another limit than usual."""
+        self._act("quota", quota.model_dump(mode="json"))
+
+    def _act(self, action: str, body: dict[str, Any]) -> Json:
+        return self._control.call("POST", f"/gcp/projects/{self.project}/customer/{action}", body)

@@ -16,6 +16,8 @@ class Ports:
     kubernetes: int = 0
     internet: int = 0
     control: int = 0
+    gcp: int = 0
+    gcp_grpc: int = 0
 
 
 class Endpoints(BaseModel):
@@ -35,5 +37,9 @@ class Endpoints(BaseModel):
     """PEM file of the authority that signs the public hostnames' certificates."""
     control_url: str
     """HTTP; the control API."""
+    gcp_url: str = ""
+    """HTTP; compute, storage, DNS and tokens of Google Cloud, in every project. Empty where it is not simulated."""
+    gcp_grpc_address: str = ""
+    """Host and port; every other API of Google Cloud by gRPC, over local channel credentials."""
     pid: int
     """Process that serves all of them."""

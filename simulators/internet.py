@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import ssl
+from collections.abc import Iterable
 from dataclasses import dataclass
 from email.utils import format_datetime
 from typing import Protocol
@@ -31,6 +32,25 @@ class NameService(Protocol):
 
     def has_certificate(self, hostname: str) -> bool:
         """Return whether the listener behind the name presents an issued certificate that covers it."""
+
+
+class PublicNames:
+    """The public DNS of several clouds together."""
+
+    def __init__(self, services: Iterable[NameService]) -> None:
+        self._services = list(services)
+
+    def add(self, service: NameService) -> None:
+        """Let the names of one more cloud be found."""
+        self._services.append(service)
+
+    def resolve(self, hostname: str) -> tuple[str, str, str] | None:
+        """Return where a name leads in the first cloud that knows it, or None."""
+        return next(filter(None, (service.resolve(hostname) for service in self._services)), None)
+
+    def has_certificate(self, hostname: str) -> bool:
+        """Return whether a cloud's load balancer presents a certificate for the name."""
+        return any(service.has_certificate(hostname) for service in self._services)
 
 
 @dataclass

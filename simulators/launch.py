@@ -22,16 +22,16 @@ _STOP_TIMEOUT = 5.0
 
 @contextlib.contextmanager
 def running_simulators(
-    speed: float = math.inf, ports: Ports | None = None, *, log_file: Path | None = None
+    speed: float = math.inf, ports: Ports | None = None, *, gcp: bool = False, log_file: Path | None = None
 ) -> Iterator[Endpoints]:
-    """Serve the simulators in a child process while the context lasts.
+    """Serve the simulators in a child process while the context lasts, with Google Cloud if `gcp` asks for it.
 
     The child ends with its parent, even when that is killed, and leaves no files but its log, if one is wanted. Raises
     RuntimeError with the child's output if it does not serve within a minute.
     """
     with log_file.open("w+b") if log_file else tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603 (our own module, with numbers for arguments)
-            [sys.executable, "-m", "simulators", *_arguments(speed, ports or Ports())],
+            [sys.executable, "-m", "simulators", *_arguments(speed, ports or Ports()), *(["--gcp"] if gcp else [])],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -45,7 +45,7 @@ def running_simulators(
 
 def _arguments(speed: float, ports: Ports) -> list[str]:
     named = {"--speed": speed, "--parent": os.getpid()}
-    named |= {f"--{name}-port": port for name, port in asdict(ports).items()}
+    named |= {f"--{name.replace('_', '-')}-port": port for name, port in asdict(ports).items()}
     return [str(part) for pair in named.items() for part in pair]
 
 

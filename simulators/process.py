@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from simulators.aws import overlay
 from simulators.aws.front import AwsEndpoint
 from simulators.clock import Clock
-from simulators.control import Control
+from simulators.control import CloudControl, Control
 from simulators.endpoints import Endpoints, Ports
-from simulators.internet import Internet
+from simulators.internet import Internet, PublicNames
 from simulators.kubernetes.simulator import KubernetesSimulator
 from simulators.world import World
+
+if TYPE_CHECKING:
+    from simulators.gcp.simulator import GoogleCloud
 
 _TICK = 0.05
 """Real seconds between two looks at what has become due, when no call makes one happen."""
@@ -27,14 +31,24 @@ class Simulators:
     An asynchronous context manager: inside it `endpoints` are served, after it nothing of it is left.
     """
 
-    def __init__(self, directory: Path, *, speed: float = 1.0, ports: Ports | None = None) -> None:
-        """Write certificates to `directory`, which the caller removes; `speed` is simulated seconds in a real one."""
+    def __init__(self, directory: Path, *, speed: float = 1.0, ports: Ports | None = None, gcp: bool = False) -> None:
+        """Write certificates to `directory`, which the caller removes; `speed` is simulated seconds in a real one.
+
+        Google Cloud is simulated too if `gcp` asks for it; that needs the packages of the extra `gcp-simulator`.
+        """
         self.world = World(Clock(speed))
         self.kubernetes = KubernetesSimulator(self.world)
-        names = overlay.install(self.world, self.kubernetes)
+        names = PublicNames([overlay.install(self.world, self.kubernetes)])
         self.aws = AwsEndpoint(self.world)
+        self.google: GoogleCloud | None = None
+        clouds: list[CloudControl] = []
+        if gcp:
+            # Only who asks for it pays for the import, and needs Google's packages.
+            self.google = importlib.import_module("simulators.gcp.simulator").GoogleCloud(self.world, self.kubernetes)
+            clouds.append(importlib.import_module("simulators.gcp.control").GcpControl(self.google))
+            names.add(self.google.names)
         self.internet = Internet(self.world, self.kubernetes, names)
-        self.control = Control(self.world, self.aws, self.kubernetes)
+        self.control = Control(self.world, self.aws, self.kubernetes, clouds)
         self._directory = directory
         self._ports = ports or Ports()
         self._exit = contextlib.AsyncExitStack()
@@ -49,11 +63,16 @@ class Simulators:
             internet_proxy_url=self.internet.proxy_url,
             internet_ca_file=self._directory / "internet-ca.pem",
             control_url=self.control.url,
+            gcp_url=self.google.url if self.google is not None else "",
+            gcp_grpc_address=self.google.grpc_address if self.google is not None else "",
             pid=os.getpid(),
         )
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
+            if self.google is not None:
+                stack.push_async_callback(self.google.stop)
+                await self.google.start(self._ports.gcp, self._ports.gcp_grpc)
             for server, port in (
                 (self.kubernetes, self._ports.kubernetes),
                 (self.aws, self._ports.aws),
@@ -76,3 +95,5 @@ class Simulators:
         while True:
             await asyncio.sleep(_TICK)
             self.world.clock.settle()
+            if self.google is not None:
+                self.google.cloud.work.settle()

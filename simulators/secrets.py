@@ -26,6 +26,8 @@ class SecretKind(StrEnum):
     SIGNATURE = "signature of a presigned request"
     KUBERNETES_SECRET = "value of a Kubernetes Secret"  # noqa: S105 - a name
     API_KEY = "API key"
+    ACCESS_TOKEN = "access token"  # noqa: S105 - a name
+    PRIVATE_KEY = "private key"
 
 
 class Secret(BaseModel):

@@ -1,7 +1,11 @@
-"""Who may do what: operators may do everything, and everybody may ask who they are and what they may do."""
+"""Who may do what: operators may do everything, anybody what the cloud's permissions allow.
+
+Everybody may ask who they are and what they may do.
+"""
 
 from __future__ import annotations
 
+from simulators.kubernetes import kinds
 from simulators.kubernetes.errors import bad_request, forbidden, no_such_path
 from simulators.kubernetes.objects import Object
 from simulators.kubernetes.provider import ADMINISTRATORS, OPERATORS, CloudProvider, User
@@ -20,14 +24,14 @@ REVIEWS: dict[tuple[str, str], str] = {
 
 
 def may_do_everything(user: User) -> bool:
-    """Return whether the user is an administrator or an operator; anybody else may do nothing here."""
+    """Return whether the user is an administrator or an operator."""
     return ADMINISTRATORS in user.groups or OPERATORS in user.groups
 
 
 def authorize(request: Request) -> None:
     """Raise ApiError Forbidden, as RBAC words it, unless the user may do what the request asks for."""
-    if not may_do_everything(request.user):
-        target = request.target
+    target = request.target
+    if not may_do_everything(request.user) and not request.user.may(request.verb, target.kind, target.subresource):
         raise forbidden(
             request.user.name,
             request.verb,
@@ -68,9 +72,9 @@ def _answer(plural: str, spec: Object, user: User, provider: CloudProvider, clus
         case "selfsubjectreviews":
             return {"userInfo": _user_info(user)}
         case "selfsubjectaccessreviews":
-            return _access(user)
+            return _access(user, spec)
         case "subjectaccessreviews":
-            return _access(User(spec.get("user", ""), tuple(spec.get("groups") or ())))
+            return _access(User(spec.get("user", ""), tuple(spec.get("groups") or ())), spec)
         case "selfsubjectrulesreviews":
             everything = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
             rules = [everything] if may_do_everything(user) else []
@@ -78,9 +82,13 @@ def _answer(plural: str, spec: Object, user: User, provider: CloudProvider, clus
     raise no_such_path()
 
 
-def _access(user: User) -> Object:
+def _access(user: User, spec: Object) -> Object:
     if may_do_everything(user):
         return {"allowed": True, "reason": f'RBAC: allowed by a binding to a group of "{user.name}"'}
+    asked = spec.get("resourceAttributes") or {}
+    kind = kinds.BY_PLURAL.get((asked.get("group", ""), asked.get("resource", "")))
+    if kind is not None and user.may(asked.get("verb", ""), kind, asked.get("subresource", "")):
+        return {"allowed": True, "reason": "access granted by IAM permissions."}
     return {"allowed": False}
 
 

@@ -3,13 +3,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
+from simulators.kubernetes.kinds import Kind
 from simulators.kubernetes.objects import Object, name_of, namespace_of
 
 ADMINISTRATORS = "system:masters"
 OPERATORS = "byoc:operators"
+
+May: TypeAlias = Callable[[str, Kind, str], bool]
+"""Tells whether a verb is allowed on a kind and a subresource (empty for the object itself)."""
+
+
+def _nothing(_verb: str, _kind: Kind, _subresource: str) -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -18,6 +27,8 @@ class User:
 
     name: str
     groups: tuple[str, ...]
+    may: May = _nothing
+    """What the cloud's own permissions allow beyond the groups, where a cloud has permissions for Kubernetes."""
 
 
 class CloudProvider(Protocol):
@@ -31,7 +42,7 @@ class CloudProvider(Protocol):
         """Return whom `token` stands for at this cluster, or None if it is not valid here."""
 
     def ensure_load_balancer(self, cluster_id: str, service: Object) -> str | None:
-        """Make sure that a load balancer leads to `service`; return its hostname once it is active."""
+        """Make sure that a load balancer leads to `service`; return its hostname or address once it is active."""
 
     def delete_load_balancer(self, cluster_id: str, service: Object) -> bool:
         """Take the load balancer of `service` away; return whether it is gone."""

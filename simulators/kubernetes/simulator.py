@@ -46,6 +46,9 @@ class NodeShape:
     provider_id: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     taints: tuple[Object, ...] = ()
+    pool_label: str = "eks.amazonaws.com/nodegroup"
+    """The label by which the cloud names the pool."""
+    os_image: str = "Amazon Linux 2023"
 
 
 class Cluster:
@@ -240,7 +243,7 @@ def _node(node: NodeShape, now: str) -> Object:
                 "node.kubernetes.io/instance-type": node.instance_type,
                 "topology.kubernetes.io/region": node.region,
                 "topology.kubernetes.io/zone": node.zone,
-                "eks.amazonaws.com/nodegroup": node.pool,
+                node.pool_label: node.pool,
                 **node.labels,
             },
         },
@@ -256,7 +259,7 @@ def _node(node: NodeShape, now: str) -> Object:
             "nodeInfo": {
                 "architecture": "amd64",
                 "operatingSystem": "linux",
-                "osImage": "Amazon Linux 2023",
+                "osImage": node.os_image,
                 "kernelVersion": "6.1.0",
                 "containerRuntimeVersion": "containerd://2.1.0",
                 "kubeletVersion": version,

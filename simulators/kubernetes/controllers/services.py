@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Final, TypeAlias
 
 from simulators.faults import FaultKind
@@ -57,12 +58,13 @@ class ServiceController(Controller):
         if uid not in self._ensured:
             self.events.normal(service, self.name, "EnsuringLoadBalancer", "Ensuring load balancer")
         self._ensured[uid] = configuration
-        hostname = self.provider.ensure_load_balancer(self.cluster.id, service)
-        if hostname is None:
+        reached = self.provider.ensure_load_balancer(self.cluster.id, service)
+        if reached is None:
             self.alarm.wake_after(self.durations.provider_poll, least_real=self.durations.least_wait)
             return
-        if _ingress(service) != [{"hostname": hostname}]:
-            self.update_status(kinds.SERVICES, service, {"loadBalancer": {"ingress": [{"hostname": hostname}]}})
+        ingress = [{"ip" if _is_address(reached) else "hostname": reached}]
+        if _ingress(service) != ingress:
+            self.update_status(kinds.SERVICES, service, {"loadBalancer": {"ingress": ingress}})
             self.events.normal(service, self.name, "EnsuredLoadBalancer", "Ensured load balancer")
 
     def _clean_up(self, service: Object) -> None:
@@ -166,6 +168,15 @@ def backends_at(store: Store, service: Object, port: int) -> list[Object]:
 def _ingress(service: Object) -> list[Object]:
     ingress: list[Object] = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
     return ingress
+
+
+def _is_address(reached: str) -> bool:
+    """Return whether a load balancer is reached at an IP address, as Google's are, and not by a name."""
+    try:
+        ipaddress.ip_address(reached)
+    except ValueError:
+        return False
+    return True
 
 
 def _target(pod: Object) -> Object:

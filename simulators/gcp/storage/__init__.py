@@ -1,0 +1,1 @@
+"""Cloud Storage: buckets with retention, objects, and what becomes of deleted ones."""
