@@ -189,8 +189,14 @@ async def test_what_was_begun_in_plain_goes_on_encrypted(place: Place, keys: Pat
             await asyncio.sleep(0.05)
             outcome = await progress(with_the_ring)
 
+    await with_the_ring.result()
     kept = [is_encrypted(each) for event in await raw_events(place, handle) for each in payloads_in(event)]
-    usage = await key_usage(await place.client(None), key_ring.read(keys), limit=10)
+    # What lists workflows is some moments behind the truth.
+    async with asyncio.timeout(30):
+        usage = await key_usage(await place.client(None), key_ring.read(keys), limit=10)
+        while not usage.keys[0].closed_workflows:
+            await asyncio.sleep(0.1)
+            usage = await key_usage(await place.client(None), key_ring.read(keys), limit=10)
     assert {True, False} <= set(kept)
     assert kept[0] is False
     assert (usage.plain_workflows, usage.keys[0].closed_workflows) == (1, 1)

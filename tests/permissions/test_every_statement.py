@@ -131,7 +131,7 @@ async def test_without_it_exactly_the_steps_that_need_it_wait(lived: Trials, sta
         assert named, "no step waited: another statement covers this one, or nothing needs it"
     assert named <= statement.needed_by
     assert {(wait.party, wait.failure) for wait in waits} <= {(Party.CUSTOMER, FailureClass.PERMISSION)}
-    assert trial.unexplained == []
+    assert [f"{wait.step}: {wait.failure}: {wait.missing}" for wait in trial.unexplained] == []
     assert trial.trouble == ""
 
 

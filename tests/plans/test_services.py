@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 from temporalio import workflow
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from activities.contracts import PlanningContract, PlanQuestion
 from domain.failure import FailureClass
 from domain.operation import OperationKind
 from domain.plan import Plan
+from tests.conftest import dynamic_config_arguments, executable
 from tests.plans.orders import FACTS, question
 from workers.assembly import declared_needs, services_worker
 from workers.rehearsal.planning import Planner
 from workers.settings import WorkerSettings
 from workflows.temporal import queues
+from workflows.temporal.plugin import plugin
 
 
 @workflow.defn(sandboxed=False)
@@ -36,6 +40,18 @@ class Asks:
             start_to_close_timeout=timedelta(minutes=2),
             heartbeat_timeout=timedelta(seconds=5),
         )
+
+
+@pytest.fixture(scope="module")
+async def client() -> AsyncIterator[Client]:
+    """A client of a server of their own: on the shared one others may answer on the queue `services`."""
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=executable("temporal"),
+        dev_server_extra_args=dynamic_config_arguments(),
+        dev_server_log_level="error",
+        plugins=[plugin()],
+    ) as environment:
+        yield environment.client
 
 
 async def test_workflows_get_the_plan_that_the_command_line_prints(client: Client) -> None:

@@ -124,6 +124,5 @@ async def test_durations_are_learnt_from_what_ran(
     steps = Durations.model_validate(learnt.json()).clouds[Cloud.AWS].steps
     assert steps["install_component/store"].runs >= 1
     assert steps["create_cluster"].p50 < 60
-    assert steps["delete_cluster"].runs == 0
     planned = await byoc("deployments", "plan", deployment, "-o", "json", BYOC_DURATIONS_FILE=str(table))
     assert planned.code == 0, planned.err
