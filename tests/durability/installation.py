@@ -81,6 +81,8 @@ class Installation:
     worker: BaseProcess | None = None
     patience: float = 60.0
     """Real seconds until a wait is given up."""
+    pace: Pace = BRISK
+    """Of everything that is connected and ordered."""
 
     @property
     def address(self) -> str:
@@ -141,7 +143,7 @@ class Installation:
         spec = AccountSpec(
             name=f"{name}-aws", customer="acme", cloud=Cloud.AWS, cloud_account_id=number, regions=(REGION,)
         )
-        await plane.connect_account(spec, pace=BRISK)
+        await plane.connect_account(spec, pace=self.pace)
         customer = Customer(account=number, name=name)
         await self.apply_template(customer)
         await self.until_account(spec.name, AccountPhase.ACTIVE)
@@ -172,7 +174,7 @@ class Installation:
         plane = await self.connected()
         text = manifest(customer, **spec)
         (order,) = await read_orders(plane, text)
-        await plane.order(await place_order(plane, order, pace=BRISK))
+        await plane.order(await place_order(plane, order, pace=self.pace))
 
     async def until_account(self, name: str, phase: AccountPhase) -> None:
         """Wait until an account is in a phase."""

@@ -26,7 +26,7 @@ from domain.state import ApiKeyChange, ApiKeyChangeKind, DeploymentPhase, Operat
 from simulators.customer import OwnNetwork, OwnNetworkFacts
 from simulators.faults import Fault, FaultKind
 from starters.ordering import place_order, read_orders
-from tests.durability.installation import ACTOR, BRISK, REGION, Customer, Installation, manifest
+from tests.durability.installation import ACTOR, REGION, Customer, Installation, manifest
 from workflows import steps
 
 Tags = Mapping[str, str]
@@ -84,7 +84,7 @@ class Life:
         """Order a deployment by its manifest."""
         plane = await self.installation.connected()
         (order,) = await read_orders(plane, text)
-        await plane.order(await place_order(plane, order, pace=BRISK))
+        await plane.order(await place_order(plane, order, pace=self.installation.pace))
 
     async def converge(self) -> None:
         """Provision again, and wait until that is over."""
