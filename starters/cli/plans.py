@@ -89,7 +89,15 @@ def plan(
             raise BadInput([f"--file: {file} holds no Deployment{named}"])
         return [await plan_of_manifest(plane, manifest) for manifest in manifests]
 
-    plans = [_made(question, diff=diff) for question in ask(questions)]
+    # It takes about a second until the worker's program can be asked: as long as the control plane is asked here.
+    first = _begin(diff=diff)
+    try:
+        asked = ask(questions)
+    except BaseException:
+        with first:
+            first.kill()
+        raise
+    plans = [_made(first if question is asked[0] else _begin(diff=diff), question) for question in asked]
     if output is not Format.TABLE:
         print_data(plans[0] if len(plans) == 1 else plans, output)
         return
@@ -99,15 +107,19 @@ def plan(
         _print(each, every_permission=permissions)
 
 
-def _made(question: PlanQuestion, *, diff: bool) -> Plan:
-    """Return the plan. A worker's process makes it, which has the rehearsal's server and the cloud's permissions."""
+def _begin(*, diff: bool) -> subprocess.Popen[str]:
+    """Start a worker's process, which has the rehearsal's server and the cloud's permissions; it makes one plan."""
     arguments = [sys.executable, "-m", "workers", "plan"]
     if diff:
         profile = CHOSEN.get(Options()).profile
         arguments += ["--diff", *(["--profile", profile] if profile else [])]
-    process = subprocess.Popen(  # noqa: S603 - our own program
+    return subprocess.Popen(  # noqa: S603 - our own program
         arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+
+
+def _made(process: subprocess.Popen[str], question: PlanQuestion) -> Plan:
+    """Return the plan that the process makes."""
     with process:
         try:
             made, said = _answer(process, question)
