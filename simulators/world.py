@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict
@@ -33,7 +34,8 @@ class World:
     faults: Faults = field(default_factory=Faults)
     journal: Journal = field(default_factory=Journal)
     secrets: Secrets = field(default_factory=Secrets)
-    _held: dict[str, tuple[Held, asyncio.Event]] = field(default_factory=dict)
+    _held: dict[str, tuple[Held, Callable[[], object]]] = field(default_factory=dict)
+    """Each with what lets it go on, from any thread; keyed by the hold's id."""
     _resets: int = 0
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -44,8 +46,8 @@ class World:
     async def hold(self, held: Held) -> None:
         """Keep the call of `held` waiting until `release`; a caller that hangs up cancels it, and so does a reset."""
         resets = self._resets
-        released = asyncio.Event()
-        self._held[held.id] = (held, released)
+        released, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._held[held.id] = (held, lambda: loop.call_soon_threadsafe(released.set))
         self._announce()
         try:
             await released.wait()
@@ -56,18 +58,19 @@ class World:
             self._announce()
 
     def release(self, held_id: str) -> bool:
-        """Let a held call go on; return whether it was being held."""
+        """Let a held call go on; return whether it was being held. Any thread may do this."""
         entry = self._held.get(held_id)
         if entry is None:
             return False
-        entry[1].set()
+        _, let_go = entry
+        let_go()
         return True
 
     def reset(self) -> None:
         """Forget what happened and what is planned, and cancel every held call; time and speed stay."""
         self._resets += 1
-        for _, released in list(self._held.values()):
-            released.set()
+        for _, let_go in list(self._held.values()):
+            let_go()
         self.clock.forget()
         self.faults.clear()
         self.journal.clear()
