@@ -242,6 +242,13 @@ class DeploymentState(Model):
     """What the account told last; None if it has not told anything."""
 
     @property
+    def has_been_active(self) -> bool:
+        """Whether a provisioning has ever come to its end; older states tell it by their past operations alone."""
+        return self.was_active or any(
+            past.kind is OperationKind.PROVISION and past.phase is OperationPhase.DONE for past in self.past
+        )
+
+    @property
     def is_held(self) -> bool:
         """Whether the customer holds the account: no operation starts, and the running one parks."""
         return self.standing is not None and self.standing.parks

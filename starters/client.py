@@ -333,7 +333,7 @@ class ControlPlane:
             Refused: The deployment is over or being retired.
         """
         await self._refuse_if_held_unawares(name)
-        request = request.model_copy(update={"approvals": request.approvals or await self._policy_for(name)})
+        request = request.model_copy(update={"approvals": request.approvals or await self.policy_for(name)})
         with _explained(f"deployment {name!r}"):
             return await self._deployment(name).execute_update(Deployment.request, request, rpc_timeout=self.patience)
 
@@ -363,7 +363,7 @@ class ControlPlane:
             Refused: The change does not fit the keys that exist.
         """
         await self._refuse_if_held_unawares(name)
-        change = change.model_copy(update={"approvals": change.approvals or await self._policy_for(name)})
+        change = change.model_copy(update={"approvals": change.approvals or await self.policy_for(name)})
         with _explained(f"deployment {name!r}"):
             return await self._deployment(name).execute_update(
                 Deployment.change_api_keys, change, rpc_timeout=self.patience
@@ -590,8 +590,11 @@ class ControlPlane:
 
     # The rest
 
-    async def _policy_for(self, deployment: str) -> ApprovalPolicy | None:
-        """Return the account's policy, or None if the account is gone: the deployment then keeps to what it knows."""
+    async def policy_for(self, deployment: str) -> ApprovalPolicy | None:
+        """Return the approval policy of a deployment's account, or None if the account is gone.
+
+        The deployment then keeps to the policy that it was told last.
+        """
         with contextlib.suppress(NotFound):
             site = (await self.deployment(deployment)).order.site
             return (await self.account(site.account)).spec.approvals

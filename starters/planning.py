@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from activities.contracts import PlanQuestion
+from domain.approval import ApprovalPolicy
 from domain.deployment import FinalBackup
 from domain.facts import DeploymentFacts
-from domain.operation import OperationKind, OperationPhase
+from domain.operation import OperationKind
 from domain.state import DeploymentOrder, DeploymentPhase, DeploymentState, OperationOrder
 from starters.client import ControlPlane, NotFound, Refused
 from starters.manifest import DeploymentManifest
@@ -26,7 +27,7 @@ async def plan_of_manifest(plane: ControlPlane, manifest: DeploymentManifest) ->
         return _first(order)
     if known.phase in _OVER:
         return _first(order)
-    return plan_of_deployment(known, OperationKind.PROVISION, order=order)
+    return plan_of_deployment(known, OperationKind.PROVISION, order=order, policy=order.approvals)
 
 
 def plan_of_deployment(
@@ -34,6 +35,7 @@ def plan_of_deployment(
     kind: OperationKind,
     *,
     order: DeploymentOrder | None = None,
+    policy: ApprovalPolicy | None = None,
     final_backup: FinalBackup = FinalBackup.KEEP,
 ) -> PlanQuestion:
     """Return the question for an operation on a deployment that exists, as its workflow would order it next.
@@ -42,6 +44,7 @@ def plan_of_deployment(
         state: What is known of it.
         kind: What is to be done.
         order: For a provisioning to another specification.
+        policy: Of the account; without it the one that the deployment was told last.
         final_backup: For a retirement.
 
     Raises:
@@ -65,8 +68,9 @@ def plan_of_deployment(
             pace=state.order.pace,
             final_backup=final_backup,
             api_keys=tuple(key for key in state.api_keys if key.revoked_at is None and key.expires_at > now),
-            first=not _was_active(state),
+            first=not state.has_been_active,
         ),
+        policy=state.order.approvals if policy is None else policy,
         changes_specification=(wanted.spec, wanted.shape, wanted.release)
         != (state.order.spec, state.order.shape, state.order.release),
     )
@@ -86,8 +90,5 @@ def _first(order: DeploymentOrder) -> PlanQuestion:
             actor=order.actor,
             pace=order.pace,
         ),
+        policy=order.approvals,
     )
-
-
-def _was_active(state: DeploymentState) -> bool:
-    return any(past.kind is OperationKind.PROVISION and past.phase is OperationPhase.DONE for past in state.past)

@@ -367,7 +367,7 @@ class Deployment(Approvals):
                 return DeploymentPhase.ORDERED if was_first else DeploymentPhase.ACTIVE
 
     def _was_active(self) -> bool:
-        return self.state.was_active or any((past.kind, past.phase) == _PROVISIONED for past in self.state.past)
+        return self.state.has_been_active
 
     def _can_start(self) -> bool:
         may_start = self.state.running is None and not self._draining and not self.state.is_held

@@ -82,7 +82,8 @@ def plan(
     async def questions(plane: ControlPlane) -> list[PlanQuestion]:
         if not file:
             state = await plane.deployment(name or "")
-            return [plan_of_deployment(state, _KINDS[doing], final_backup=final_backup)]
+            policy = await plane.policy_for(state.order.site.deployment)
+            return [plan_of_deployment(state, _KINDS[doing], policy=policy, final_backup=final_backup)]
         manifests = [each for each in await read_orders(plane, text) if name in (None, each.metadata.name)]
         if not manifests:
             named = f" named {name}" if name else ""

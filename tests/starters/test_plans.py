@@ -66,6 +66,33 @@ async def test_a_deployment_is_planned_as_it_is_known(byoc: Byoc, deployment: st
     assert [step["name"] for step in keys.json()["steps"]] == ["apply_api_keys"]
 
 
+async def test_a_plan_names_who_will_have_to_approve_it(
+    byoc: Byoc,
+    tmp_path: Path,
+    account: str,
+    deployment: str,  # noqa: F811 - the fixture
+) -> None:
+    """By the account's policy as it is now, although the deployment was ordered before there was one."""
+    file = tmp_path / "account.yaml"
+    spec = {
+        "customer": "acme",
+        "cloud": "aws",
+        "cloudAccountId": "222222222222",
+        "regions": ["eu-central-1"],
+        "approvals": {"destructive": ["vendor", "customer"]},
+    }
+    document = {"apiVersion": "byoc.dev/v1", "kind": "Account", "metadata": {"name": account}, "spec": spec}
+    file.write_text(yaml.safe_dump(document), "utf-8")
+    changed = await byoc("approvals", "policy", account, "-f", str(file))
+
+    retiring = await byoc("deployments", "plan", deployment, "--for", "retire")
+    converging = await byoc("deployments", "plan", deployment)
+
+    assert changed.code == 0, changed.err
+    assert "Approvals: vendor and customer." in retiring.out
+    assert "nobody has to approve it" in converging.out
+
+
 async def test_a_comparison_says_what_each_step_would_change(
     byoc: Byoc,
     cloud: ScriptedCloud,
