@@ -47,7 +47,7 @@ class AccountSpec(OrderedModel):
     regions: tuple[str, ...]
     """The regions in which deployments may be ordered."""
     contact: str = ""
-    """E-mail address that is told when the customer has to act."""
+    """E-mail address of who acts for the customer; shown with the account, nothing is sent to it."""
     approvals: ApprovalPolicy = ApprovalPolicy()
     """Who has to approve an operation's plan before it runs; nobody unless it says so."""
 
