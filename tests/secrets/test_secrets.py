@@ -7,12 +7,16 @@ from tests.secrets.conftest import PLANTED, Played
 from tests.secrets.search import Search
 
 
+NOT_IN_PLAY = (SecretKind.ACCESS_TOKEN, SecretKind.PRIVATE_KEY)
+"""Of Google Cloud, where no lifecycle acts yet."""
+
+
 def test_every_kind_of_secret_was_in_play(played: Played) -> None:
     """The world gave out and was shown secrets of each kind: there is something to find."""
     kinds = list(played.secrets.values())
 
     assert set(kinds) >= {
-        *(kind.value for kind in SecretKind),
+        *(kind.value for kind in SecretKind if kind not in NOT_IN_PLAY),
         "key from byoc api-keys",
         "codec token",
         "encryption key",
