@@ -6,7 +6,6 @@ from simulators.secrets import SecretKind
 from tests.secrets.conftest import PLANTED, Played
 from tests.secrets.search import Search
 
-
 NOT_IN_PLAY = (SecretKind.ACCESS_TOKEN, SecretKind.PRIVATE_KEY)
 """Of Google Cloud, where no lifecycle acts yet."""
 
