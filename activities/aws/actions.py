@@ -5,6 +5,8 @@ Source: AWS Service Authorization Reference.
 
 from __future__ import annotations
 
+import re
+
 _PREFIX_OF_SIGNING_NAME = {"monitoring": "cloudwatch", "tagging": "tag"}
 """Keyed by the service name in a request's signature, where IAM calls it otherwise."""
 
@@ -29,6 +31,15 @@ _ACTION_OF_OPERATION = {
     ("s3", "PutPublicAccessBlock"): "s3:PutBucketPublicAccessBlock",
 }
 """Keyed by (signing name, operation)."""
+
+
+_LOOKS_ONLY = re.compile(r"(Describe|Get|List|Head|Simulate)[A-Z]|AssumeRole$")
+"""Names of operations that change nothing. Whatever is named otherwise counts as a change."""
+
+
+def changes(operation: str) -> bool:
+    """Return whether a success of this operation changes something: the barrier stops it, the audit trail notes it."""
+    return _LOOKS_ONLY.match(operation) is None
 
 
 def action_of(signing_name: str, operation: str) -> str:

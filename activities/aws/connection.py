@@ -19,7 +19,7 @@ from botocore.session import Session as SdkSession
 from temporalio import activity
 
 from activities.aws import deeds
-from activities.aws.actions import action_of
+from activities.aws.actions import action_of, changes
 from activities.aws.errors import SIGNING_NAME, classify
 from activities.aws.identity import access_to, control_role_arn
 from activities.aws.settings import AwsSettings
@@ -231,9 +231,6 @@ def agent(place: Place | None) -> str:
             return f"{_AGENT} step/{step}"
 
 
-_LOOKS_ONLY = re.compile(r"(Describe|Get|List|Head|Simulate)[A-Z]|AssumeRole$")
-"""Names of operations that change nothing. Whatever is named otherwise counts as a change."""
-
 _TELLING = re.compile(r"(Name|Id|Arn|Bucket|Key|Cidr|CidrBlock)$", re.IGNORECASE)
 """Parameters that say what a call is about."""
 _TELLING_LENGTH = 80
@@ -241,7 +238,7 @@ _TELLING_LENGTH = 80
 
 def _stop_at_the_barrier(params: Mapping[str, object], model: Any, **_: object) -> None:  # noqa: ANN401 - botocore has none
     """Make no call that changes something while changes are barred; before anything of it is sent."""
-    if not _LOOKS_ONLY.match(model.name):
+    if changes(model.name):
         about = ", ".join(
             f"{name} {value}"
             for name, value in params.items()

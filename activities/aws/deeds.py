@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from botocore.exceptions import BotoCoreError
 
 from activities import deeds
+from activities.aws.actions import changes
 from domain.audit import Resource
-
-_READS = re.compile(r"Describe|Get|List|Head|Simulate|AssumeRole|Check|Lookup|Search")
-"""How the operations begin that change nothing."""
 
 _ASKED = "byoc_asked"
 """Key of the SDK's context of one call that holds its service, operation and parameters."""
@@ -139,11 +136,6 @@ _ZONE = "/hostedzone/"
 
 _SERVICES = {"elbv2": "elasticloadbalancing"}
 """Where the SDK's name of a service is another than the one in ARNs and receipts."""
-
-
-def changes(operation: str) -> bool:
-    """Return whether a success of this operation changes something."""
-    return _READS.match(operation) is None
 
 
 def resources_of(

@@ -6,8 +6,9 @@ import boto3
 import pytest
 
 from activities import deeds
+from activities.aws.actions import changes
 from activities.aws.cloud import AwsCloud
-from activities.aws.deeds import RESOURCES, changes, resources_of
+from activities.aws.deeds import RESOURCES, resources_of
 from activities.aws.settings import AwsSettings
 from domain.audit import Deed, Resource
 
