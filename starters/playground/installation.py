@@ -33,6 +33,8 @@ DYNAMIC_CONFIG = (
     'history.timerProcessorMaxTimeShift="50ms"',
     "frontend.namespaceCount=10000",
     "matching.enableFairness=true",
+    "matching.numTaskqueueReadPartitions=1",
+    "matching.numTaskqueueWritePartitions=1",
 )
 """As in production, customers are served in turn; without the others the development server adds 50 ms to a step and a
 second to a timer."""

@@ -38,7 +38,7 @@ async def temporal() -> AsyncIterator[WorkflowEnvironment]:
     """A server as `deploy/temporal/dynamic-config.yaml` configures it: fair."""
     async with await WorkflowEnvironment.start_local(
         dev_server_existing_path=executable("temporal"),
-        dev_server_extra_args=[*dynamic_config_arguments(), "--dynamic-config-value", "matching.enableFairness=true"],
+        dev_server_extra_args=dynamic_config_arguments(),
         dev_server_log_level="error",
         search_attributes=search_attributes.ALL,
         plugins=[plugin()],
