@@ -21,6 +21,10 @@ class ExistingNetwork(OrderedModel):
     """One for each zone, at least two."""
     public_subnet_ids: tuple[str, ...] = ()
     """Where the load balancer stands; none for an endpoint that only the network itself reaches."""
+    pod_range: str = ""
+    """GCP: the name of the subnetwork's secondary range for pods."""
+    service_range: str = ""
+    """GCP: the name of the subnetwork's secondary range for services."""
 
 
 class NetworkSpec(OrderedModel):

@@ -25,21 +25,33 @@ class Placement(Model):
 
 
 class AddressPlan(Model):
-    """The address ranges of the network, one private and one public subnet for each zone, in the order of the zones."""
+    """The address ranges of the network.
+
+    Where subnets are zonal there is one private and one public one for each zone, in the order of the zones; where they
+    span a region there is one private one, and a public one if the load balancer needs one of its own.
+    """
 
     cidr: str
     private_cidrs: tuple[str, ...]
     public_cidrs: tuple[str, ...]
+    pod_cidr: str = ""
+    """Of the pods, where they do not take their addresses from the private subnets."""
+    service_cidr: str = ""
+    """Of the Kubernetes services, where the network has to know it."""
 
 
 class Network(Model):
-    """The network and its subnets, in the order of the zones."""
+    """The network and its subnets, as in its `AddressPlan`."""
 
     network_id: str
     private_subnet_ids: tuple[str, ...]
     public_subnet_ids: tuple[str, ...]
     ours: bool = True
     """False for a network of the customer's own, which we never change."""
+    pod_range: str = ""
+    """Name of the secondary range of the pods, where the cloud has such ranges."""
+    service_range: str = ""
+    """Name of the secondary range of the services."""
 
 
 class Firewall(Model):
