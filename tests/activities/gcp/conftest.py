@@ -23,11 +23,15 @@ from google.oauth2.credentials import Credentials
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
+from activities.gcp.backup_locks import GcpBackupLocks
+from activities.gcp.bucket import GcpBackupBucket
 from activities.gcp.certificate import GcpCertificate
 from activities.gcp.connection import GcpConnections
 from activities.gcp.dns import GcpDomain, GcpEndpointRecord
+from activities.gcp.encryption import GcpEncryption
 from activities.gcp.identity import access_to, control_account_id, control_role_id
 from activities.gcp.network import GcpNetwork
+from activities.gcp.roles import GcpRoles
 from activities.gcp.settings import GcpSettings
 from activities.needs import declared
 from domain.clouds import Purpose
@@ -48,7 +52,16 @@ APIS = (
     "logging", "monitoring", "serviceusage", "storage",
 )  # fmt: skip
 
-PARTS: tuple[type[Any], ...] = (GcpNetwork, GcpDomain, GcpCertificate, GcpEndpointRecord)
+PARTS: tuple[type[Any], ...] = (
+    GcpNetwork,
+    GcpRoles,
+    GcpEncryption,
+    GcpBackupBucket,
+    GcpBackupLocks,
+    GcpDomain,
+    GcpCertificate,
+    GcpEndpointRecord,
+)
 """The parts of the implementation."""
 
 Client = TypeVar("Client")

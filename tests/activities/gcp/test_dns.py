@@ -9,6 +9,7 @@ import requests
 from google.cloud import certificate_manager_v1, dns
 
 from activities.contracts import CertificateRequest, DomainRequest, PublicationRequest
+from activities.gcp.ownership import owner_description
 from domain.facts import Certificate, Domain, LoadBalancer
 from domain.failure import FailureClass
 from simulators.faults import FaultKind
@@ -77,13 +78,20 @@ def test_the_domain_leads_to_the_load_balancer(account: Account, domain: Domain)
         assert records(account, domain)[f"{DOMAIN}.", "A"] == [address]
 
 
-def test_a_domain_that_nobody_delegates_waits_for_the_customer(account: Account, domain: Domain) -> None:
+def test_a_domain_that_nobody_delegates_waits_for_the_customer(account: Account) -> None:
     """First it may be on its way; after the grace the customer is asked, with the name servers."""
-    again = CertificateRequest(site=account.site, domain=domain)
-    url = f"{account.endpoints.gcp_url}/dns/v1/projects/{account.project}/managedZones/{domain.zone_id}"
+    url = f"{account.endpoints.gcp_url}/dns/v1/projects/{account.project}/managedZones"
     owner = {"Authorization": f"Bearer owner:{account.project}"}
-    # What nobody delegates, nobody sees.
-    requests.patch(url, json={"visibility": "private"}, headers=owner, timeout=30).raise_for_status()
+    # What nobody delegates, nobody sees: as if it were private.
+    unseen = {
+        "name": f"byoc-{account.site.deployment}",
+        "dnsName": f"{DOMAIN}.",
+        "description": owner_description(account.site, "domain"),
+        "visibility": "private",
+    }
+    requests.post(url, json=unseen, headers=owner, timeout=30).raise_for_status()
+    domain = account.run("create_domain", DomainRequest(site=account.site, domain=DOMAIN))
+    again = CertificateRequest(site=account.site, domain=domain)
     for _ in range(4):
         early = account.attempt_once("create_certificate", again)
 
