@@ -136,7 +136,7 @@ class NodePools:
         given = request.parameters
         if given.get("nodeVersion"):
             return self._upgrade(request, cluster, pool, given["nodeVersion"])
-        changes = {key: given[key] for key in _SETTINGS if key in given}
+        changes = {key: _unwrapped(key, given[key]) for key in _SETTINGS if key in given}
         if not changes:
             raise invalid(f"No setting is given; simulated are {', '.join(sorted(_SETTINGS))} and nodeVersion.")
 
@@ -251,6 +251,17 @@ class NodePools:
 
         seconds = self._cloud.durations.node_pool_deletion
         return self._start(request, cluster, pool, "DELETE_NODE_POOL", seconds, finish)
+
+
+def _unwrapped(setting: str, given: Any) -> Any:  # noqa: ANN401 - JSON
+    """Return a setting as the pool's document has it: some are messages around a list or a map in the request."""
+    match setting:
+        case "taints":
+            return given.get("taints") or []
+        case "labels" | "resourceLabels":
+            return given.get("labels") or {}
+        case _:
+            return given
 
 
 def _needs_to_change(request: Request, /) -> Iterator[Check]:

@@ -23,14 +23,17 @@ from google.oauth2.credentials import Credentials
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
+from activities.gcp.add_ons import GcpAddOns
 from activities.gcp.backup_locks import GcpBackupLocks
 from activities.gcp.bucket import GcpBackupBucket
 from activities.gcp.certificate import GcpCertificate
+from activities.gcp.cluster import GcpCluster
 from activities.gcp.connection import GcpConnections
 from activities.gcp.dns import GcpDomain, GcpEndpointRecord
 from activities.gcp.encryption import GcpEncryption
 from activities.gcp.identity import access_to, control_account_id, control_role_id
 from activities.gcp.network import GcpNetwork
+from activities.gcp.node_pools import GcpNodePools
 from activities.gcp.roles import GcpRoles
 from activities.gcp.settings import GcpSettings
 from activities.needs import declared
@@ -61,6 +64,9 @@ PARTS: tuple[type[Any], ...] = (
     GcpDomain,
     GcpCertificate,
     GcpEndpointRecord,
+    GcpCluster,
+    GcpAddOns,
+    GcpNodePools,
 )
 """The parts of the implementation."""
 
