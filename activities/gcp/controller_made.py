@@ -4,6 +4,9 @@ They go when the workloads are deleted, as long as the controllers run. What is 
 was gone first or its reply was lost, is found here. Parts of load balancers have no labels. They are known by the
 network, by the cluster's name in their description, by the part of their name that all of one cluster share, and by
 what they lead to: whatever leads to a part of ours, or is led to by one, is ours, as long as a controller named it.
+
+Backend services and health checks come last and may have lost all that led to them: those that a controller named for
+our namespace and that nothing uses are ours. A controller that is about to use such a one makes it again.
 """
 
 from __future__ import annotations
@@ -11,7 +14,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from google.cloud import compute_v1
@@ -19,7 +21,6 @@ from temporalio import activity
 
 from activities.contracts import ClusterContract
 from activities.gcp.compute import (
-    GLOBAL_OPERATION,
     REGION_OPERATION,
     ZONE_OPERATION,
     DeploymentCompute,
@@ -31,6 +32,7 @@ from activities.gcp.compute import (
 from activities.gcp.errors import failures_named
 from activities.gcp.ownership import is_ours
 from activities.gcp.part import GcpPart
+from activities.kubernetes.manifests.identity import SERVER_NAMESPACE
 from activities.needs import needs
 from domain.clouds import Purpose
 from domain.deployment import Site
@@ -46,7 +48,7 @@ _LABEL_CLUSTER, _LABEL_NODE = "goog-k8s-cluster-name", "goog-gke-node"
 
 @dataclass(frozen=True)
 class Collection:
-    """A kind of which controllers make things, in the region, in its zones, or global."""
+    """A kind of which controllers make things, in the region or in its zones."""
 
     client: type[Any]
     argument: str
@@ -61,10 +63,7 @@ ORDER: tuple[tuple[Collection, ...], ...] = (
         Collection(compute_v1.TargetPoolsClient, "target_pool"),
         Collection(compute_v1.AddressesClient, "address"),
     ),
-    (
-        Collection(compute_v1.RegionUrlMapsClient, "url_map"),
-        Collection(compute_v1.HttpHealthChecksClient, "http_health_check", "global"),
-    ),
+    (Collection(compute_v1.RegionUrlMapsClient, "url_map"),),
     (Collection(compute_v1.RegionBackendServicesClient, "backend_service"),),
     (
         Collection(compute_v1.RegionHealthChecksClient, "health_check"),
@@ -91,6 +90,13 @@ class Made:
         return last_part(self.path)
 
     @property
+    def is_end(self) -> bool:
+        """Whether it is a backend service or health check for our namespace that leads to no group of endpoints."""
+        is_end = any(f"/{collection}/" in self.path for collection in ("backendServices", "healthChecks"))
+        leads_on = any("/networkEndpointGroups/" in path for path in self.leads_to)
+        return is_end and not leads_on and f"-{SERVER_NAMESPACE}-" in self.name
+
+    @property
     def place(self) -> str:
         """The zone or region."""
         return self.path.split("/")[3]
@@ -104,11 +110,11 @@ class GcpControllerMade(GcpPart, ClusterContract):
         "compute.forwardingRules.list", "compute.forwardingRules.delete", "compute.regionTargetHttpsProxies.list",
         "compute.regionTargetHttpsProxies.delete", "compute.targetPools.list", "compute.targetPools.delete",
         "compute.addresses.list", "compute.addresses.delete", "compute.regionUrlMaps.list",
-        "compute.regionUrlMaps.delete", "compute.httpHealthChecks.list", "compute.httpHealthChecks.delete",
+        "compute.regionUrlMaps.delete",
         "compute.regionBackendServices.list", "compute.regionBackendServices.delete",
         "compute.regionHealthChecks.list", "compute.regionHealthChecks.delete", "compute.networkEndpointGroups.list",
         "compute.networkEndpointGroups.delete", "compute.firewalls.list", "compute.disks.list", "compute.disks.delete",
-        GLOBAL_OPERATION, REGION_OPERATION, ZONE_OPERATION,
+        REGION_OPERATION, ZONE_OPERATION,
         purpose=Purpose.DELETE,
     )  # fmt: skip
     def delete_load_balancers_and_volumes(self, site: Site) -> None:
@@ -124,14 +130,7 @@ class GcpControllerMade(GcpPart, ClusterContract):
                 compute.settle_all(filter(None, begun), f"the deletion of load balancers of {base_name(site)}")
             remaining = list(volumes(compute))
             # One that is in use belongs to a node on its way out, which lets go of it.
-            disks = compute.client(compute_v1.DisksClient)
-            begun = [
-                if_exists(
-                    partial(disks.delete_unary, project=compute.project, zone=last_part(each.zone), disk=each.name)
-                )
-                for each in remaining
-                if not each.users
-            ]
+            begun = [_delete_disk(compute, each) for each in remaining if not each.users]
             compute.settle_all(filter(None, begun), f"the deletion of volumes of {base_name(site)}")
             if any(each.users for each in remaining):
                 raise self._look_again(f"volumes of {base_name(site)} are still in use")
@@ -162,6 +161,7 @@ def volumes(compute: DeploymentCompute) -> Iterator[compute_v1.Disk]:
 def _known(everything: Iterable[Made], site: Site, services: set[str]) -> set[str]:
     """Return the paths of what is ours: what says so itself, and whatever hangs together with it."""
     everything = list(everything)
+    used = {path for made in everything for path in made.leads_to}
     ours: set[str] = set()
     clusters: set[str] = set()
     while True:
@@ -169,7 +169,7 @@ def _known(everything: Iterable[Made], site: Site, services: set[str]) -> set[st
         led_to = {path for made in everything if made.path in ours for path in made.leads_to}
         for made in everything:
             itself = _says_so(made, site) or made.name in services or _cluster_in(made.name) in clusters
-            if itself or made.path in led_to or made.leads_to & ours:
+            if itself or made.path in led_to or made.leads_to & ours or (made.is_end and made.path not in used):
                 ours.add(made.path)
                 clusters |= {_cluster_in(made.name)} - {""}
         if len(ours) == before:
@@ -198,19 +198,15 @@ def _services(firewalls: Iterable[compute_v1.Firewall], site: Site) -> Iterator[
 def _listed(compute: DeploymentCompute, kind: Collection) -> Iterator[Made]:
     """Yield what there is of a kind that a controller named."""
     client = compute.client(kind.client)
-    match kind.scope:
-        case "zone":
-            pages = client.aggregated_list(project=compute.project)
-            things = [
-                thing
-                for place, listed in pages
-                if last_part(place).startswith(f"{compute.region}-")
-                for thing in listed.network_endpoint_groups
-            ]
-        case "global":
-            things = list(client.list(project=compute.project))
-        case _:
-            things = list(client.list(project=compute.project, region=compute.region))
+    if kind.scope == "zone":
+        things = [
+            thing
+            for place, listed in client.aggregated_list(project=compute.project)
+            if last_part(place).startswith(f"{compute.region}-")
+            for thing in listed.network_endpoint_groups
+        ]
+    else:
+        things = list(client.list(project=compute.project, region=compute.region))
     for thing in things:
         if _NAMED_BY_CONTROLLER.fullmatch(thing.name):
             yield Made(
@@ -238,6 +234,12 @@ def _references(thing: Any) -> Iterator[str]:  # noqa: ANN401 - a resource of an
 
 def _delete(compute: DeploymentCompute, kind: Collection, made: Made) -> Operation | None:
     """Begin to delete a thing; None if it is gone already."""
-    place = {} if kind.scope == "global" else {kind.scope: made.place}
+    which = {kind.scope: made.place, kind.argument: made.name}
     delete = compute.client(kind.client).delete_unary
-    return if_exists(lambda: delete(project=compute.project, **place, **{kind.argument: made.name}))
+    return if_exists(lambda: delete(project=compute.project, **which))
+
+
+def _delete_disk(compute: DeploymentCompute, disk: compute_v1.Disk) -> Operation | None:
+    """Begin to delete a disk; None if it is gone already."""
+    delete = compute.client(compute_v1.DisksClient).delete_unary
+    return if_exists(lambda: delete(project=compute.project, zone=last_part(disk.zone), disk=disk.name))

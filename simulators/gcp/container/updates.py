@@ -8,8 +8,10 @@ from simulators.gcp.refusals import Json
 
 _IN_NETWORK = frozenset({"datapathProvider", "defaultEnablePrivateNodes", "dnsConfig", "gatewayApiConfig"})
 """Settings that a cluster keeps in its network's configuration."""
-_MERGED = frozenset({"addonsConfig", "controlPlaneEndpointsConfig"})
-"""Settings of which an update says only what it changes."""
+_IN_PARTS = frozenset({"addonsConfig", "controlPlaneEndpointsConfig"})
+"""Settings of which an update replaces only the parts that it has."""
+_GIVEN_BY_GKE = "endpoint"
+"""The one field of such a part that is not the customer's."""
 
 
 def updated(cluster: Json, field: str, value: Any) -> Json:  # noqa: ANN401 - any JSON value
@@ -18,13 +20,11 @@ def updated(cluster: Json, field: str, value: Any) -> Json:  # noqa: ANN401 - an
     name = name[0].lower() + name[1:]
     if name in _IN_NETWORK:
         return {"networkConfig": {**(cluster.get("networkConfig") or {}), name: value}}
-    return {name: _merged(cluster.get(name) or {}, value) if name in _MERGED else value}
+    if name not in _IN_PARTS:
+        return {name: value}
+    present = cluster.get(name) or {}
+    return {name: {**present, **{part: _replaced(present.get(part) or {}, new) for part, new in value.items()}}}
 
 
-def _merged(present: Json, value: Json) -> Json:
-    """Return `present` with what `value` says, of objects in it part by part."""
-    result = dict(present)
-    for key, wanted in value.items():
-        both = isinstance(wanted, dict) and isinstance(result.get(key), dict)
-        result[key] = _merged(result[key], wanted) if both else wanted
-    return result
+def _replaced(present: Json, new: Json) -> Json:
+    return {**{key: kept for key, kept in present.items() if key == _GIVEN_BY_GKE}, **new}
