@@ -1,18 +1,22 @@
-"""How the control plane enters a cluster: with the token of the account that operates it. IAM decides what it may."""
+"""Reaching the Kubernetes API of a GKE cluster: where it is, and a bearer token that says who we are.
+
+GKE takes the access token of any identity of Google and asks IAM what it may do, verb by verb.
+"""
 
 from __future__ import annotations
 
+from google.cloud import container_v1
+
 from activities.gcp.connection import GcpConnections
 from activities.gcp.errors import failures_named
-from activities.gcp.gke import Gke, State, as_facts, find_cluster
-from activities.gcp.ownership import is_ours, require_ours
+from activities.gcp.gke import as_facts, find_cluster
 from activities.needs import needs
 from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.facts import Cluster
 from domain.naming import base_name
 
-_ANSWERING = (State.RUNNING, State.RECONCILING, State.DEGRADED)
+_ANSWERING = frozenset({"RUNNING", "RECONCILING", "DEGRADED"})
 """States of a cluster in which its API can be called. What is being deleted has no workloads any more."""
 
 
@@ -25,16 +29,15 @@ class GcpClusterTokens:
     @needs("container.clusters.get", purpose=Purpose.OPERATE, why="Find the cluster from which the server is deleted")
     def find(self, site: Site) -> Cluster | None:
         """Return the deployment's cluster, None if there is none, or none (any more) whose API could answer."""
-        name = base_name(site)
-        with failures_named(resource=name):
-            cluster = find_cluster(self._connections.client(Gke, site, Purpose.OPERATE), site)
-        if cluster is None or cluster.status not in _ANSWERING or not cluster.endpoint:
+        with failures_named(resource=base_name(site)):
+            gke = self._connections.client(container_v1.ClusterManagerClient, site, Purpose.OPERATE)
+            cluster = find_cluster(gke, site)
+        if cluster is None or cluster.status.name not in _ANSWERING or not cluster.endpoint:
             return None
-        require_ours(f"GKE cluster {name}", site, ours=is_ours(cluster.resource_labels, site))
         return as_facts(cluster)
 
     def token(self, site: Site, cluster: Cluster) -> str:
-        """Return a token of the account that operates `cluster`."""
+        """Return an access token of the service account that operates `cluster`; it is never stored."""
         with failures_named(resource=cluster.name):
             token, _ = self._connections.token(site, Purpose.OPERATE)
         return token

@@ -1,32 +1,38 @@
-"""The node pools of a deployment: that of the store, and that of everything else."""
+"""Pools of nodes: GKE node pools, each over all its zones.
+
+Every zone of a pool has an instance group of its own, which replaces a lost node in that zone. The store's volumes stay
+in their zone for ever, so its pool has limits for each zone, and every zone keeps its nodes; the others have limits for
+all zones together.
+"""
 
 from __future__ import annotations
 
-from math import ceil
+from typing import Any
 
-from google.api_core.exceptions import NotFound
+from google.api_core.exceptions import AlreadyExists, InvalidArgument
 from google.cloud import container_v1
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
 
 from activities.contracts import ClusterContract, NodePoolRequest
-from activities.gcp.cluster import FIRST_POOL, node_config
+from activities.gcp.cluster import is_account_not_visible_yet
 from activities.gcp.compute import if_exists
 from activities.gcp.errors import failures_named
-from activities.gcp.gke import Gke, PoolState, cluster_name, find_cluster, health_failure, one_at_a_time
-from activities.gcp.ownership import is_ours, require_ours
+from activities.gcp.gke import UNDER_WAY, cluster_path, find_cluster, one_operation_at_a_time, pool_path
+from activities.gcp.health import health_failure
+from activities.gcp.node_configuration import node_config
+from activities.gcp.ownership import is_ours, owner_labels, require_ours
 from activities.gcp.part import GcpPart
 from activities.kubernetes.manifests.identity import POOL_LABEL
 from activities.needs import needs
 from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.facts import Machine, NodePool
-from domain.naming import base_name
 from domain.shape import PoolName
 
-_UNDER_WAY = (PoolState.PROVISIONING, PoolState.RECONCILING, PoolState.STOPPING)
-_SURGE = container_v1.NodePool.UpgradeSettings(strategy="SURGE", max_surge=1, max_unavailable=0)
-_MANAGED = container_v1.NodeManagement(auto_repair=True, auto_upgrade=False)
+_MANAGEMENT = {"auto_upgrade": False, "auto_repair": True}
+_UPGRADE = {"strategy": container_v1.NodePoolUpdateStrategy.SURGE, "max_surge": 1, "max_unavailable": 0}
+"""A new node is there before an old one goes."""
+_BALANCED = container_v1.NodePoolAutoscaling.LocationPolicy.BALANCED
 
 
 class GcpNodePools(GcpPart, ClusterContract):
@@ -38,113 +44,80 @@ class GcpNodePools(GcpPart, ClusterContract):
         purpose=Purpose.OPERATE,
     )  # fmt: skip
     def create_node_pool(self, request: NodePoolRequest) -> NodePool:
-        """The pool runs with at least its smallest number of nodes, over its zones.
+        """The pool runs with at least its smallest number of nodes.
 
         Sizes, labels, taints and settings that differ are put back; the number of nodes between the limits is the
-        autoscaler's. Machine type, image and disks never change: that takes another pool. A pool that GKE failed to
-        make is deleted, so that the next look makes it again. The pool that a new cluster came with goes with it.
+        autoscaler's. Machine type, image and disks of a pool never change: that takes another pool. A pool that GKE
+        failed to make holds nothing: it is deleted, so that the next look makes it again.
         """
-        site, machine, name = request.site, _machine(request), request.pool.value
-        with failures_named(resource=name), one_at_a_time(self._settings, f"the pool {name}"):
-            gke = self._connections.client(Gke, site, Purpose.OPERATE)
-            full = _full_name(site, name)
-            found = if_exists(lambda: gke.get_node_pool(name=full))
-            if found is None:
-                gke.create_node_pool(parent=cluster_name(site), node_pool=_creation(request))
-                raise self._look_again(f"GKE is creating the pool {name}")
-            require_ours(f"node pool {name}", site, ours=is_ours(found.config.resource_labels, site))
-            if found.status in _UNDER_WAY:
-                raise self._look_again(f"GKE reports the pool {name} as {found.status.name}")
-            if found.status == PoolState.ERROR:
-                gke.delete_node_pool(name=full)
-                raise health_failure(found.conditions, found.status_message, f"the pool {name}")
-            self._converge(gke, request, found)
-            if found.status == PoolState.RUNNING_WITH_ERROR:
-                raise health_failure(found.conditions, found.status_message, f"the nodes of {name}")
-            if request.pool is PoolName.SERVICES:
-                self._delete_first_pool(gke, site)
-        return NodePool(pool=request.pool, name=name, instance_type=machine.instance_type)
+        site, name = request.site, request.pool.value
+        with failures_named(resource=f"the node pool {name}"):
+            gke = self._connections.client(container_v1.ClusterManagerClient, site, Purpose.OPERATE)
+            pool = if_exists(lambda: gke.get_node_pool(name=pool_path(site, name)))
+            with one_operation_at_a_time(self._look_again):
+                if pool is None:
+                    self._create_pool(gke, request)
+                    raise self._look_again(f"GKE is creating the node pool {name}")
+                require_ours(f"the node pool {name}", site, ours=is_ours(pool.config.resource_labels, site))
+                if pool.status.name in UNDER_WAY:
+                    raise self._look_again(f"GKE reports the node pool {name} as {pool.status.name}")
+                if pool.status.name == "ERROR":
+                    if_exists(lambda: gke.delete_node_pool(name=pool_path(site, name)))
+                    raise health_failure(pool, f"the node pool {name}")
+                if changed := _put_back(gke, request, pool):
+                    raise self._look_again(f"GKE is changing {changed} of the node pool {name}")
+            if pool.status.name != "RUNNING":
+                raise health_failure(pool, f"the nodes of {name}")
+        return NodePool(pool=request.pool, name=name, instance_type=_machine(request).instance_type)
 
     @activity.defn
     @needs("container.clusters.get", "container.clusters.update", purpose=Purpose.DELETE)
     def delete_node_pools(self, site: Site) -> None:
-        """No pool of the cluster is left."""
-        with failures_named(resource=base_name(site)), one_at_a_time(self._settings, "the deletion of the pools"):
-            gke = self._connections.client(Gke, site, Purpose.DELETE)
+        """The cluster has no node pool left. One that never came up has its pools until it goes itself."""
+        with failures_named():
+            gke = self._connections.client(container_v1.ClusterManagerClient, site, Purpose.DELETE)
             cluster = find_cluster(gke, site)
-            if cluster is None or not cluster.node_pools:
+            if cluster is None or cluster.status.name == "ERROR" or not cluster.node_pools:
                 return
-            require_ours(f"GKE cluster {cluster.name}", site, ours=is_ours(cluster.resource_labels, site))
-            for pool in cluster.node_pools:
-                if pool.status != PoolState.STOPPING:
-                    gke.delete_node_pool(name=_full_name(site, pool.name))
-                    break
-            raise self._look_again(f"GKE is deleting {', '.join(pool.name for pool in cluster.node_pools)}")
+            names = ", ".join(pool.name for pool in cluster.node_pools)
+            # GKE deletes one at a time: a second one waits for the next look.
+            with one_operation_at_a_time(self._look_again):
+                if all(pool.status.name not in UNDER_WAY for pool in cluster.node_pools):
+                    first = pool_path(site, cluster.node_pools[0].name)
+                    if_exists(lambda: gke.delete_node_pool(name=first))
+            raise self._look_again(f"GKE is deleting the node pools {names}")
 
-    def _converge(self, gke: Gke, request: NodePoolRequest, found: container_v1.NodePool) -> None:
-        """Put back one setting that differs, and raise `NotReadyYet` while GKE works on it."""
-        wanted, name = _creation(request), _full_name(request.site, request.pool)
-        if _scaling(found) != _scaling(wanted):
-            gke.set_node_pool_autoscaling(request={"name": name, "autoscaling": wanted.autoscaling})
-            raise self._changing(request, "the limits")
-        if not found.management.auto_repair or found.management.auto_upgrade:
-            gke.set_node_pool_management(request={"name": name, "management": _MANAGED})
-            raise self._changing(request, "the management")
-        missing = {key: value for key, value in wanted.config.labels.items() if found.config.labels.get(key) != value}
-        if missing:
-            labels = container_v1.NodeLabels(labels={**found.config.labels, **missing})
-            gke.update_node_pool(request={"name": name, "labels": labels})
-            raise self._changing(request, "the labels")
-        if _taints(found) != _taints(wanted):
-            taints = container_v1.NodeTaints(taints=list(wanted.config.taints))
-            gke.update_node_pool(request={"name": name, "taints": taints})
-            raise self._changing(request, "the taints")
-
-    def _changing(self, request: NodePoolRequest, what: str) -> ApplicationError:
-        return self._look_again(f"GKE is changing {what} of the pool {request.pool}")
-
-    def _delete_first_pool(self, gke: Gke, site: Site) -> None:
-        """Take away the pool that GKE wanted of a new cluster, now that there is room for what runs in it."""
-        name = _full_name(site, FIRST_POOL)
-        found = if_exists(lambda: gke.get_node_pool(name=name))
-        if found is None or not is_ours(found.config.resource_labels, site):
-            return
-        if found.status != PoolState.STOPPING:
-            try:
-                gke.delete_node_pool(name=name)
-            except NotFound:
-                return
-        raise self._look_again("GKE is deleting the pool that the cluster came with")
+    def _create_pool(self, gke: container_v1.ClusterManagerClient, request: NodePoolRequest) -> None:
+        try:
+            gke.create_node_pool(parent=cluster_path(request.site), node_pool=wanted_pool(request))
+        except AlreadyExists as error:
+            raise self._look_again(f"the node pool {request.pool} is not visible yet") from error
+        except InvalidArgument as error:
+            if is_account_not_visible_yet(error, request.roles.nodes):
+                raise self._look_again(f"the service account {request.roles.nodes} cannot be used yet") from error
+            raise
 
 
-def _creation(request: NodePoolRequest) -> container_v1.NodePool:
-    """Return the pool as it has to be.
-
-    The store's nodes are in as many zones as it has replicas at least, for a replica's volume cannot leave its zone.
-    """
-    machine, site = _machine(request), request.site
-    zones = list(request.placement.zones)
-    if request.pool is PoolName.STORE:
-        zones = zones[: max(1, machine.minimum)]
-    config = node_config(site, request.roles.nodes, request.key.key_id, machine.instance_type, request.pool)
-    config.labels = {POOL_LABEL: request.pool.value}
-    if request.pool is PoolName.STORE:
-        config.taints = [container_v1.NodeTaint(key=POOL_LABEL, value=request.pool.value, effect="NO_SCHEDULE")]
+def wanted_pool(request: NodePoolRequest) -> container_v1.NodePool:
+    """Return the pool to be made."""
+    zones, machine = _zones(request), _machine(request)
+    config = node_config(
+        request.site,
+        machine_type=machine.instance_type,
+        roles=request.roles,
+        key=request.key,
+        firewall=request.firewall,
+        resource=_resource(request),
+    )
     return container_v1.NodePool(
         name=request.pool.value,
-        # It counts for each zone.
-        initial_node_count=ceil(machine.minimum / len(zones)),
+        config={**config, "labels": _labels(request.pool), "taints": _taints(request.pool)},
+        initial_node_count=_initial_count(machine, len(zones)),
         locations=zones,
-        config=config,
-        autoscaling=container_v1.NodePoolAutoscaling(
-            enabled=True,
-            total_min_node_count=machine.minimum,
-            total_max_node_count=machine.maximum,
-            location_policy="BALANCED",
-        ),
-        management=_MANAGED,
-        upgrade_settings=_SURGE,
-        network_config=container_v1.NodeNetworkConfig(enable_private_nodes=True),
+        autoscaling=_autoscaling(request),
+        management=_MANAGEMENT,
+        upgrade_settings=_UPGRADE,
+        network_config={"enable_private_nodes": True},
     )
 
 
@@ -152,14 +125,81 @@ def _machine(request: NodePoolRequest) -> Machine:
     return next(machine for machine in request.placement.machines if machine.pool is request.pool)
 
 
-def _scaling(pool: container_v1.NodePool) -> tuple[object, ...]:
-    scaling = pool.autoscaling
-    return scaling.enabled, scaling.total_min_node_count, scaling.total_max_node_count, scaling.location_policy
+def _resource(request: NodePoolRequest) -> str:
+    return f"pool-{request.pool}"
 
 
-def _taints(pool: container_v1.NodePool) -> set[tuple[object, ...]]:
-    return {(taint.key, taint.value, taint.effect) for taint in pool.config.taints}
+def _zones(request: NodePoolRequest) -> list[str]:
+    """Return the zones of the pool: for the store as many as it has nodes, else all in which there can be one."""
+    machine = _machine(request)
+    most = machine.minimum if request.pool is PoolName.STORE else machine.maximum
+    return list(request.placement.zones[: max(1, most)])
 
 
-def _full_name(site: Site, pool: str) -> str:
-    return f"{cluster_name(site)}/nodePools/{pool}"
+def _initial_count(machine: Machine, zones: int) -> int:
+    """Return with how many nodes each zone begins: enough for the minimum, unless that would be beyond the maximum."""
+    enough = -(-machine.minimum // zones)
+    return enough if enough * zones <= max(machine.maximum, zones) else machine.minimum // zones
+
+
+def _autoscaling(request: NodePoolRequest) -> dict[str, Any]:
+    """Return the limits between which the autoscaler decides."""
+    machine, zones = _machine(request), len(_zones(request))
+    scaling: dict[str, Any] = {"enabled": True, "location_policy": _BALANCED}
+    if request.pool is PoolName.STORE:
+        # Rounded up: what does not divide by the zones would leave one of them short.
+        limits = {"min_node_count": -(-machine.minimum // zones), "max_node_count": -(-machine.maximum // zones)}
+    else:
+        limits = {"total_min_node_count": machine.minimum, "total_max_node_count": machine.maximum}
+    return scaling | limits
+
+
+def _labels(pool: PoolName) -> dict[str, str]:
+    return {POOL_LABEL: pool.value}
+
+
+def _taints(pool: PoolName) -> list[dict[str, Any]]:
+    """Return what keeps everything but the store off the store's nodes."""
+    if pool is not PoolName.STORE:
+        return []
+    return [{"key": POOL_LABEL, "value": pool.value, "effect": container_v1.NodeTaint.Effect.NO_SCHEDULE}]
+
+
+def _put_back(gke: container_v1.ClusterManagerClient, request: NodePoolRequest, pool: container_v1.NodePool) -> str:
+    """Begin to put back the first thing of a pool that differs, and return what that is; empty if nothing does."""
+    which = {"name": pool_path(request.site, pool.name)}
+    wanted = container_v1.NodePoolAutoscaling(_autoscaling(request))
+    if pool.autoscaling != wanted:
+        gke.set_node_pool_autoscaling(request={**which, "autoscaling": wanted})
+        return "the limits"
+    if (pool.management.auto_upgrade, pool.management.auto_repair) != (False, True):
+        gke.set_node_pool_management(request={**which, "management": _MANAGEMENT})
+        return "the management"
+    if change := _change(request, pool):
+        # One at a time, and the zones first: GKE takes no two of them together.
+        field = next(iter(change))
+        gke.update_node_pool(request={**which, field: change[field]})
+        return field
+    return ""
+
+
+def _change(request: NodePoolRequest, pool: container_v1.NodePool) -> dict[str, Any]:
+    """Return what has to change of a pool, as fields of UpdateNodePoolRequest."""
+    change: dict[str, Any] = {}
+    if set(pool.locations) != set(_zones(request)):
+        change["locations"] = _zones(request)
+    upgrade = pool.upgrade_settings
+    if (upgrade.strategy, upgrade.max_surge, upgrade.max_unavailable) != tuple(_UPGRADE.values()):
+        change["upgrade_settings"] = _UPGRADE
+    marks = owner_labels(request.site, _resource(request))
+    for field, present, wanted in (
+        ("resource_labels", dict(pool.config.resource_labels), marks),
+        ("labels", dict(pool.config.labels), _labels(request.pool)),
+    ):
+        if present | wanted != present:
+            change[field] = {"labels": present | wanted}
+    taints = list(pool.config.taints)
+    missing = [taint for taint in map(container_v1.NodeTaint, _taints(request.pool)) if taint not in taints]
+    if missing:
+        change["taints"] = {"taints": [*taints, *missing]}
+    return change

@@ -28,7 +28,9 @@ from activities.gcp.backup_locks import GcpBackupLocks
 from activities.gcp.bucket import GcpBackupBucket
 from activities.gcp.certificate import GcpCertificate
 from activities.gcp.cluster import GcpCluster
+from activities.gcp.cluster_access import GcpClusterAccess
 from activities.gcp.connection import GcpConnections
+from activities.gcp.controller_made import GcpControllerMade
 from activities.gcp.dns import GcpDomain, GcpEndpointRecord
 from activities.gcp.encryption import GcpEncryption
 from activities.gcp.identity import access_to, control_account_id, control_role_id
@@ -36,6 +38,7 @@ from activities.gcp.network import GcpNetwork
 from activities.gcp.node_pools import GcpNodePools
 from activities.gcp.roles import GcpRoles
 from activities.gcp.settings import GcpSettings
+from activities.gcp.workload_identity import GcpWorkloadIdentity
 from activities.needs import declared
 from domain.clouds import Purpose
 from domain.deployment import Site
@@ -65,8 +68,11 @@ PARTS: tuple[type[Any], ...] = (
     GcpCertificate,
     GcpEndpointRecord,
     GcpCluster,
+    GcpClusterAccess,
+    GcpWorkloadIdentity,
     GcpAddOns,
     GcpNodePools,
+    GcpControllerMade,
 )
 """The parts of the implementation."""
 
