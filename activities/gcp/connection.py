@@ -34,8 +34,9 @@ Place: TypeAlias = Site | AccountAccess
 Client = TypeVar("Client")
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
-RENEW_BEFORE = timedelta(minutes=5)
-"""A token that ends sooner is not used any more: a call may be made minutes after its client was asked for."""
+RENEW_BEFORE = timedelta(minutes=12)
+"""A token that ends sooner is not used any more: a call may be made minutes after its client was asked for, and what
+enters a cluster is promised to last for ten."""
 _CONNECTIONS = 50
 _LONGEST_MESSAGE = 64 * 1024 * 1024
 """Bytes; the description of a large fleet's instances is larger than the default of 4 MiB."""

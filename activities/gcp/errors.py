@@ -24,10 +24,13 @@ _REASONS: dict[FailureClass, frozenset[str]] = {
     FailureClass.AUTH: frozenset({
         "ACCESS_TOKEN_EXPIRED", "ACCOUNT_STATE_INVALID", "CREDENTIALS_MISSING", "authError", "invalid_grant",
     }),
-    FailureClass.PERMISSION: frozenset({"IAM_PERMISSION_DENIED", "forbidden", "required"}),
+    FailureClass.PERMISSION: frozenset({
+        "GKE_SERVICE_ACCOUNT_DELETED", "IAM_PERMISSION_DENIED", "forbidden", "required",
+    }),
     FailureClass.POLICY: frozenset({
-        "BILLING_DISABLED", "CONSUMER_INVALID", "CONSUMER_SUSPENDED", "RESOURCE_USAGE_RESTRICTION_VIOLATED",
-        "SECURITY_POLICY_VIOLATED", "SERVICE_DISABLED", "USER_PROJECT_DENIED", "accessNotConfigured", "conditionNotMet",
+        "BILLING_DISABLED", "CLOUD_KMS_KEY_ERROR", "CONSUMER_INVALID", "CONSUMER_SUSPENDED",
+        "RESOURCE_USAGE_RESTRICTION_VIOLATED", "SECURITY_POLICY_VIOLATED", "SERVICE_DISABLED",
+        "USER_PROJECT_DENIED", "accessNotConfigured", "conditionNotMet",
     }),
     FailureClass.QUOTA: frozenset({
         "GCE_QUOTA_EXCEEDED", "LIMIT_EXCEEDED", "QUOTA_EXCEEDED", "limitExceeded", "quotaExceeded",

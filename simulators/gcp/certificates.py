@@ -262,8 +262,14 @@ def _authorization(document: Json) -> None:
     domain = str(document.get("domain", ""))
     if not domain or domain.startswith("*"):
         raise invalid(f"Invalid domain {domain!r}: a domain without a wildcard is needed.")
+    is_global = _location(document["name"]).endswith("/locations/global")
+    kind = document.setdefault("type", "FIXED_RECORD" if is_global else "PER_PROJECT_RECORD")
+    if kind == "FIXED_RECORD" and not is_global:
+        raise invalid("A DNS authorization in a region must be of the type PER_PROJECT_RECORD.")
+    # The record of a project has a name of its own, so that several projects and regions can prove one domain.
+    label = "_acme-challenge" if kind == "FIXED_RECORD" else f"_acme-challenge_{secrets.token_hex(8)}"
     data = f"{secrets.token_hex(8)}.{secrets.randbelow(16)}.{_RECORD_DOMAIN}"
-    document["dnsResourceRecord"] = {"name": f"_acme-challenge.{domain}.", "type": "CNAME", "data": data}
+    document["dnsResourceRecord"] = {"name": f"{label}.{domain}.", "type": "CNAME", "data": data}
 
 
 def _nothing(_document: Json) -> None:

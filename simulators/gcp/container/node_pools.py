@@ -23,12 +23,6 @@ _SETTINGS = {
     "locations": ("locations",),
 }
 """Where a setting of UpdateNodePool is kept in the pool's document."""
-_WRAPPED: Mapping[str, tuple[str, Callable[[], Any]]] = {
-    "labels": ("labels", dict),
-    "taints": ("taints", list),
-    "resourceLabels": ("labels", dict),
-}
-"""What comes wrapped in a message of its own: the message's field, and what stands for an empty one."""
 
 
 class NodePools:
@@ -142,7 +136,7 @@ class NodePools:
         given = request.parameters
         if given.get("nodeVersion"):
             return self._upgrade(request, cluster, pool, given["nodeVersion"])
-        changes = {key: given[key] for key in _SETTINGS if key in given}
+        changes = {key: _unwrapped(key, given[key]) for key in _SETTINGS if key in given}
         if not changes:
             raise invalid(f"No setting is given; simulated are {', '.join(sorted(_SETTINGS))} and nodeVersion.")
 
@@ -259,6 +253,17 @@ class NodePools:
         return self._start(request, cluster, pool, "DELETE_NODE_POOL", seconds, finish)
 
 
+def _unwrapped(setting: str, given: Any) -> Any:  # noqa: ANN401 - JSON
+    """Return a setting as the pool's document has it: some are messages around a list or a map in the request."""
+    match setting:
+        case "taints":
+            return given.get("taints") or []
+        case "labels" | "resourceLabels":
+            return given.get("labels") or {}
+        case _:
+            return given
+
+
 def _needs_to_change(request: Request, /) -> Iterator[Check]:
     cluster = str(request.parameters.get("name", "")).partition("/nodePools/")[0]
     yield Check("container.clusters.update", cluster, _TYPE)
@@ -269,5 +274,5 @@ def _put(document: Json, path: tuple[str, ...], value: Any) -> None:  # noqa: AN
     *parents, last = path
     for step in parents:
         document = document.setdefault(step, {})
-    wrapper = _WRAPPED.get(last)
-    document[last] = value if wrapper is None else value.get(wrapper[0], wrapper[1]())
+    wrapped = isinstance(value, dict) and set(value) == {last}
+    document[last] = value[last] if wrapped else value

@@ -24,13 +24,19 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.gcp.add_ons import GcpAddOns
+from activities.gcp.backup_locks import GcpBackupLocks
+from activities.gcp.bucket import GcpBackupBucket
+from activities.gcp.certificate import GcpCertificate
 from activities.gcp.cluster import GcpCluster
 from activities.gcp.cluster_access import GcpClusterAccess
 from activities.gcp.connection import GcpConnections
 from activities.gcp.controller_made import GcpControllerMade
+from activities.gcp.dns import GcpDomain, GcpEndpointRecord
+from activities.gcp.encryption import GcpEncryption
 from activities.gcp.identity import access_to, control_account_id, control_role_id
 from activities.gcp.network import GcpNetwork
 from activities.gcp.node_pools import GcpNodePools
+from activities.gcp.roles import GcpRoles
 from activities.gcp.settings import GcpSettings
 from activities.gcp.workload_identity import GcpWorkloadIdentity
 from activities.needs import declared
@@ -54,11 +60,18 @@ APIS = (
 
 PARTS: tuple[type[Any], ...] = (
     GcpNetwork,
+    GcpRoles,
+    GcpEncryption,
+    GcpBackupBucket,
+    GcpBackupLocks,
+    GcpDomain,
+    GcpCertificate,
+    GcpEndpointRecord,
     GcpCluster,
-    GcpClusterAccess,
-    GcpWorkloadIdentity,
     GcpAddOns,
     GcpNodePools,
+    GcpClusterAccess,
+    GcpWorkloadIdentity,
     GcpControllerMade,
 )
 """The parts of the implementation."""
@@ -103,17 +116,19 @@ def settings(endpoints: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> 
 def activities(settings: GcpSettings) -> dict[str, Callable[..., Any]]:
     """The activities, as a worker has them, keyed by name."""
     connections = GcpConnections(settings)
-    found: dict[str, Callable[..., Any]] = {}
-    for part in PARTS:
-        # Alone, a part leaves the rest of its contract open.
-        whole: type[Any] = type(part.__name__, (part,), {})
-        whole.__abstractmethods__ = frozenset()
-        made = whole(settings, connections)
-        methods = {name: getattr(made, name) for name in dir(made) if not name.startswith("_")}
-        found |= {
-            name: method for name, method in methods.items() if not getattr(method, "__isabstractmethod__", False)
-        }
-    return found
+    return {
+        name: getattr(_concrete(part)(settings, connections), name)
+        for part in PARTS
+        for name in dir(part)
+        if not name.startswith("_") and name not in part.__abstractmethods__
+    }
+
+
+def _concrete(part: type[Any]) -> type[Any]:
+    """Return a class of a part, which leaves some activities of its contract to other parts, that has instances."""
+    made = type(part.__name__, (part,), {})
+    made.__abstractmethods__ = frozenset()
+    return made
 
 
 @dataclass
@@ -159,6 +174,15 @@ class Account:
         begun = datetime.now(UTC) - age
         environment.info = replace(environment.info, activity_type=activity, scheduled_time=begun)
         return environment.run(self.activities[activity], argument)
+
+    def attempt_once(self, activity: str, argument: object, *, age: timedelta = timedelta()) -> FailureDetail | None:
+        """Run an activity once and return how it failed, None if it did not."""
+        try:
+            self.attempt(activity, argument, age=age)
+        except ApplicationError as error:
+            detail: FailureDetail = error.details[0]
+            return detail
+        return None
 
     def failure(self, activity: str, argument: object) -> FailureDetail:
         """Run an activity until it fails for good, and return how."""
