@@ -19,7 +19,7 @@ from activities.gcp.cluster_settings import (
     workload_identity,
 )
 from activities.gcp.errors import failures_named
-from activities.gcp.gke import UNDER_WAY, cluster_path, find_cluster, one_operation_at_a_time
+from activities.gcp.gke import UNDER_WAY, cluster_name, find_cluster, one_operation_at_a_time
 from activities.gcp.health import health_failure
 from activities.gcp.part import GcpPart
 from activities.needs import needs
@@ -59,7 +59,7 @@ class GcpAddOns(GcpPart, ClusterContract):
                 _require_dataplane(cluster)
             with one_operation_at_a_time(self._look_again):
                 for setting in differing(cluster, ADD_ONS[name](site)):
-                    gke.update_cluster(name=cluster_path(site), update={setting.update: setting.value})
+                    gke.update_cluster(name=cluster_name(site), update={setting.update: setting.value})
                     raise self._look_again(f"GKE is switching on {name} of {cluster.name}")
             if cluster.status.name != "RUNNING":
                 raise health_failure(cluster, f"the add-on {name} of {cluster.name}")

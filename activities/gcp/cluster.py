@@ -7,16 +7,23 @@ from google.cloud import container_v1
 from temporalio import activity
 
 from activities.contracts import ClusterContract, ClusterRequest, InCluster
-from activities.gcp.cluster_settings import RELEASE_CHANNEL, Setting, changeable, creation, differing
+from activities.gcp.cluster_settings import (
+    MAINTENANCE_BEGINS,
+    RELEASE_CHANNEL,
+    Setting,
+    changeable,
+    creation,
+    differing,
+)
 from activities.gcp.compute import if_exists
 from activities.gcp.errors import failures_named
 from activities.gcp.gke import (
-    INITIAL_POOL,
+    FIRST_POOL,
     UNDER_WAY,
     as_facts,
-    cluster_path,
+    cluster_name,
     find_cluster,
-    location_of,
+    location_name,
     one_operation_at_a_time,
     pool_path,
 )
@@ -28,9 +35,6 @@ from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.facts import Cluster
 from domain.naming import base_name
-
-MAINTENANCE_BEGINS = "02:00"
-"""UTC; a daily window of GKE lasts four hours."""
 
 
 class GcpCluster(GcpPart, ClusterContract):
@@ -82,7 +86,7 @@ class GcpCluster(GcpPart, ClusterContract):
             if cluster.status.name != "ERROR" and _pools_of_ours(cluster):
                 raise self._look_again(f"GKE cluster {name} still has node pools")
             with one_operation_at_a_time(self._look_again):
-                if_exists(lambda: gke.delete_cluster(name=cluster_path(site)))
+                if_exists(lambda: gke.delete_cluster(name=cluster_name(site)))
             raise self._look_again(f"GKE is deleting {name}")
 
     @activity.defn
@@ -107,13 +111,13 @@ class GcpCluster(GcpPart, ClusterContract):
                 # GKE gives the window's start as `02:00` or as a time of some day, `2026-01-01T02:00:00Z`.
                 if MAINTENANCE_BEGINS not in policy.window.daily_maintenance_window.start_time:
                     policy.window.daily_maintenance_window = {"start_time": MAINTENANCE_BEGINS}
-                    gke.set_maintenance_policy(request={"name": cluster_path(site), "maintenance_policy": policy})
+                    gke.set_maintenance_policy(request={"name": cluster_name(site), "maintenance_policy": policy})
                     raise self._look_again(f"GKE is changing the maintenance policy of {name}")
 
     def _create_cluster(self, gke: container_v1.ClusterManagerClient, request: ClusterRequest) -> None:
         site = request.site
         try:
-            gke.create_cluster(parent=location_of(site), cluster=creation(request, self._settings.egress_cidrs))
+            gke.create_cluster(parent=location_name(site), cluster=creation(request, self._settings.egress_cidrs))
         except AlreadyExists as error:
             raise self._look_again(f"GKE cluster {base_name(site)} is not visible yet") from error
         except InvalidArgument as error:
@@ -126,14 +130,14 @@ class GcpCluster(GcpPart, ClusterContract):
     ) -> None:
         """Put back the first thing that differs and raise `NotReadyYet`; GKE takes one change at a time."""
         site = request.site
-        if any(pool.name == INITIAL_POOL for pool in cluster.node_pools):
-            if_exists(lambda: gke.delete_node_pool(name=pool_path(site, INITIAL_POOL)))
+        if any(pool.name == FIRST_POOL for pool in cluster.node_pools):
+            if_exists(lambda: gke.delete_node_pool(name=pool_path(site, FIRST_POOL)))
             raise self._look_again(f"GKE is deleting the pool with which {cluster.name} was made")
         present, labels = dict(cluster.resource_labels), owner_labels(site, "cluster")
         if present | labels != present:
             gke.set_labels(
                 request={
-                    "name": cluster_path(site),
+                    "name": cluster_name(site),
                     "resource_labels": present | labels,
                     "label_fingerprint": cluster.label_fingerprint,
                 }
@@ -144,7 +148,7 @@ class GcpCluster(GcpPart, ClusterContract):
 
     def _change(self, gke: container_v1.ClusterManagerClient, site: Site, setting: Setting) -> Exception:
         """Begin to change one setting and return the `NotReadyYet` that says so."""
-        gke.update_cluster(name=cluster_path(site), update={setting.update: setting.value})
+        gke.update_cluster(name=cluster_name(site), update={setting.update: setting.value})
         return self._look_again(f"GKE is changing {setting.place} of {base_name(site)}")
 
     @staticmethod
@@ -153,7 +157,7 @@ class GcpCluster(GcpPart, ClusterContract):
     ) -> Exception:
         """Delete a control plane that never came up and return the failure that says why it did not."""
         if not _pools_of_ours(cluster):
-            if_exists(lambda: gke.delete_cluster(name=cluster_path(site)))
+            if_exists(lambda: gke.delete_cluster(name=cluster_name(site)))
         return health_failure(cluster, f"the GKE cluster {cluster.name}")
 
 
@@ -164,4 +168,4 @@ def is_account_not_visible_yet(error: GoogleAPICallError, account: str) -> bool:
 
 
 def _pools_of_ours(cluster: container_v1.Cluster) -> list[str]:
-    return [pool.name for pool in cluster.node_pools if pool.name != INITIAL_POOL]
+    return [pool.name for pool in cluster.node_pools if pool.name != FIRST_POOL]

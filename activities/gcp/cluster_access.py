@@ -8,7 +8,7 @@ from temporalio import activity
 from activities.contracts import ClusterContract, InCluster
 from activities.gcp.cluster_settings import ACCESS, differing
 from activities.gcp.errors import failures_named
-from activities.gcp.gke import UNDER_WAY, cluster_path, find_cluster, one_operation_at_a_time
+from activities.gcp.gke import UNDER_WAY, cluster_name, find_cluster, one_operation_at_a_time
 from activities.gcp.part import GcpPart
 from activities.needs import needs
 from domain.clouds import Purpose
@@ -51,8 +51,8 @@ class GcpClusterAccess(GcpPart, ClusterContract):
                 raise self._look_again(f"GKE cluster {name} is not running")
             with one_operation_at_a_time(self._look_again):
                 if cluster.legacy_abac.enabled:
-                    gke.set_legacy_abac(request={"name": cluster_path(site), "enabled": False})
+                    gke.set_legacy_abac(request={"name": cluster_name(site), "enabled": False})
                     raise self._look_again(f"GKE is switching off attribute-based access to {name}")
                 for setting in differing(cluster, ACCESS):
-                    gke.update_cluster(name=cluster_path(site), update={setting.update: setting.value})
+                    gke.update_cluster(name=cluster_name(site), update={setting.update: setting.value})
                     raise self._look_again(f"GKE is changing {setting.place} of {name}")

@@ -13,7 +13,7 @@ from typing import Any
 from google.cloud import container_v1
 
 from activities.contracts import ClusterRequest
-from activities.gcp.gke import INITIAL_POOL
+from activities.gcp.gke import FIRST_POOL
 from activities.gcp.node_configuration import node_config
 from activities.gcp.ownership import owner_labels
 from domain.deployment import Site
@@ -26,7 +26,10 @@ LOGS = (_Log.SYSTEM_COMPONENTS, _Log.APISERVER, _Log.SCHEDULER, _Log.CONTROLLER_
 METRICS = (_Metric.SYSTEM_COMPONENTS,)
 """What the alarms look at."""
 
-_INITIAL_MACHINE = "e2-medium"
+MAINTENANCE_BEGINS = "02:00"
+"""UTC; a daily window of GKE lasts four hours."""
+
+_FIRST_MACHINE = "e2-medium"
 """The smallest that GKE's own pods fit on; it lives for minutes."""
 
 
@@ -149,10 +152,11 @@ def creation(request: ClusterRequest, egress_cidrs: Sequence[str]) -> container_
         },
         # Its successor of kube-proxy enforces the network policies; without it they would be words.
         "network_config": {"datapath_provider": container_v1.DatapathProvider.ADVANCED_DATAPATH},
+        "maintenance_policy": {"window": {"daily_maintenance_window": {"start_time": MAINTENANCE_BEGINS}}},
         "legacy_abac": {"enabled": False},
         "master_auth": {"client_certificate_config": {"issue_client_certificate": False}},
         "resource_labels": owner_labels(site, "cluster"),
-        "node_pools": [_initial_pool(request)],
+        "node_pools": [_first_pool(request)],
     }
     for setting in (
         *changeable(site, request.key, egress_cidrs),
@@ -171,17 +175,17 @@ def differing(cluster: container_v1.Cluster, settings: Iterable[Setting]) -> Ite
     return (setting for setting in settings if not setting.holds(cluster))
 
 
-def _initial_pool(request: ClusterRequest) -> dict[str, Any]:
+def _first_pool(request: ClusterRequest) -> dict[str, Any]:
     return {
-        "name": INITIAL_POOL,
+        "name": FIRST_POOL,
         "initial_node_count": 1,
         "config": node_config(
             request.site,
-            machine_type=_INITIAL_MACHINE,
+            machine_type=_FIRST_MACHINE,
             roles=request.roles,
             key=request.key,
             firewall=request.firewall,
-            resource="pool-initial",
+            resource="pool-first",
         ),
         "management": {"auto_upgrade": False, "auto_repair": True},
     }

@@ -17,25 +17,25 @@ from domain.naming import base_name
 UNDER_WAY = frozenset({"PROVISIONING", "RECONCILING", "STOPPING"})
 """States of clusters and node pools that GKE is working on."""
 
-INITIAL_POOL = "initial"
+FIRST_POOL = "first"
 """The pool with which a cluster has to be made, as GKE makes none without nodes; it goes before the cluster is used."""
 
 _BUSY = "CLUSTER_ALREADY_HAS_OPERATION"
 
 
-def location_of(site: Site) -> str:
+def location_name(site: Site) -> str:
     """Return the full name of the region, in which a regional cluster lives."""
     return f"projects/{site.cloud_account_id}/locations/{site.region}"
 
 
-def cluster_path(site: Site) -> str:
+def cluster_name(site: Site) -> str:
     """Return the full name of the deployment's cluster."""
-    return f"{location_of(site)}/clusters/{base_name(site)}"
+    return f"{location_name(site)}/clusters/{base_name(site)}"
 
 
 def pool_path(site: Site, pool: str) -> str:
     """Return the full name of a node pool of the deployment's cluster."""
-    return f"{cluster_path(site)}/nodePools/{pool}"
+    return f"{cluster_name(site)}/nodePools/{pool}"
 
 
 def find_cluster(gke: container_v1.ClusterManagerClient, site: Site) -> container_v1.Cluster | None:
@@ -44,7 +44,7 @@ def find_cluster(gke: container_v1.ClusterManagerClient, site: Site) -> containe
     Raises:
         ApplicationError: NOT_OURS, if somebody else's cluster has its name.
     """
-    found = if_exists(lambda: gke.get_cluster(name=cluster_path(site)))
+    found = if_exists(lambda: gke.get_cluster(name=cluster_name(site)))
     if found is not None:
         require_ours(f"GKE cluster {base_name(site)}", site, ours=is_ours(found.resource_labels, site))
     return found
@@ -57,6 +57,7 @@ def as_facts(cluster: container_v1.Cluster) -> Cluster:
         endpoint=f"https://{cluster.endpoint}",
         certificate_authority=cluster.master_auth.cluster_ca_certificate,
         version=".".join(cluster.current_master_version.split(".")[:2]),
+        oidc_issuer=cluster.self_link,
     )
 
 

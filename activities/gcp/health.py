@@ -18,14 +18,10 @@ class Described(Protocol):
 
 
 _CLASSES = {
-    "GCE_QUOTA_EXCEEDED": FailureClass.QUOTA,
-    "GCE_STOCKOUT": FailureClass.CAPACITY,
-    "GKE_SERVICE_ACCOUNT_DELETED": FailureClass.POLICY,
     "CLOUD_KMS_KEY_DESTROYED": FailureClass.POLICY,
-    "CLOUD_KMS_KEY_ERROR": FailureClass.POLICY,
     "NODE_SERVICE_ACCOUNT_MISSING_PERMISSIONS": FailureClass.PERMISSION,
 }
-"""Classes of GKE's own condition codes, which are no error codes of an API."""
+"""Classes of GKE's own condition codes that `errors` does not know."""
 
 _SAYS_NOTHING = frozenset({"", "UNKNOWN", "SET_BY_OPERATOR"})
 """Codes whose message alone tells what is the matter."""

@@ -17,7 +17,7 @@ from activities.contracts import ClusterContract, NodePoolRequest
 from activities.gcp.cluster import is_account_not_visible_yet
 from activities.gcp.compute import if_exists
 from activities.gcp.errors import failures_named
-from activities.gcp.gke import UNDER_WAY, cluster_path, find_cluster, one_operation_at_a_time, pool_path
+from activities.gcp.gke import UNDER_WAY, cluster_name, find_cluster, one_operation_at_a_time, pool_path
 from activities.gcp.health import health_failure
 from activities.gcp.node_configuration import node_config
 from activities.gcp.ownership import is_ours, owner_labels, require_ours
@@ -89,7 +89,7 @@ class GcpNodePools(GcpPart, ClusterContract):
 
     def _create_pool(self, gke: container_v1.ClusterManagerClient, request: NodePoolRequest) -> None:
         try:
-            gke.create_node_pool(parent=cluster_path(request.site), node_pool=wanted_pool(request))
+            gke.create_node_pool(parent=cluster_name(request.site), node_pool=wanted_pool(request))
         except AlreadyExists as error:
             raise self._look_again(f"the node pool {request.pool} is not visible yet") from error
         except InvalidArgument as error:

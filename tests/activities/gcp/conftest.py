@@ -72,6 +72,8 @@ PARTS: tuple[type[Any], ...] = (
     GcpWorkloadIdentity,
     GcpAddOns,
     GcpNodePools,
+    GcpClusterAccess,
+    GcpWorkloadIdentity,
     GcpControllerMade,
 )
 """The parts of the implementation."""

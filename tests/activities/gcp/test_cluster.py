@@ -1,312 +1,265 @@
-"""The GKE control plane: made, converged, entered and deleted."""
+"""Control plane, add-ons and node pools of a deployment."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import pytest
-from google.cloud import container_v1, iam_admin_v1
+from google.cloud import compute_v1, container_v1
 
-from activities.gcp.cluster import MAINTENANCE_BEGINS
-from activities.gcp.cluster_settings import LOGS
-from activities.gcp.cluster_token import GcpClusterTokens
-from activities.gcp.connection import GcpConnections
-from activities.gcp.gke import cluster_path, location_of
+from activities.contracts import AddOn, ClusterRequest, InCluster, InNetwork, NodePoolRequest
+from activities.gcp.gke import cluster_name
 from activities.gcp.ownership import owner_labels
-from activities.gcp.settings import GcpSettings
-from activities.gcp.workload_identity import WORKLOAD_ROLE
-from domain.facts import Cluster
+from activities.kubernetes.manifests.identity import POOL_LABEL
+from domain.facts import Cluster, Firewall, Key, Machine, Network, Placement, Roles
 from domain.failure import FailureClass
-from domain.naming import base_name
+from domain.shape import PoolName
 from simulators.faults import FaultKind
-from tests.activities.gcp.conftest import EGRESS, Account
-from tests.activities.gcp.ground import Ground, make_ground
+from tests.activities.gcp.conftest import EGRESS, REGION, Account
+from tests.activities.gcp.test_network import order
+
+PLACEMENT = Placement(
+    zones=tuple(f"{REGION}-{letter}" for letter in "abc"),
+    machines=(
+        Machine(pool=PoolName.STORE, instance_type="n2-standard-4", minimum=3, maximum=6),
+        Machine(pool=PoolName.SERVICES, instance_type="n2-standard-2", minimum=2, maximum=8),
+    ),
+)
+
+
+@dataclass
+class Ground:
+    """What a cluster stands on."""
+
+    network: Network
+    firewall: Firewall
+    roles: Roles
+    key: Key
 
 
 @pytest.fixture
 def ground(account: Account) -> Ground:
-    """What a cluster stands on."""
-    return make_ground(account)
+    """Everything that has to exist before a cluster."""
+    network = account.run("create_network", order(account.site))
+    return Ground(
+        network=network,
+        firewall=account.run("create_firewall", InNetwork(site=account.site, network=network)),
+        roles=account.run("create_roles", account.site),
+        key=account.run("create_encryption_key", account.site),
+    )
 
 
 @pytest.fixture
-def cluster(account: Account, ground: Ground) -> Cluster:
+def cluster_request(account: Account, ground: Ground) -> ClusterRequest:
+    """The order for the deployment's control plane."""
+    return ClusterRequest(site=account.site, kubernetes="1.35", **vars(ground))
+
+
+@pytest.fixture
+def cluster(account: Account, cluster_request: ClusterRequest) -> Cluster:
     """The deployment's control plane."""
-    made: Cluster = account.run("create_cluster", ground.cluster_request())
-    return made
+    cluster: Cluster = account.run("create_cluster", cluster_request)
+    return cluster
 
 
-def gke(account: Account) -> Any:
-    """Return the customer's client of GKE."""
-    return account.customer(container_v1.ClusterManagerClient)
+def pool_order(account: Account, ground: Ground, cluster: Cluster, pool: PoolName) -> NodePoolRequest:
+    """Return the order for one of the deployment's pools."""
+    return NodePoolRequest(site=account.site, cluster=cluster, placement=PLACEMENT, pool=pool, **vars(ground))
 
 
-def described(account: Account) -> container_v1.Cluster:
+def found(account: Account) -> container_v1.Cluster:
     """Return the cluster as the customer sees it."""
-    return gke(account).get_cluster(name=cluster_path(account.site))
+    return account.customer(container_v1.ClusterManagerClient).get_cluster(name=cluster_name(account.site))
 
 
-def test_the_control_plane_is_closed_and_encrypted(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """Only the network and our own addresses reach the API, and secrets are encrypted with the deployment's key."""
-    found = described(account)
+class TestControlPlane:
+    """The cluster."""
 
-    endpoints = found.control_plane_endpoints_config
-    by_address = endpoints.ip_endpoints_config
-    assert (by_address.enabled, by_address.enable_public_endpoint) == (True, True)
-    assert [each.cidr_block for each in by_address.authorized_networks_config.cidr_blocks] == list(EGRESS)
-    assert not endpoints.dns_endpoint_config.allow_external_traffic
-    assert found.network_config.default_enable_private_nodes
-    assert (found.database_encryption.state.name, found.database_encryption.key_name) == (
-        "ENCRYPTED",
-        ground.key.key_id,
-    )
-    assert found.release_channel.channel.name == "UNSPECIFIED"
-    assert found.network_config.datapath_provider.name == "ADVANCED_DATAPATH"
-    assert found.network_config.gateway_api_config.channel.name == "CHANNEL_STANDARD"
-    assert found.workload_identity_config.workload_pool == f"{account.project}.svc.id.goog"
-    assert found.shielded_nodes.enabled
-    assert list(found.logging_config.component_config.enable_components) == list(LOGS)
-    assert dict(found.resource_labels) == owner_labels(account.site, "cluster")
-    assert found.ip_allocation_policy.cluster_secondary_range_name == ground.network.pod_range
+    def test_is_private_encrypted_and_ours_to_upgrade(self, account: Account, ground: Ground, cluster: Cluster) -> None:
+        """Nodes have no public addresses, secrets are encrypted, and the API answers to our addresses alone."""
+        made = found(account)
 
+        assert cluster.version == "1.35"
+        assert cluster.endpoint.startswith("https://")
+        assert made.network_config.default_enable_private_nodes
+        assert made.database_encryption.key_name == ground.key.key_id
+        by_address = made.control_plane_endpoints_config.ip_endpoints_config.authorized_networks_config
+        assert tuple(each.cidr_block for each in by_address.cidr_blocks) == EGRESS
+        assert made.release_channel.channel == container_v1.ReleaseChannel.Channel.UNSPECIFIED
+        assert made.workload_identity_config.workload_pool == f"{account.project}.svc.id.goog"
+        assert made.network_config.gateway_api_config.channel.name == "CHANNEL_STANDARD"
+        assert dict(made.resource_labels) == owner_labels(account.site, "cluster")
 
-def test_the_facts_lead_into_the_cluster(account: Account, cluster: Cluster, settings: GcpSettings) -> None:
-    """A deletion finds the same cluster without them, and a token is the operating account's."""
-    tokens = GcpClusterTokens(GcpConnections(settings))
-    found = described(account)
+    def test_making_it_again_changes_nothing(
+        self, account: Account, cluster_request: ClusterRequest, cluster: Cluster
+    ) -> None:
+        """It is only looked at; its add-ons and maintenance policy too."""
+        before = account.control.position()
 
-    assert (cluster.name, cluster.version) == (base_name(account.site), "1.34")
-    assert cluster.endpoint == f"https://{found.endpoint}"
-    assert cluster.certificate_authority == found.master_auth.cluster_ca_certificate
-    assert tokens.find(account.site) == cluster
-    assert tokens.token(account.site, cluster)
+        assert account.run("create_cluster", cluster_request) == cluster
+        for name in ("network", "storage", "dns", "metrics", "proxy"):
+            account.run(
+                "install_add_on",
+                AddOn(site=account.site, cluster=cluster, roles=cluster_request.roles, name=name),
+            )
+        account.run("set_maintenance_policy", InCluster(site=account.site, cluster=cluster))
+        assert account.changes(before) == []
 
+    def test_what_somebody_changed_is_put_back(
+        self, account: Account, cluster_request: ClusterRequest, cluster: Cluster
+    ) -> None:
+        """Open to everybody, on a release channel, without labels: it is as before after the next run."""
+        gke = account.customer(container_v1.ClusterManagerClient)
+        endpoints = container_v1.ControlPlaneEndpointsConfig.IPEndpointsConfig(
+            enabled=True, enable_public_endpoint=True
+        )
+        for change in (
+            {"desired_control_plane_endpoints_config": {"ip_endpoints_config": endpoints}},
+            {"desired_release_channel": {"channel": "RAPID"}},
+        ):
+            gke.update_cluster(request={"name": cluster_name(account.site), "update": change})
+        gke.set_labels(
+            request={
+                "name": cluster_name(account.site),
+                "resource_labels": {"byoc": "managed", "byoc-deployment": account.site.deployment, "team": "data"},
+                "label_fingerprint": found(account).label_fingerprint,
+            }
+        )
 
-def test_the_pool_that_gke_insists_on_is_gone(account: Account, cluster: Cluster) -> None:
-    """Its machines went with it: nodes come with the pools that are ordered."""
-    assert list(described(account).node_pools) == []
-    assert [each for each in account.resources() if each.type == "instance"] == []
+        account.run("create_cluster", cluster_request)
+        account.run("set_maintenance_policy", InCluster(site=account.site, cluster=cluster))
 
+        made = found(account)
+        by_address = made.control_plane_endpoints_config.ip_endpoints_config.authorized_networks_config
+        assert tuple(each.cidr_block for each in by_address.cidr_blocks) == EGRESS
+        assert made.release_channel.channel == container_v1.ReleaseChannel.Channel.UNSPECIFIED
+        assert dict(made.resource_labels) == {**owner_labels(account.site, "cluster"), "team": "data"}
 
-def test_creating_the_cluster_again_changes_nothing(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """An unchanged control plane is only looked at, by each of the activities that set it up."""
-    inside = ground.in_cluster(cluster)
-    setting_up: list[tuple[str, object]] = [
-        ("create_cluster", ground.cluster_request()),
-        ("set_maintenance_policy", inside),
-        ("grant_cluster_access", inside),
-        ("create_workload_identity", ground.identities(cluster)),
-        *(
-            ("install_add_on", ground.add_on(cluster, name))
-            for name in ("network", "dns", "storage", "metrics", "proxy", "identity")
-        ),
-    ]
-    for activity, argument in setting_up:
-        account.run(activity, argument)
-    before = account.control.position()
+    def test_a_lost_reply_makes_no_second_one(self, account: Account, cluster_request: ClusterRequest) -> None:
+        """The cluster that was made without being acknowledged is adopted."""
+        account.inject(FaultKind.LOST_REPLY, "CreateCluster", times=1)
 
-    for activity, argument in setting_up:
-        account.run(activity, argument)
+        account.run_through("create_cluster", cluster_request)
 
-    assert account.changes(before) == []
+        gke = account.customer(container_v1.ClusterManagerClient)
+        listed = gke.list_clusters(parent=f"projects/{account.project}/locations/-").clusters
+        assert [each.name for each in listed] == [f"byoc-{account.site.deployment}"]
 
-
-def test_lost_replies_make_one_cluster(account: Account, ground: Ground) -> None:
-    """A creation that was not acknowledged is found by its name, and so is the deletion of the first pool."""
-    for operation in ("CreateCluster", "DeleteNodePool"):
-        account.inject(FaultKind.LOST_REPLY, operation, times=1)
-
-    cluster = account.run_through("create_cluster", ground.cluster_request())
-
-    listed = gke(account).list_clusters(parent=location_of(account.site)).clusters
-    assert [each.name for each in listed] == [cluster.name]
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        (
-            "desired_control_plane_endpoints_config",
-            {"ip_endpoints_config": {"authorized_networks_config": {"enabled": False}}},
-        ),
-        ("desired_control_plane_endpoints_config", {"dns_endpoint_config": {"allow_external_traffic": True}}),
-        ("desired_database_encryption", {"state": "DECRYPTED"}),
-        ("desired_logging_config", {"component_config": {"enable_components": ["SYSTEM_COMPONENTS"]}}),
-        ("desired_release_channel", {"channel": "RAPID"}),
-        ("desired_default_enable_private_nodes", False),
-        ("desired_shielded_nodes", {"enabled": False}),
-        ("desired_workload_identity_config", {}),
-    ],
-    ids=lambda value: value.removeprefix("desired_") if isinstance(value, str) else "",
-)
-def test_a_changed_setting_is_put_back(
-    account: Account, ground: Ground, cluster: Cluster, field: str, value: object
-) -> None:
-    """Whatever somebody changed of the control plane is as before after the next run."""
-    before = described(account)
-    gke(account).update_cluster(name=cluster_path(account.site), update={field: value})
-
-    account.run("create_cluster", ground.cluster_request())
-
-    after = described(account)
-    assert _without_state(after) == _without_state(before)
-
-
-def test_labels_come_back(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """Ours are as before, and what the customer added stays."""
-    found = described(account)
-    theirs = {**found.resource_labels, "byoc-resource": "mine", "cost-centre": "42"}
-    gke(account).set_labels(
-        request={
-            "name": cluster_path(account.site),
-            "resource_labels": theirs,
-            "label_fingerprint": found.label_fingerprint,
+    def test_one_of_somebody_else_is_refused(
+        self, account: Account, ground: Ground, cluster_request: ClusterRequest
+    ) -> None:
+        """A cluster that has our name and not our labels is neither used nor deleted."""
+        gke = account.customer(container_v1.ClusterManagerClient)
+        theirs = {
+            "name": f"byoc-{account.site.deployment}",
+            "network": f"projects/{account.project}/global/networks/{ground.network.network_id}",
+            "subnetwork": f"projects/{account.project}/regions/{REGION}/subnetworks/"
+            f"{ground.network.private_subnet_ids[0]}",
+            "node_pools": [{"name": "theirs", "initial_node_count": 1}],
         }
+        gke.create_cluster(parent=f"projects/{account.project}/locations/{REGION}", cluster=theirs)
+
+        assert account.failure("create_cluster", cluster_request).failure is FailureClass.NOT_OURS
+        assert account.failure("delete_cluster", account.site).failure is FailureClass.NOT_OURS
+        assert found(account).name == theirs["name"]
+
+    @pytest.mark.parametrize(
+        ("kind", "failure"),
+        [
+            (FaultKind.QUOTA, FailureClass.QUOTA),
+            (FaultKind.CAPACITY, FailureClass.CAPACITY),
+            (FaultKind.REVOKE, FailureClass.PERMISSION),
+            (FaultKind.THROTTLE, FailureClass.THROTTLE),
+            (FaultKind.ERROR, FailureClass.TRANSIENT),
+        ],
     )
+    def test_what_google_lacks_or_refuses_is_named(
+        self, account: Account, cluster_request: ClusterRequest, kind: FaultKind, failure: FailureClass
+    ) -> None:
+        """At once or as the cluster's condition; a failed cluster is made again once that is over."""
+        fault = account.inject(kind, "CreateCluster", times=1)
 
-    account.run("create_cluster", ground.cluster_request())
+        detail = account.failure("create_cluster", cluster_request)
+        account.control.remove_fault(fault.id)
 
-    labels = dict(described(account).resource_labels)
-    assert labels == {**owner_labels(account.site, "cluster"), "cost-centre": "42"}
+        assert detail.failure is failure
+        assert account.run_through("create_cluster", cluster_request).name == f"byoc-{account.site.deployment}"
 
+    def test_deleting_leaves_nothing_and_may_be_repeated(self, account: Account, cluster: Cluster) -> None:
+        """Pools, machines and GKE's own firewall rules are gone."""
+        for _ in range(2):
+            account.run("delete_node_pools", account.site)
+            account.run("delete_cluster", account.site)
 
-def test_a_stranger_of_our_name_is_left_alone(account: Account, ground: Ground) -> None:
-    """A cluster without our labels is neither changed nor deleted, nor are its pools."""
-    stranger = {
-        "name": base_name(account.site),
-        "network": base_name(account.site),
-        "subnetwork": ground.network.private_subnet_ids[0],
-        "node_pools": [{"name": "theirs", "initial_node_count": 1}],
-    }
-    gke(account).create_cluster(parent=location_of(account.site), cluster=stranger)
-    before = account.control.position()
-
-    for activity, argument in (
-        ("create_cluster", ground.cluster_request()),
-        ("delete_node_pools", account.site),
-        ("delete_cluster", account.site),
-    ):
-        assert account.failure(activity, argument).failure is FailureClass.NOT_OURS
-    assert account.changes(before) == []
+        left = {each.type for each in account.resources()}
+        assert left.isdisjoint({"cluster", "node-pool", "instance", "disk"})
 
 
-def test_a_cluster_without_machines_says_so_and_is_made_again(account: Account, ground: Ground) -> None:
-    """GKE keeps a cluster that never came up: it is deleted, and the next look makes another."""
-    account.inject(FaultKind.CAPACITY, "CreateCluster", times=1)
+class TestPools:
+    """Node pools."""
 
-    detail = account.failure("create_cluster", ground.cluster_request())
+    def test_have_encrypted_machines_over_the_zones(self, account: Account, ground: Ground, cluster: Cluster) -> None:
+        """Each pool has its labels and taints; the pool that the cluster came with is gone."""
+        for pool in PoolName:
+            account.run("create_node_pool", pool_order(account, ground, cluster, pool))
 
-    assert (detail.failure, detail.code) == (FailureClass.CAPACITY, "GCE_STOCKOUT")
-    assert account.run("create_cluster", ground.cluster_request()).name == base_name(account.site)
+        pools = {pool.name: pool for pool in found(account).node_pools}
+        assert pools.keys() == {"store", "services"}
+        assert pools["store"].config.boot_disk_kms_key == ground.key.key_id
+        assert dict(pools["store"].config.labels) == {POOL_LABEL: "store"}
+        assert [taint.value for taint in pools["store"].config.taints] == ["store"]
+        assert not pools["services"].config.taints
+        assert not pools["services"].management.auto_upgrade
+        disks = account.customer(compute_v1.DisksClient).aggregated_list(project=account.project)
+        keys = {disk.disk_encryption_key.kms_key_name for _, zone in disks for disk in zone.disks}
+        assert {key.partition("/cryptoKeyVersions/")[0] for key in keys} == {ground.key.key_id}
 
+    def test_making_them_again_changes_nothing(self, account: Account, ground: Ground, cluster: Cluster) -> None:
+        """They are only looked at."""
+        orders = [pool_order(account, ground, cluster, pool) for pool in PoolName]
+        made = [account.run("create_node_pool", each) for each in orders]
+        before = account.control.position()
 
-def test_access_to_the_cluster_is_iams_alone(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """Attribute-based access and role bindings for everybody are off again after the next run."""
-    name = cluster_path(account.site)
-    gke(account).set_legacy_abac(request={"name": name, "enabled": True})
-    open_to_all = {"enable_insecure_binding_system_authenticated": True}
-    gke(account).update_cluster(name=name, update={"desired_rbac_binding_config": open_to_all})
+        assert [account.run("create_node_pool", each) for each in orders] == made
+        assert account.changes(before) == []
 
-    account.run("grant_cluster_access", ground.in_cluster(cluster))
+    def test_changed_limits_are_put_back(self, account: Account, ground: Ground, cluster: Cluster) -> None:
+        """Limits, automatic upgrades and taints are as before after the next run."""
+        wanted = pool_order(account, ground, cluster, PoolName.STORE)
+        account.run("create_node_pool", wanted)
+        gke, name = account.customer(container_v1.ClusterManagerClient), f"{cluster_name(account.site)}/nodePools/store"
+        gke.set_node_pool_autoscaling(request={"name": name, "autoscaling": {"enabled": False}})
+        gke.set_node_pool_management(request={"name": name, "management": {"auto_upgrade": True, "auto_repair": True}})
+        gke.update_node_pool(request={"name": name, "taints": {"taints": []}})
 
-    found = described(account)
-    assert not found.legacy_abac.enabled
-    assert not found.rbac_binding_config.enable_insecure_binding_system_authenticated
-    assert found.anonymous_authentication_config.mode.name == "LIMITED"
+        account.run("create_node_pool", wanted)
 
+        pool = next(each for each in found(account).node_pools if each.name == "store")
+        assert (pool.autoscaling.min_node_count, pool.autoscaling.max_node_count) == (1, 2)
+        assert not pool.management.auto_upgrade
+        assert len(pool.config.taints) == 1
 
-def test_workloads_act_as_their_service_accounts(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """Each account lets exactly its workload in, also after somebody let in another."""
-    request = ground.identities(cluster)
-    account.run("create_workload_identity", request)
-    iam = account.customer(iam_admin_v1.IAMClient)
-    resource = f"projects/{account.project}/serviceAccounts/{ground.roles.store}"
-    policy = iam.get_iam_policy(request={"resource": resource})
-    policy.bindings[0].members.append(f"serviceAccount:{account.project}.svc.id.goog[default/intruder]")
-    policy.bindings.add(role="roles/iam.serviceAccountTokenCreator", members=[f"serviceAccount:{ground.roles.nodes}"])
-    iam.set_iam_policy(request={"resource": resource, "policy": policy})
+    def test_missing_machines_are_named_and_asked_for_again(
+        self, account: Account, ground: Ground, cluster: Cluster
+    ) -> None:
+        """A pool that could not be made is deleted, and made once there are machines."""
+        wanted = pool_order(account, ground, cluster, PoolName.STORE)
+        account.inject(FaultKind.CAPACITY, "CreateNodePool", times=1)
 
-    account.run("create_workload_identity", request)
+        detail = account.failure("create_node_pool", wanted)
 
-    after = iam.get_iam_policy(request={"resource": resource})
-    assert {each.role: list(each.members) for each in after.bindings} == {
-        WORKLOAD_ROLE: [f"serviceAccount:{account.project}.svc.id.goog[byoc-server/store]"],
-        "roles/iam.serviceAccountTokenCreator": [f"serviceAccount:{ground.roles.nodes}"],
-    }
-    restore = iam.get_iam_policy(
-        request={"resource": f"projects/{account.project}/serviceAccounts/{ground.roles.restore}"}
-    )
-    assert list(restore.bindings[0].members) == [f"serviceAccount:{account.project}.svc.id.goog[byoc-restore/restore]"]
+        assert detail.failure is FailureClass.CAPACITY
+        assert account.run_through("create_node_pool", wanted).name == "store"
 
+    def test_while_gke_works_on_something_else_a_pool_waits(
+        self, account: Account, ground: Ground, cluster: Cluster
+    ) -> None:
+        """GKE does one thing at a time for a cluster; the other one is no failure."""
+        account.inject(FaultKind.STUCK, "CreateNodePool", times=1)
+        account.attempt_once("create_node_pool", pool_order(account, ground, cluster, PoolName.STORE))
 
-def test_nothing_is_upgraded_but_at_night(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """The cluster is in no release channel, and its window is ours; the customer's exclusions stay."""
-    theirs = {
-        "window": {
-            "daily_maintenance_window": {"start_time": "12:00"},
-            "maintenance_exclusions": {
-                "fair": {"start_time": "2027-03-01T00:00:00Z", "end_time": "2027-03-08T00:00:00Z"}
-            },
-        },
-    }
-    gke(account).set_maintenance_policy(request={"name": cluster_path(account.site), "maintenance_policy": theirs})
-    gke(account).update_cluster(
-        name=cluster_path(account.site), update={"desired_release_channel": {"channel": "RAPID"}}
-    )
+        detail = account.attempt_once("create_node_pool", pool_order(account, ground, cluster, PoolName.SERVICES))
 
-    account.run("set_maintenance_policy", ground.in_cluster(cluster))
-
-    found = described(account)
-    assert found.release_channel.channel.name == "UNSPECIFIED"
-    assert found.maintenance_policy.window.daily_maintenance_window.start_time == MAINTENANCE_BEGINS
-    assert list(found.maintenance_policy.window.maintenance_exclusions) == ["fair"]
-
-
-@pytest.mark.parametrize(
-    ("name", "update", "place"),
-    [
-        (
-            "storage",
-            {"desired_addons_config": {"gce_persistent_disk_csi_driver_config": {"enabled": False}}},
-            "addons_config",
-        ),
-        ("metrics", {"desired_addons_config": {"horizontal_pod_autoscaling": {"disabled": True}}}, "addons_config"),
-        ("proxy", {"desired_addons_config": {"http_load_balancing": {"disabled": True}}}, "addons_config"),
-        ("proxy", {"desired_gateway_api_config": {"channel": "CHANNEL_DISABLED"}}, "network_config"),
-        ("identity", {"desired_workload_identity_config": {}}, "workload_identity_config"),
-    ],
-)
-def test_what_an_add_on_needs_is_switched_on_again(
-    account: Account, ground: Ground, cluster: Cluster, name: str, update: object, place: str
-) -> None:
-    """GKE's own add-ons are settings of the cluster."""
-    before = getattr(described(account), place)
-    gke(account).update_cluster(name=cluster_path(account.site), update=update)
-
-    account.run("install_add_on", ground.add_on(cluster, name))
-
-    assert getattr(described(account), place) == before
-
-
-def test_an_unknown_add_on_is_refused(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """The message names those that there are."""
-    detail = account.failure("install_add_on", ground.add_on(cluster, "mesh"))
-
-    assert (detail.failure, "storage" in detail.message) == (FailureClass.CONFIG, True)
-
-
-def test_the_cluster_is_deleted_once(account: Account, cluster: Cluster) -> None:
-    """It is gone with everything that GKE made for it, and a second deletion finds nothing to do."""
-    account.inject(FaultKind.LOST_REPLY, "DeleteCluster", times=1)
-    account.run_through("delete_cluster", account.site)
-    before = account.control.position()
-
-    account.run("delete_cluster", account.site)
-
-    assert account.changes(before) == []
-    assert gke(account).list_clusters(parent=location_of(account.site)).clusters == []
-
-
-def _without_state(cluster: container_v1.Cluster) -> dict[str, Any]:
-    found = container_v1.Cluster.to_dict(cluster)
-    return {field: value for field, value in found.items() if field not in ("etag", "label_fingerprint")}
+        assert detail is not None
+        assert detail.failure is FailureClass.NOT_READY
+        assert PoolName.SERVICES not in {pool.name for pool in found(account).node_pools}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from google.cloud import compute_v1, container_v1
 
-from activities.gcp.gke import cluster_path, pool_path
+from activities.gcp.gke import cluster_name, pool_path
 from activities.gcp.node_configuration import BOOT_DISK_GB
 from activities.gcp.ownership import owner_labels
 from domain.facts import Cluster
@@ -169,7 +169,7 @@ def test_a_pool_without_machines_says_so_and_is_made_again(account: Account, gro
 def test_a_stranger_of_our_pools_name_is_left_alone(account: Account, ground: Ground, cluster: Cluster) -> None:
     """A pool without our labels is not changed."""
     theirs = {"name": "store", "initial_node_count": 1}
-    gke(account).create_node_pool(parent=cluster_path(account.site), node_pool=theirs)
+    gke(account).create_node_pool(parent=cluster_name(account.site), node_pool=theirs)
     before = account.control.position()
 
     detail = account.failure("create_node_pool", ground.pool_request(cluster))
