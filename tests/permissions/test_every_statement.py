@@ -18,7 +18,7 @@ import pytest
 
 from activities.aws.verification import SIMULATE
 from domain.account import AccountAccess, AccountPhase
-from domain.clouds import Cloud, Purpose
+from domain.clouds import Purpose
 from domain.deployment import FinalBackup
 from domain.failure import FailureClass, Party
 from domain.operation import OperationProgress, StepState, WaitingFor
@@ -138,11 +138,11 @@ async def test_without_it_exactly_the_steps_that_need_it_wait(lived: Trials, sta
 async def _live(life: Life, trial: Trial) -> None:
     """Provision and retire; what is taken away meanwhile is given back as soon as it has been waited for."""
     plane = await life.installation.connected()
-    account = await plane.account(f"{life.name}-aws")
+    account = await plane.account(life.customer.account_name)
     access = AccountAccess(
         account=account.spec.name,
         customer=account.spec.customer,
-        cloud=Cloud.AWS,
+        cloud=life.customer.cloud,
         cloud_account_id=life.customer.account,
         external_id=account.external_id,
     )
@@ -178,11 +178,11 @@ async def _verify_without(life: Life, editor: Editor, trial: Trial, statement: S
     """Let the account be verified without a statement, and then with it."""
     plane = await life.installation.connected()
     await asyncio.to_thread(editor.take_away, statement)
-    state = await plane.verify_account(f"{life.name}-aws")
+    state = await plane.verify_account(life.customer.account_name)
     assert state.report is not None
     trial.missing[statement] = {missing.action for missing in state.report.missing}
     await asyncio.to_thread(editor.give_back, statement)
-    await life.installation.until_account(f"{life.name}-aws", AccountPhase.ACTIVE)
+    await life.installation.until_account(life.customer.account_name, AccountPhase.ACTIVE)
 
 
 def _hold_after_preflight(life: Life) -> list[Fault]:
