@@ -220,17 +220,47 @@ def test_deleting_leaves_nothing_and_may_be_repeated(account: Account, network: 
 
 def test_rules_that_gke_leaked_go_with_the_network(account: Account, network: Network) -> None:
     """Controllers that are deleted before they clean up leave rules that keep the network from being deleted."""
-    leaked = compute_v1.Firewall(
-        name="k8s-fw-a1b2c3",
-        network=f"projects/{account.project}/global/networks/{network.network_id}",
-        source_ranges=["0.0.0.0/0"],
-        allowed=[compute_v1.Allowed(I_p_protocol="tcp")],
-    )
-    account.customer(compute_v1.FirewallsClient).insert_unary(project=account.project, firewall_resource=leaked)
+    leak(account, "k8s-fw-a1b2c3", network.network_id)
 
     account.run("delete_firewall", account.site)
 
     assert "firewall" not in kinds(account)
+
+
+def leak(account: Account, name: str, network: str, *tags: str) -> None:
+    """Make a rule as GKE's controllers make it."""
+    leaked = compute_v1.Firewall(
+        name=name,
+        network=f"projects/{account.project}/global/networks/{network}",
+        source_ranges=["0.0.0.0/0"],
+        target_tags=list(tags),
+        allowed=[compute_v1.Allowed(I_p_protocol="tcp")],
+    )
+    account.customer(compute_v1.FirewallsClient).insert_unary(project=account.project, firewall_resource=leaked)
+
+
+def test_rules_for_other_clusters_stay(account: Account) -> None:
+    """A deployment's name may be the beginning of another one's in the same network."""
+    existing = own_network(account)
+    cluster = f"gke-byoc-{account.site.deployment}"
+    leak(account, "k8s-fw-ours", existing.network_id, f"{cluster}-0123abcd-node")
+    leak(account, "k8s-fw-theirs", existing.network_id, f"{cluster}-eu-0123abcd-node")
+
+    account.run("delete_firewall", account.site)
+
+    rules = account.customer(compute_v1.FirewallsClient).list(project=account.project)
+    assert [each.name for each in rules] == ["k8s-fw-theirs"]
+
+
+def test_rules_in_a_network_that_only_has_our_name_stay(account: Account) -> None:
+    """What GKE made for somebody else's cluster is not ours because of the network's name."""
+    theirs = compute_v1.Network(name=f"byoc-{account.site.deployment}", auto_create_subnetworks=False)
+    account.customer(compute_v1.NetworksClient).insert_unary(project=account.project, network_resource=theirs)
+    leak(account, "k8s-fw-a1b2c3", theirs.name)
+
+    account.run("delete_firewall", account.site)
+
+    assert "firewall" in kinds(account)
 
 
 def own_network(account: Account, *, nat: bool = True, proxies: bool = True) -> ExistingNetwork:
