@@ -9,6 +9,7 @@ from google.cloud import compute_v1
 
 from activities.contracts import InNetwork, NetworkRequest
 from activities.gcp.compute import last_part
+from activities.gcp.ownership import owner_labels
 from domain.deployment import ExistingNetwork, NetworkSpec, Site
 from domain.facts import AddressPlan, Network, Placement
 from domain.failure import FailureClass
@@ -109,7 +110,7 @@ def test_making_it_again_changes_nothing(account: Account, network: Network) -> 
 
 
 def test_what_somebody_changed_is_put_back(account: Account, network: Network) -> None:
-    """Rules, NAT and private access are as before after the next run."""
+    """Rules, NAT, private access, the proxies' role and the address's labels are as before after the next run."""
     where = {"project": account.project, "region": REGION}
     rule = f"byoc-{account.site.deployment}-balancer"
     everybody = compute_v1.Firewall(source_ranges=["0.0.0.0/0"])
@@ -130,6 +131,8 @@ def test_what_somebody_changed_is_put_back(account: Account, network: Network) -
         subnetwork=network.private_subnet_ids[0],
         subnetworks_set_private_ip_google_access_request_resource=off,
     )
+    demote(account, network.public_subnet_ids[0])
+    label(account, f"byoc-{account.site.deployment}-egress", {"team": "network"})
 
     make(account)
 
@@ -140,6 +143,27 @@ def test_what_somebody_changed_is_put_back(account: Account, network: Network) -
     (router,) = routers.list(**where)
     assert router.nats[0].nat_ip_allocate_option == "MANUAL_ONLY"
     assert subnetwork(account, network.private_subnet_ids[0]).private_ip_google_access
+    assert subnetwork(account, network.public_subnet_ids[0]).role == "ACTIVE"
+    (address,) = account.customer(compute_v1.AddressesClient).list(**where)
+    assert dict(address.labels) == {**owner_labels(account.site, "egress"), "team": "network"}
+
+
+def demote(account: Account, name: str) -> None:
+    """Make a subnetwork of proxies the one that is not used."""
+    backup = compute_v1.Subnetwork(role="BACKUP", fingerprint=subnetwork(account, name).fingerprint)
+    account.customer(compute_v1.SubnetworksClient).patch_unary(
+        project=account.project, region=REGION, subnetwork=name, subnetwork_resource=backup
+    )
+
+
+def label(account: Account, address: str, labels: dict[str, str]) -> None:
+    """Give an address these labels and no others."""
+    where = {"project": account.project, "region": REGION}
+    addresses = account.customer(compute_v1.AddressesClient)
+    wanted = compute_v1.RegionSetLabelsRequest(
+        labels=labels, label_fingerprint=addresses.get(**where, address=address).label_fingerprint
+    )
+    addresses.set_labels_unary(**where, resource=address, region_set_labels_request_resource=wanted)
 
 
 def test_lost_replies_make_nothing_twice(account: Account) -> None:
