@@ -52,7 +52,7 @@ class GcpVpc(GcpPart, NetworkContract):
         with failures_named():
             compute = DeploymentCompute(self._settings, self._connections, site, Purpose.OPERATE)
             if request.network.existing is not None:
-                return verified_network(compute, request.network.existing)
+                return verified_network(compute, request.network.existing, request.placement)
             self._ensure_network(compute)
             nodes, proxies = self._wanted(compute, request.addresses)
             self._ensure_subnetwork(compute, nodes)

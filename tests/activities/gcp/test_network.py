@@ -11,8 +11,9 @@ from activities.contracts import InNetwork, NetworkRequest
 from activities.gcp.compute import last_part
 from activities.gcp.ownership import owner_labels
 from domain.deployment import ExistingNetwork, NetworkSpec, Site
-from domain.facts import AddressPlan, Network, Placement
+from domain.facts import AddressPlan, Machine, Network, Placement
 from domain.failure import FailureClass
+from domain.shape import PoolName
 from simulators.faults import FaultKind
 from simulators.gcp.documents import GcpOwnNetwork
 from tests.activities.gcp.conftest import REGION, Account
@@ -28,9 +29,9 @@ PLACEMENT = Placement(zones=tuple(f"{REGION}-{letter}" for letter in "abc"), mac
 DELETIONS = ("delete_firewall", "delete_private_endpoints", "delete_egress", "delete_network")
 
 
-def order(site: Site, existing: ExistingNetwork | None = None) -> NetworkRequest:
+def order(site: Site, existing: ExistingNetwork | None = None, placement: Placement = PLACEMENT) -> NetworkRequest:
     """Return the order for a network of ours, or the customer's own."""
-    return NetworkRequest(site=site, network=NetworkSpec(existing=existing), placement=PLACEMENT, addresses=PLAN)
+    return NetworkRequest(site=site, network=NetworkSpec(existing=existing), placement=placement, addresses=PLAN)
 
 
 def make(account: Account, run: Any = None) -> Network:
@@ -331,3 +332,16 @@ def test_every_finding_about_the_customers_network_is_in_one_error(account: Acco
     assert detail.failure is FailureClass.CONFIG
     for finding in ("podRange", "REGIONAL_MANAGED_PROXY", "nothing leads out"):
         assert finding in detail.message
+
+
+def test_ranges_without_room_for_the_nodes_are_named(account: Account) -> None:
+    """Each node takes an address, for which there is just room, and 256 more for its pods, for which there is none."""
+    existing = own_network(account)
+    machine = Machine(pool=PoolName.STORE, instance_type="n2-standard-2", minimum=3, maximum=4090)
+    placement = Placement(zones=PLACEMENT.zones, machines=(machine,))
+
+    detail = account.failure("create_network", order(account.site, existing, placement))
+
+    assert detail.failure is FailureClass.CONFIG
+    assert "10.80.0.0/20" not in detail.message
+    assert "podRange: the range pods (10.96.0.0/14) has 262144 addresses, needs 1047296" in detail.message
