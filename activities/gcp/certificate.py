@@ -39,7 +39,7 @@ class GcpCertificate(GcpPart, FoundationContract):
 
     @activity.defn
     @needs(
-        "certificatemanager.certs.create", "certificatemanager.certs.get",
+        "certificatemanager.certs.create", "certificatemanager.certs.delete", "certificatemanager.certs.get",
         "certificatemanager.dnsauthorizations.create", "certificatemanager.dnsauthorizations.get",
         "certificatemanager.dnsauthorizations.use", "dns.changes.create", "dns.managedZones.get",
         "dns.resourceRecordSets.create", "dns.resourceRecordSets.delete",
@@ -51,7 +51,7 @@ class GcpCertificate(GcpPart, FoundationContract):
 
         Raises:
             ApplicationError: NOT_READY while Google has not seen the record; after the grace POLICY, because only the
-                customer can delegate the domain to our zone.
+                customer can delegate the domain to our zone. A certificate that Google has given up is ordered anew.
         """
         site, domain = request.site, request.domain
         with failures_named(resource=domain.name):
@@ -61,6 +61,10 @@ class GcpCertificate(GcpPart, FoundationContract):
             record = authorization.dns_resource_record
             put_record(zone, record.name, record.type_, [record.data])
             certificate = self._ensure_certificate(manager, site, domain, authorization.name)
+            if certificate.managed.state == _Managed.State.FAILED:
+                # Google tries one certificate several times, and never again; the name is free once it is deleted.
+                manager.delete_certificate(name=certificate.name)
+                raise self._look_again(f"Google has given the certificate {certificate.name} up; it is ordered anew")
             if certificate.managed.state != _Managed.State.ACTIVE:
                 raise self._not_issued(certificate, domain)
         return Certificate(certificate_id=certificate.name)

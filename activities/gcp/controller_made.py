@@ -30,6 +30,7 @@ from activities.gcp.compute import (
     path_of,
 )
 from activities.gcp.errors import failures_named
+from activities.gcp.firewall import is_tag_of_cluster
 from activities.gcp.ownership import is_ours
 from activities.gcp.part import GcpPart
 from activities.kubernetes.manifests.identity import SERVER_NAMESPACE
@@ -189,9 +190,7 @@ def _cluster_in(name: str) -> str:
 def _services(firewalls: Iterable[compute_v1.Firewall], site: Site) -> Iterator[str]:
     """Yield the names of load balancers of Services whose firewall rule lets clients reach our nodes."""
     for rule in firewalls:
-        if rule.name.startswith(_SERVICE_RULE) and any(
-            tag.startswith(f"gke-{base_name(site)}-") for tag in rule.target_tags
-        ):
+        if rule.name.startswith(_SERVICE_RULE) and any(is_tag_of_cluster(tag, site) for tag in rule.target_tags):
             yield rule.name.removeprefix(_SERVICE_RULE)
 
 

@@ -66,7 +66,7 @@ class GcpEgress(GcpPart, NetworkContract):
                 [
                     addresses.delete_unary(**where, address=each.name)
                     for each in list(addresses.list(**where))
-                    if is_ours(each.labels, site)
+                    if _is_our_address(each, site)
                 ],
                 "the release of the address",
             )
@@ -77,10 +77,24 @@ class GcpEgress(GcpPart, NetworkContract):
         addresses = compute.client(compute_v1.AddressesClient)
         found = if_exists(lambda: addresses.get(**where, address=name))
         if found is not None:
-            require_ours(f"address {name}", site, ours=is_ours(found.labels, site))
+            require_ours(f"address {name}", site, ours=_is_our_address(found, site))
+            labels = {**found.labels, **owner_labels(site, _NAT)}
+            if labels != dict(found.labels):
+                wanted_labels = compute_v1.RegionSetLabelsRequest(
+                    labels=labels, label_fingerprint=found.label_fingerprint
+                )
+                labelled = addresses.set_labels_unary(
+                    **where, resource=name, region_set_labels_request_resource=wanted_labels
+                )
+                compute.settle(labelled, f"the labels of the address {name}")
             return
         wanted = compute_v1.Address(
-            name=name, address_type="EXTERNAL", network_tier="PREMIUM", labels=owner_labels(site, _NAT)
+            name=name,
+            address_type="EXTERNAL",
+            network_tier="PREMIUM",
+            # Labels are changed by a call of their own; what it is known by has to be there from the beginning.
+            description=owner_description(site, _NAT),
+            labels=owner_labels(site, _NAT),
         )
         compute.settle(addresses.insert_unary(**where, address_resource=wanted), f"the address {name}")
 
@@ -103,6 +117,10 @@ class GcpEgress(GcpPart, NetworkContract):
         if [_comparable(each) for each in found.nats] != [_comparable(nat)]:
             changed = routers.patch_unary(**where, router=name, router_resource=compute_v1.Router(nats=[nat]))
             compute.settle(changed, f"the NAT of the router {name}")
+
+
+def _is_our_address(address: compute_v1.Address, site: Site) -> bool:
+    return is_described_as_ours(address.description, site) or is_ours(address.labels, site)
 
 
 def _nat_wanted(compute: DeploymentCompute, subnetwork: str) -> compute_v1.RouterNat:

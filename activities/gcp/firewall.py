@@ -5,6 +5,7 @@ GKE adds rules of its own for the control plane's way to the nodes (`gke-…`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from google.cloud import compute_v1
@@ -52,15 +53,20 @@ class GcpFirewall(GcpPart, NetworkContract):
 
     @activity.defn
     @needs(
-        "compute.firewalls.delete", "compute.firewalls.list", "compute.networks.updatePolicy", GLOBAL_OPERATION,
+        "compute.firewalls.delete", "compute.firewalls.list", "compute.networks.get", "compute.networks.updatePolicy",
+        GLOBAL_OPERATION,
         purpose=Purpose.DELETE,
     )  # fmt: skip
     def delete_firewall(self, site: Site) -> None:
-        """No rule of the deployment is left, nor one that GKE or its controllers made for its cluster."""
+        """No rule of the deployment is left, nor one that GKE or its controllers made for its cluster.
+
+        In a network that has our name and is not ours, only what is for our nodes goes.
+        """
         with failures_named():
             compute = DeploymentCompute(self._settings, self._connections, site, Purpose.DELETE)
             firewalls = compute.client(compute_v1.FirewallsClient)
-            doomed = [each.name for each in firewalls.list(project=compute.project) if _belongs_to(each, site)]
+            network = _own_network(compute)
+            doomed = [each.name for each in firewalls.list(project=compute.project) if _belongs_to(each, site, network)]
             compute.settle_all(
                 [firewalls.delete_unary(project=compute.project, firewall=name) for name in doomed],
                 "the deletion of the firewall rules",
@@ -83,6 +89,14 @@ class GcpFirewall(GcpPart, NetworkContract):
 def node_tag(site: Site) -> str:
     """Return the network tag of the deployment's nodes, by which the rules know them."""
     return resource_name(site, "nodes")
+
+
+def is_tag_of_cluster(tag: str, site: Site) -> bool:
+    """Return whether GKE gives this network tag to the nodes of the deployment's cluster.
+
+    It ends with the cluster's hash. The deployment `acme` is not led to the nodes of `acme-prod`.
+    """
+    return re.fullmatch(rf"gke-{re.escape(base_name(site))}-[0-9a-f]{{8}}-node", tag) is not None
 
 
 def _rules(compute: DeploymentCompute, request: InNetwork) -> Iterator[compute_v1.Firewall]:
@@ -117,13 +131,23 @@ def _rule(compute: DeploymentCompute, network: str, part: str, **fields: object)
     )
 
 
-def _belongs_to(rule: compute_v1.Firewall, site: Site) -> bool:
-    """Return whether a rule is ours, or was made by GKE for a cluster in our network or for nodes of our cluster."""
+def _own_network(compute: DeploymentCompute) -> str:
+    """Return the name of the network that we made for the deployment, empty if there is none (any more)."""
+    networks, name = compute.client(compute_v1.NetworksClient), base_name(compute.site)
+    found = if_exists(lambda: networks.get(project=compute.project, network=name))
+    return name if found is not None and is_described_as_ours(found.description, compute.site) else ""
+
+
+def _belongs_to(rule: compute_v1.Firewall, site: Site, network: str) -> bool:
+    """Return whether a rule is ours, or was made by GKE for a cluster in our network or for nodes of our cluster.
+
+    `network` is the name of the network that we made, empty if there is none.
+    """
     if is_described_as_ours(rule.description, site):
         return True
     made_by_gke = rule.name.startswith(_LEAKED)
-    for_our_nodes = any(tag == node_tag(site) or tag.startswith(f"gke-{base_name(site)}-") for tag in rule.target_tags)
-    return made_by_gke and (last_part(rule.network) == base_name(site) or for_our_nodes)
+    for_our_nodes = any(tag == node_tag(site) or is_tag_of_cluster(tag, site) for tag in rule.target_tags)
+    return made_by_gke and (last_part(rule.network) == network or for_our_nodes)
 
 
 def _comparable(rule: compute_v1.Firewall) -> tuple[object, ...]:

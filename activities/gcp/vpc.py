@@ -36,7 +36,7 @@ class GcpVpc(GcpPart, NetworkContract):
     @needs(
         "compute.networks.create", "compute.networks.get", "compute.networks.updatePolicy",
         "compute.subnetworks.create", "compute.subnetworks.get", "compute.subnetworks.setPrivateIpGoogleAccess",
-        GLOBAL_OPERATION, REGION_OPERATION,
+        "compute.subnetworks.update", GLOBAL_OPERATION, REGION_OPERATION,
         purpose=Purpose.OPERATE, why="Make the network and its subnetworks",
     )  # fmt: skip
     @needs(
@@ -52,7 +52,7 @@ class GcpVpc(GcpPart, NetworkContract):
         with failures_named():
             compute = DeploymentCompute(self._settings, self._connections, site, Purpose.OPERATE)
             if request.network.existing is not None:
-                return verified_network(compute, request.network.existing)
+                return verified_network(compute, request.network.existing, request.placement)
             self._ensure_network(compute)
             nodes, proxies = self._wanted(compute, request.addresses)
             self._ensure_subnetwork(compute, nodes)
@@ -158,6 +158,10 @@ class GcpVpc(GcpPart, NetworkContract):
                 subnetworks_set_private_ip_google_access_request_resource=access,
             )
             compute.settle(changed, f"private access to Google's services from {wanted.name}")
+        if found.role != wanted.role:
+            promoted = compute_v1.Subnetwork(role=wanted.role, fingerprint=found.fingerprint)
+            changed = subnetworks.patch_unary(**where, subnetwork=wanted.name, subnetwork_resource=promoted)
+            compute.settle(changed, f"the role of the subnetwork {wanted.name}")
 
 
 def _ranges(subnetwork: compute_v1.Subnetwork) -> dict[str, str]:

@@ -114,6 +114,18 @@ def test_what_is_being_made_is_waited_for(account: Account, domain: Domain) -> N
     assert detail.failure is FailureClass.NOT_READY
 
 
+def test_a_certificate_that_google_gives_up_is_ordered_anew(account: Account, domain: Domain) -> None:
+    """Google never tries such a one again, so waiting for it would last for ever."""
+    account.inject(FaultKind.CRASH, "CreateCertificate", times=1)
+
+    certificate = account.run("create_certificate", CertificateRequest(site=account.site, domain=domain))
+
+    manager = account.customer(certificate_manager_v1.CertificateManagerClient)
+    assert manager.get_certificate(name=certificate.certificate_id).managed.state.name == "ACTIVE"
+    operations = [call.operation for call in account.changes()]
+    assert operations.count("CreateCertificate") == 2
+
+
 def test_lost_replies_make_nothing_twice(account: Account) -> None:
     """Whatever was made without being acknowledged is found."""
     for operation in ("managedZones.create", "changes.create", "CreateDnsAuthorization", "CreateCertificate"):

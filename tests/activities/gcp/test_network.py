@@ -9,9 +9,11 @@ from google.cloud import compute_v1
 
 from activities.contracts import InNetwork, NetworkRequest
 from activities.gcp.compute import last_part
+from activities.gcp.ownership import owner_labels
 from domain.deployment import ExistingNetwork, NetworkSpec, Site
-from domain.facts import AddressPlan, Network, Placement
+from domain.facts import AddressPlan, Machine, Network, Placement
 from domain.failure import FailureClass
+from domain.shape import PoolName
 from simulators.faults import FaultKind
 from simulators.gcp.documents import GcpOwnNetwork
 from tests.activities.gcp.conftest import REGION, Account
@@ -27,9 +29,9 @@ PLACEMENT = Placement(zones=tuple(f"{REGION}-{letter}" for letter in "abc"), mac
 DELETIONS = ("delete_firewall", "delete_private_endpoints", "delete_egress", "delete_network")
 
 
-def order(site: Site, existing: ExistingNetwork | None = None) -> NetworkRequest:
+def order(site: Site, existing: ExistingNetwork | None = None, placement: Placement = PLACEMENT) -> NetworkRequest:
     """Return the order for a network of ours, or the customer's own."""
-    return NetworkRequest(site=site, network=NetworkSpec(existing=existing), placement=PLACEMENT, addresses=PLAN)
+    return NetworkRequest(site=site, network=NetworkSpec(existing=existing), placement=placement, addresses=PLAN)
 
 
 def make(account: Account, run: Any = None) -> Network:
@@ -109,7 +111,7 @@ def test_making_it_again_changes_nothing(account: Account, network: Network) -> 
 
 
 def test_what_somebody_changed_is_put_back(account: Account, network: Network) -> None:
-    """Rules, NAT and private access are as before after the next run."""
+    """Rules, NAT, private access, the proxies' role and the address's labels are as before after the next run."""
     where = {"project": account.project, "region": REGION}
     rule = f"byoc-{account.site.deployment}-balancer"
     everybody = compute_v1.Firewall(source_ranges=["0.0.0.0/0"])
@@ -130,6 +132,8 @@ def test_what_somebody_changed_is_put_back(account: Account, network: Network) -
         subnetwork=network.private_subnet_ids[0],
         subnetworks_set_private_ip_google_access_request_resource=off,
     )
+    demote(account, network.public_subnet_ids[0])
+    label(account, f"byoc-{account.site.deployment}-egress", {"team": "network"})
 
     make(account)
 
@@ -140,6 +144,27 @@ def test_what_somebody_changed_is_put_back(account: Account, network: Network) -
     (router,) = routers.list(**where)
     assert router.nats[0].nat_ip_allocate_option == "MANUAL_ONLY"
     assert subnetwork(account, network.private_subnet_ids[0]).private_ip_google_access
+    assert subnetwork(account, network.public_subnet_ids[0]).role == "ACTIVE"
+    (address,) = account.customer(compute_v1.AddressesClient).list(**where)
+    assert dict(address.labels) == {**owner_labels(account.site, "egress"), "team": "network"}
+
+
+def demote(account: Account, name: str) -> None:
+    """Make a subnetwork of proxies the one that is not used."""
+    backup = compute_v1.Subnetwork(role="BACKUP", fingerprint=subnetwork(account, name).fingerprint)
+    account.customer(compute_v1.SubnetworksClient).patch_unary(
+        project=account.project, region=REGION, subnetwork=name, subnetwork_resource=backup
+    )
+
+
+def label(account: Account, address: str, labels: dict[str, str]) -> None:
+    """Give an address these labels and no others."""
+    where = {"project": account.project, "region": REGION}
+    addresses = account.customer(compute_v1.AddressesClient)
+    wanted = compute_v1.RegionSetLabelsRequest(
+        labels=labels, label_fingerprint=addresses.get(**where, address=address).label_fingerprint
+    )
+    addresses.set_labels_unary(**where, resource=address, region_set_labels_request_resource=wanted)
 
 
 def test_lost_replies_make_nothing_twice(account: Account) -> None:
@@ -220,17 +245,47 @@ def test_deleting_leaves_nothing_and_may_be_repeated(account: Account, network: 
 
 def test_rules_that_gke_leaked_go_with_the_network(account: Account, network: Network) -> None:
     """Controllers that are deleted before they clean up leave rules that keep the network from being deleted."""
-    leaked = compute_v1.Firewall(
-        name="k8s-fw-a1b2c3",
-        network=f"projects/{account.project}/global/networks/{network.network_id}",
-        source_ranges=["0.0.0.0/0"],
-        allowed=[compute_v1.Allowed(I_p_protocol="tcp")],
-    )
-    account.customer(compute_v1.FirewallsClient).insert_unary(project=account.project, firewall_resource=leaked)
+    leak(account, "k8s-fw-a1b2c3", network.network_id)
 
     account.run("delete_firewall", account.site)
 
     assert "firewall" not in kinds(account)
+
+
+def leak(account: Account, name: str, network: str, *tags: str) -> None:
+    """Make a rule as GKE's controllers make it."""
+    leaked = compute_v1.Firewall(
+        name=name,
+        network=f"projects/{account.project}/global/networks/{network}",
+        source_ranges=["0.0.0.0/0"],
+        target_tags=list(tags),
+        allowed=[compute_v1.Allowed(I_p_protocol="tcp")],
+    )
+    account.customer(compute_v1.FirewallsClient).insert_unary(project=account.project, firewall_resource=leaked)
+
+
+def test_rules_for_other_clusters_stay(account: Account) -> None:
+    """A deployment's name may be the beginning of another one's in the same network."""
+    existing = own_network(account)
+    cluster = f"gke-byoc-{account.site.deployment}"
+    leak(account, "k8s-fw-ours", existing.network_id, f"{cluster}-0123abcd-node")
+    leak(account, "k8s-fw-theirs", existing.network_id, f"{cluster}-eu-0123abcd-node")
+
+    account.run("delete_firewall", account.site)
+
+    rules = account.customer(compute_v1.FirewallsClient).list(project=account.project)
+    assert [each.name for each in rules] == ["k8s-fw-theirs"]
+
+
+def test_rules_in_a_network_that_only_has_our_name_stay(account: Account) -> None:
+    """What GKE made for somebody else's cluster is not ours because of the network's name."""
+    theirs = compute_v1.Network(name=f"byoc-{account.site.deployment}", auto_create_subnetworks=False)
+    account.customer(compute_v1.NetworksClient).insert_unary(project=account.project, network_resource=theirs)
+    leak(account, "k8s-fw-a1b2c3", theirs.name)
+
+    account.run("delete_firewall", account.site)
+
+    assert "firewall" in kinds(account)
 
 
 def own_network(account: Account, *, nat: bool = True, proxies: bool = True) -> ExistingNetwork:
@@ -277,3 +332,16 @@ def test_every_finding_about_the_customers_network_is_in_one_error(account: Acco
     assert detail.failure is FailureClass.CONFIG
     for finding in ("podRange", "REGIONAL_MANAGED_PROXY", "nothing leads out"):
         assert finding in detail.message
+
+
+def test_ranges_without_room_for_the_nodes_are_named(account: Account) -> None:
+    """Each node takes an address, for which there is just room, and 256 more for its pods, for which there is none."""
+    existing = own_network(account)
+    machine = Machine(pool=PoolName.STORE, instance_type="n2-standard-2", minimum=3, maximum=4090)
+    placement = Placement(zones=PLACEMENT.zones, machines=(machine,))
+
+    detail = account.failure("create_network", order(account.site, existing, placement))
+
+    assert detail.failure is FailureClass.CONFIG
+    assert "10.80.0.0/20" not in detail.message
+    assert "podRange: the range pods (10.96.0.0/14) has 262144 addresses, needs 1047296" in detail.message
