@@ -40,23 +40,23 @@ class GcpEncryption(GcpPart, FoundationContract):
     @activity.defn
     @needs(
         "cloudkms.cryptoKeys.create", "cloudkms.cryptoKeys.get", "cloudkms.cryptoKeys.getIamPolicy",
-        "cloudkms.cryptoKeys.setIamPolicy", "cloudkms.cryptoKeys.update", "cloudkms.keyRings.create",
-        "cloudkms.keyRings.get", "resourcemanager.projects.get",
+        "cloudkms.cryptoKeys.setIamPolicy", "cloudkms.cryptoKeys.update", "cloudkms.cryptoKeyVersions.create",
+        "cloudkms.cryptoKeyVersions.list", "cloudkms.keyRings.create", "cloudkms.keyRings.get",
+        "resourcemanager.projects.get",
         purpose=Purpose.OPERATE,
     )  # fmt: skip
     def create_encryption_key(self, site: Site) -> Key:
         """One key of this generation exists, rotated every year; Google's services for disks and backups may use it.
 
         Nobody else may by the key's own policy. Its protection is in software, as of all keys that Google rotates in
-        every region.
+        every region. A key whose versions were destroyed, which is so when a generation is made again, has a new one.
         """
         with failures_named():
             kms = self._connections.client(kms_v1.KeyManagementServiceClient, site, Purpose.OPERATE)
             self._ensure_ring(kms, site)
             key = self._ensure_key(kms, site)
-            projects = self._connections.client(resourcemanager_v3.ProjectsClient, site, Purpose.OPERATE)
-            number = project_number(projects, site)
-            agents = [f"serviceAccount:{service_agent(number, service)}" for service in ServiceAgent]
+            self._ensure_usable(kms, key)
+            agents = [f"serviceAccount:{email}" for email in self._users(site)]
             PolicyEditor(kms, key, self._settings).grant_exactly(_USE, agents)
         return Key(key_id=key)
 
@@ -125,6 +125,33 @@ class GcpEncryption(GcpPart, FoundationContract):
             mask = field_mask_pb2.FieldMask(paths=["rotation_period", "next_rotation_time"])
             kms.update_crypto_key(crypto_key=rotated, update_mask=mask)
         return name
+
+    def _ensure_usable(self, kms: kms_v1.KeyManagementServiceClient, key: str) -> None:
+        """The key's primary version is none that was destroyed or is about to be; one that is disabled is left so."""
+        if kms.get_crypto_key(name=key).primary.state not in (
+            *_DESTROYED,
+            _Version.CRYPTO_KEY_VERSION_STATE_UNSPECIFIED,
+        ):
+            return
+        # One that an earlier attempt made, and could not make the primary one, is taken before another is made.
+        enabled = [each for each in kms.list_crypto_key_versions(parent=key) if each.state == _Version.ENABLED]
+        version = enabled[-1] if enabled else kms.create_crypto_key_version(parent=key)
+        kms.update_crypto_key_primary_version(name=key, crypto_key_version_id=version.name.rpartition("/")[2])
+
+    def _users(self, site: Site) -> list[str]:
+        """Return the e-mail addresses as which Google's services encrypt with the key.
+
+        The storage service's agent comes into existence when it is first asked for; before that, no policy may name it.
+        The others come with their APIs.
+        """
+        projects = self._connections.client(resourcemanager_v3.ProjectsClient, site, Purpose.OPERATE)
+        number = project_number(projects, site)
+        client = self._connections.client(storage.Client, site, Purpose.OPERATE)
+        return [
+            service_agent(number, ServiceAgent.COMPUTE),
+            service_agent(number, ServiceAgent.CONTAINER),
+            client.get_service_account_email(retry=None),
+        ]
 
     @staticmethod
     def _label(kms: kms_v1.KeyManagementServiceClient, key: kms_v1.CryptoKey, labels: dict[str, str]) -> None:

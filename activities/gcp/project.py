@@ -10,11 +10,10 @@ from domain.deployment import Site
 
 
 class ServiceAgent(StrEnum):
-    """Google's services that act in the project; the value is the domain of their accounts."""
+    """Google's services whose accounts come with their APIs; the value is the domain of these accounts."""
 
     COMPUTE = "compute-system"
     CONTAINER = "container-engine-robot"
-    STORAGE = "gs-project-accounts"
 
 
 def project_number(projects: resourcemanager_v3.ProjectsClient, site: Site) -> str:

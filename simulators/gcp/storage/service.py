@@ -19,6 +19,11 @@ from simulators.gcp.storage.buckets import Bucket, Buckets, StoredObject, condit
 _BUCKET = "/b/(?P<bucket>[^/]+)"
 _OBJECT = _BUCKET + "/o/(?P<object>[^/]+)"
 _READING = frozenset({"get", "list", "getIamPolicy", "testIamPermissions"})
+_ON_THE_PROJECT = {
+    "buckets.list": "storage.buckets.list",
+    "projects.serviceAccount.get": "resourcemanager.projects.get",
+}
+"""The permissions that methods need on the project itself."""
 
 
 class StorageService(HttpService):
@@ -83,10 +88,10 @@ class StorageService(HttpService):
         stored = f"{bucket}/objects/{given.get('object') or _upload_name(request)}"
         type_ = f"storage.googleapis.com/{'Object' if kind == 'objects' else 'Bucket'}"
         match operation:
-            case "buckets.testIamPermissions" | "projects.serviceAccount.get":
+            case "buckets.testIamPermissions":
                 return
-            case "buckets.list":
-                yield Check("storage.buckets.list", f"projects/{request.project}")
+            case "buckets.list" | "projects.serviceAccount.get":
+                yield Check(_ON_THE_PROJECT[operation], f"projects/{request.project}")
             case "buckets.insert" | "buckets.patch" | "buckets.lockRetentionPolicy":
                 verb = "create" if verb == "insert" else "update"
                 yield Check(f"storage.buckets.{verb}", bucket, type_)
@@ -168,6 +173,7 @@ class StorageService(HttpService):
         return {"kind": "storage#testIamPermissionsResponse", **({"permissions": held} if held else {})}
 
     def _agent(self, request: Request) -> Json:
+        self._cloud.identities.projects[request.project].has_storage_agent = True
         agent = self._cloud.identities.agent_of("storage", request.project)
         return {"kind": "storage#serviceAccount", "email_address": agent.partition(":")[2]}
 

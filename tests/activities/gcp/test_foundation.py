@@ -172,6 +172,20 @@ class TestKey:
         assert "mallory" not in str(kms.get_iam_policy(request={"resource": key.key_id}))
         assert kms.get_crypto_key(name=key.key_id).rotation_period == timedelta(days=365)
 
+    def test_one_whose_versions_were_destroyed_has_a_new_one(self, account: Account, key: Key) -> None:
+        """A generation that is made again has a key that encrypts; lost replies leave no version too many."""
+        account.run("delete_encryption_key", Retention(site=account.site))
+        account.inject(FaultKind.LOST_REPLY, "CreateCryptoKeyVersion", times=1)
+        account.inject(FaultKind.LOST_REPLY, "UpdateCryptoKeyPrimaryVersion", times=1)
+
+        assert account.run_through("create_encryption_key", account.site) == key
+
+        kms = account.customer(kms_v1.KeyManagementServiceClient)
+        assert kms.get_crypto_key(name=key.key_id).primary.state.name == "ENABLED"
+        states = [version.state.name for version in kms.list_crypto_key_versions(parent=key.key_id)]
+        assert states == ["DESTROY_SCHEDULED", "ENABLED"]
+        assert account.run("create_backup_bucket", BucketRequest(site=account.site, key=key)).name
+
     def test_deleting_destroys_its_versions(self, account: Account, key: Key) -> None:
         """Google keeps ring and key; nothing can be read with them any more, and a new generation has another key."""
         for _ in range(2):
