@@ -60,7 +60,7 @@ class GcpFirewall(GcpPart, NetworkContract):
         with failures_named():
             compute = DeploymentCompute(self._settings, self._connections, site, Purpose.DELETE)
             firewalls = compute.client(compute_v1.FirewallsClient)
-            doomed = [each.name for each in firewalls.list(project=compute.project) if _belongs_to(each, site)]
+            doomed = [each.name for each in firewalls.list(project=compute.project) if belongs_to(each, site)]
             compute.settle_all(
                 [firewalls.delete_unary(project=compute.project, firewall=name) for name in doomed],
                 "the deletion of the firewall rules",
@@ -117,7 +117,7 @@ def _rule(compute: DeploymentCompute, network: str, part: str, **fields: object)
     )
 
 
-def _belongs_to(rule: compute_v1.Firewall, site: Site) -> bool:
+def belongs_to(rule: compute_v1.Firewall, site: Site) -> bool:
     """Return whether a rule is ours, or was made by GKE for a cluster in our network or for nodes of our cluster."""
     if is_described_as_ours(rule.description, site):
         return True

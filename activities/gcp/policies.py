@@ -49,7 +49,7 @@ class PolicyEditor:
 
         def edit(policy: Any) -> None:  # noqa: ANN401 - a message without types
             for binding in list(policy.bindings):
-                kept = [member for member in binding.members if _email_of(member) not in doomed]
+                kept = [member for member in binding.members if email_of(member) not in doomed]
                 if not kept:
                     policy.bindings.remove(binding)
                 elif len(kept) < len(binding.members):
@@ -93,6 +93,6 @@ def _is_plain(binding: Any, role: str) -> bool:  # noqa: ANN401 - a message with
     return bool(binding.role == role and not binding.condition.expression)
 
 
-def _email_of(member: str) -> str:
+def email_of(member: str) -> str:
     """Return the address of a member: `serviceAccount:…`, or `deleted:serviceAccount:…?uid=…` after its deletion."""
     return member.removeprefix("deleted:").partition(":")[2].partition("?")[0]
