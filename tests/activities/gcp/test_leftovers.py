@@ -19,16 +19,18 @@ from activities.contracts import (
 )
 from activities.gcp.ownership import owner_labels
 from activities.gcp.roles import NODE_ROLE
-from domain.facts import Backup, Leftover
+from domain.facts import Backup, Leftover, Machine, Placement
 from domain.naming import base_name
 from domain.shape import PoolName
 from tests.activities.gcp.conftest import Account
-from tests.activities.gcp.ground import ZONES
-from tests.activities.gcp.test_cluster import PLACEMENT
+from tests.activities.gcp.ground import MACHINE, ZONES
 from tests.activities.gcp.test_network import make
 from tests.activities.gcp.test_node_pools import make_balancer, make_network
 
 DOMAIN = "left.db.acme.example"
+PLACEMENT = Placement(
+    zones=ZONES, machines=(Machine(pool=PoolName.SERVICES, instance_type=MACHINE, minimum=2, maximum=4),)
+)
 DELETIONS = (
     "delete_alarms", "delete_load_balancers_and_volumes", "delete_node_pools", "delete_cluster", "delete_certificate",
     "delete_domain", "delete_firewall", "delete_egress", "delete_network", "delete_roles",
