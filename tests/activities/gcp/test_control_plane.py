@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from google.cloud import container_v1, iam_admin_v1
+from google.cloud import container_v1, iam_admin_v1, storage
 
+from activities.gcp.bucket import backup_bucket
 from activities.gcp.cluster_settings import LOGS, MAINTENANCE_BEGINS
 from activities.gcp.cluster_token import GcpClusterTokens
 from activities.gcp.connection import GcpConnections
@@ -236,6 +237,27 @@ def test_workloads_act_as_their_service_accounts(account: Account, ground: Groun
         request={"resource": f"projects/{account.project}/serviceAccounts/{ground.roles.restore}"}
     )
     assert list(restore.bindings[0].members) == [f"serviceAccount:{account.project}.svc.id.goog[byoc-restore/restore]"]
+
+
+def test_the_store_writes_backups_and_deletes_none(account: Account, ground: Ground, cluster: Cluster) -> None:
+    """The restore may only read; what others may do in the bucket stays, and a role more for the store does not."""
+    request = ground.identities(cluster)
+    account.run("create_workload_identity", request)
+    bucket = account.customer(storage.Client).bucket(backup_bucket(account.site))
+    policy = bucket.get_iam_policy(requested_policy_version=3)
+    store, restore = f"serviceAccount:{ground.roles.store}", f"serviceAccount:{ground.roles.restore}"
+    policy.bindings.append({"role": "roles/storage.objectAdmin", "members": [store, "user:ada@acme.example"]})
+    bucket.set_iam_policy(policy)
+
+    account.run("create_workload_identity", request)
+    before = account.control.position()
+    account.run("create_workload_identity", request)
+
+    roles = {each["role"]: set(each["members"]) for each in bucket.get_iam_policy(requested_policy_version=3).bindings}
+    assert roles["roles/storage.objectCreator"] == {store}
+    assert roles["roles/storage.objectViewer"] == {store, restore}
+    assert roles["roles/storage.objectAdmin"] == {"user:ada@acme.example"}
+    assert account.changes(before) == []
 
 
 def test_nothing_is_upgraded_but_at_night(account: Account, ground: Ground, cluster: Cluster) -> None:
