@@ -154,9 +154,13 @@ def volumes(compute: DeploymentCompute) -> Iterator[compute_v1.Disk]:
             continue
         for disk in listed.disks:
             labels = dict(disk.labels)
-            of_cluster = labels.get(_LABEL_CLUSTER) == base_name(compute.site)
-            if _LABEL_NODE not in labels and (of_cluster or is_ours(labels, compute.site)):
+            if _LABEL_NODE not in labels and is_of_cluster(labels, compute.site):
                 yield disk
+
+
+def is_of_cluster(labels: Mapping[str, str], site: Site) -> bool:
+    """Return whether a machine or disk belongs to the deployment's cluster, by GKE's label or by ours."""
+    return labels.get(_LABEL_CLUSTER) == base_name(site) or is_ours(labels, site)
 
 
 def _known(everything: Iterable[Made], site: Site, services: set[str]) -> set[str]:

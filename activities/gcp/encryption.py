@@ -31,7 +31,8 @@ LABEL_RETAINED_UNTIL = TAG_RETAINED_UNTIL.replace(":", "-")
 ROTATION = timedelta(days=365)
 _USE = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
 _Version = kms_v1.CryptoKeyVersion.CryptoKeyVersionState
-_DESTROYED = (_Version.DESTROYED, _Version.DESTROY_SCHEDULED)
+SCHEDULED = _Version.DESTROY_SCHEDULED
+DESTROYED = (_Version.DESTROYED, SCHEDULED)
 
 
 class GcpEncryption(GcpPart, FoundationContract):
@@ -82,7 +83,7 @@ class GcpEncryption(GcpPart, FoundationContract):
                     self._label(kms, key, wanted)
                     continue
                 for version in list(kms.list_crypto_key_versions(parent=key.name)):
-                    if version.state not in _DESTROYED:
+                    if version.state not in DESTROYED:
                         kms.destroy_crypto_key_version(name=version.name)
 
     def _backups_locked_until(self, site: Site) -> datetime | None:

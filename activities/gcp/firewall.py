@@ -65,8 +65,8 @@ class GcpFirewall(GcpPart, NetworkContract):
         with failures_named():
             compute = DeploymentCompute(self._settings, self._connections, site, Purpose.DELETE)
             firewalls = compute.client(compute_v1.FirewallsClient)
-            network = _own_network(compute)
-            doomed = [each.name for each in firewalls.list(project=compute.project) if _belongs_to(each, site, network)]
+            network = own_network(compute)
+            doomed = [each.name for each in firewalls.list(project=compute.project) if belongs_to(each, site, network)]
             compute.settle_all(
                 [firewalls.delete_unary(project=compute.project, firewall=name) for name in doomed],
                 "the deletion of the firewall rules",
@@ -131,14 +131,14 @@ def _rule(compute: DeploymentCompute, network: str, part: str, **fields: object)
     )
 
 
-def _own_network(compute: DeploymentCompute) -> str:
+def own_network(compute: DeploymentCompute) -> str:
     """Return the name of the network that we made for the deployment, empty if there is none (any more)."""
     networks, name = compute.client(compute_v1.NetworksClient), base_name(compute.site)
     found = if_exists(lambda: networks.get(project=compute.project, network=name))
     return name if found is not None and is_described_as_ours(found.description, compute.site) else ""
 
 
-def _belongs_to(rule: compute_v1.Firewall, site: Site, network: str) -> bool:
+def belongs_to(rule: compute_v1.Firewall, site: Site, network: str) -> bool:
     """Return whether a rule is ours, or was made by GKE for a cluster in our network or for nodes of our cluster.
 
     `network` is the name of the network that we made, empty if there is none.

@@ -43,13 +43,16 @@ class PolicyEditor:
 
         self._edit(edit)
 
-    def forget(self, emails: Iterable[str]) -> None:
-        """Take every role from these service accounts, also from such as are deleted already."""
+    def take(self, role: str, emails: Iterable[str]) -> None:
+        """Take the role from these service accounts, also from such as are deleted already.
+
+        Other roles that somebody gave them are not ours to take: Google would refuse the whole change.
+        """
         doomed = set(emails)
 
         def edit(policy: Any) -> None:  # noqa: ANN401 - a message without types
-            for binding in list(policy.bindings):
-                kept = [member for member in binding.members if _email_of(member) not in doomed]
+            for binding in [each for each in policy.bindings if each.role == role]:
+                kept = [member for member in binding.members if email_of(member) not in doomed]
                 if not kept:
                     policy.bindings.remove(binding)
                 elif len(kept) < len(binding.members):
@@ -93,6 +96,6 @@ def _is_plain(binding: Any, role: str) -> bool:  # noqa: ANN401 - a message with
     return bool(binding.role == role and not binding.condition.expression)
 
 
-def _email_of(member: str) -> str:
+def email_of(member: str) -> str:
     """Return the address of a member: `serviceAccount:…`, or `deleted:serviceAccount:…?uid=…` after its deletion."""
     return member.removeprefix("deleted:").partition(":")[2].partition("?")[0]

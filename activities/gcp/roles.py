@@ -75,14 +75,14 @@ class GcpRoles(GcpPart, FoundationContract):
         purpose=Purpose.DELETE,
     )  # fmt: skip
     def delete_roles(self, site: Site) -> None:
-        """No account of the deployment is left, nor a role in the project for one."""
+        """No account of the deployment is left, nor the role that we gave one in the project."""
         with failures_named():
             iam = self._connections.client(iam_admin_v1.IAMClient, site, Purpose.DELETE)
             ours = [role for role in RoleName if self._is_ours_or_gone(iam, site, role)]
             projects = self._connections.client(resourcemanager_v3.ProjectsClient, site, Purpose.DELETE)
             editor = PolicyEditor(projects, f"projects/{site.cloud_account_id}", self._settings)
             # A deleted account stays in policies under another name, so its role goes first.
-            editor.forget([account_email(site, role) for role in ours])
+            editor.take(NODE_ROLE, [account_email(site, role) for role in ours])
             for role in ours:
                 name = _full_name(site, role)
                 if_exists(lambda name=name: iam.delete_service_account(name=name))  # type: ignore[misc]

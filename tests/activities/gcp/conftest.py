@@ -24,6 +24,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.gcp.account import GcpAccount, GcpPermissionCheck
 from activities.gcp.add_ons import GcpAddOns
+from activities.gcp.alarms import GcpAlarms
 from activities.gcp.backup_locks import GcpBackupLocks
 from activities.gcp.bucket import GcpBackupBucket
 from activities.gcp.certificate import GcpCertificate
@@ -34,6 +35,7 @@ from activities.gcp.controller_made import GcpControllerMade
 from activities.gcp.dns import GcpDomain, GcpEndpointRecord
 from activities.gcp.encryption import GcpEncryption
 from activities.gcp.identity import access_to
+from activities.gcp.leftovers import GcpLeftovers
 from activities.gcp.network import GcpNetwork
 from activities.gcp.node_pools import GcpNodePools
 from activities.gcp.roles import GcpRoles
@@ -72,6 +74,8 @@ PARTS: tuple[type[Any], ...] = (
     GcpClusterAccess,
     GcpWorkloadIdentity,
     GcpControllerMade,
+    GcpAlarms,
+    GcpLeftovers,
 )
 """The parts of the implementation."""
 
