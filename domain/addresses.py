@@ -18,6 +18,10 @@ _PUBLIC_BITS = 8
 """A public subnet is a 256th of the network: only load balancers and gateways live there."""
 
 
+_PROXIES = 24
+"""Prefix length of a regional load balancer's proxies: 64 addresses are the least, and 256 need never be widened."""
+
+
 class AddressesUnusableError(ValueError):
     """The range cannot be divided as a deployment needs it; the message says why."""
 
@@ -31,10 +35,7 @@ def plan_subnets(cidr: IPv4Network, zones: int) -> AddressPlan:
     Raises:
         AddressesUnusableError: the range is too large, too small or not private.
     """
-    if not LARGEST <= cidr.prefixlen <= SMALLEST:
-        raise AddressesUnusableError(f"{cidr} must be a range between /{LARGEST} and /{SMALLEST}")
-    if not cidr.is_private:
-        raise AddressesUnusableError(f"{cidr} is not a private range (RFC 1918)")
+    _require_usable(cidr)
     eighths = list(cidr.subnets(prefixlen_diff=_PRIVATE_BITS))
     public = eighths[-1].subnets(prefixlen_diff=_PUBLIC_BITS - _PRIVATE_BITS)
     return AddressPlan(
@@ -44,6 +45,35 @@ def plan_subnets(cidr: IPv4Network, zones: int) -> AddressPlan:
     )
 
 
+def plan_regional_subnets(cidr: IPv4Network) -> AddressPlan:
+    """Return the ranges of subnets that span all zones of a region, none of which overlap; all lie in `cidr`.
+
+    The second half is the pods', since every node takes a block of it. Of the first half, the first quarter (an eighth
+    of the network) is the nodes', the second the services'; the third begins with the proxies' /24, and the rest stays
+    free. A /16 gives pods /17, nodes and services /19; a /20 gives pods /21, nodes and services /23.
+
+    Raises:
+        AddressesUnusableError: the range is too large, too small or not private.
+    """
+    _require_usable(cidr)
+    nodes, services, third, *_ = cidr.subnets(prefixlen_diff=3)
+    _, pods = cidr.subnets()
+    return AddressPlan(
+        cidr=str(cidr),
+        private_cidrs=(str(nodes),),
+        public_cidrs=(f"{third.network_address}/{_PROXIES}",),
+        pod_cidr=str(pods),
+        service_cidr=str(services),
+    )
+
+
 def first_overlap(cidr: IPv4Network, others: Iterable[IPv4Network]) -> IPv4Network | None:
     """Return the first of `others` that shares an address with `cidr`, None if there is none."""
     return next((other for other in others if cidr.overlaps(other)), None)
+
+
+def _require_usable(cidr: IPv4Network) -> None:
+    if not LARGEST <= cidr.prefixlen <= SMALLEST:
+        raise AddressesUnusableError(f"{cidr} must be a range between /{LARGEST} and /{SMALLEST}")
+    if not cidr.is_private:
+        raise AddressesUnusableError(f"{cidr} is not a private range (RFC 1918)")

@@ -18,7 +18,7 @@ class ExistingNetwork(OrderedModel):
     network_id: str
     """AWS: the id of the VPC. GCP: the network's name. Azure: the resource id of the virtual network."""
     private_subnet_ids: tuple[str, ...]
-    """One for each zone, at least two."""
+    """One for each zone, at least two. GCP: exactly one, which spans the region."""
     public_subnet_ids: tuple[str, ...] = ()
     """Where the load balancer stands; none for an endpoint that only the network itself reaches."""
     pod_range: str = ""

@@ -279,14 +279,10 @@ def _existing_network_suits(order: _Order) -> Iterator[Problem]:
     network = order.spec.network.existing
     if network is None:
         return
-    needed = ZONES if order.spec.high_availability else 2
-    if len(network.private_subnet_ids) < needed:
-        yield Problem(
-            path="spec.network.existing.privateSubnetIds",
-            value=", ".join(network.private_subnet_ids),
-            message=f"{len(network.private_subnet_ids)} private subnets are too few",
-            allowed=f"at least {needed}, each in a zone of its own",
-        )
+    if order.offer and order.offer.cloud is Cloud.GCP:
+        yield from _regional_network_suits(network)
+    else:
+        yield from _zonal_network_suits(network, ZONES if order.spec.high_availability else 2)
     every = (*network.private_subnet_ids, *network.public_subnet_ids)
     for twice in sorted({subnet for subnet in every if every.count(subnet) > 1}):
         yield Problem(
@@ -297,6 +293,52 @@ def _existing_network_suits(order: _Order) -> Iterator[Problem]:
         )
     if order.offer:
         yield from _existing_ids_have_the_form_of(order.offer.cloud, network)
+
+
+def _regional_network_suits(network: ExistingNetwork) -> Iterator[Problem]:
+    """One subnetwork spans all zones; pods and services have secondary ranges of it, which have names."""
+    if len(network.private_subnet_ids) != 1:
+        yield Problem(
+            path="spec.network.existing.privateSubnetIds",
+            value=", ".join(network.private_subnet_ids),
+            message=f"{len(network.private_subnet_ids)} private subnetworks are given, and one spans all zones",
+            allowed="exactly 1",
+        )
+    for field, name, what in (
+        ("podRange", network.pod_range, "pods"),
+        ("serviceRange", network.service_range, "services"),
+    ):
+        if not name:
+            yield Problem(
+                path=f"spec.network.existing.{field}",
+                message=f"the secondary range of the {what} is not named",
+                allowed="the name of a secondary range of the private subnetwork",
+            )
+    if network.pod_range and network.pod_range == network.service_range:
+        yield Problem(
+            path="spec.network.existing.serviceRange",
+            value=network.service_range,
+            message=f'"{network.service_range}" is the range of the pods already',
+            allowed="another secondary range of the private subnetwork",
+        )
+
+
+def _zonal_network_suits(network: ExistingNetwork, zones: int) -> Iterator[Problem]:
+    if len(network.private_subnet_ids) < zones:
+        yield Problem(
+            path="spec.network.existing.privateSubnetIds",
+            value=", ".join(network.private_subnet_ids),
+            message=f"{len(network.private_subnet_ids)} private subnets are too few",
+            allowed=f"at least {zones}, each in a zone of its own",
+        )
+    for field, name in (("podRange", network.pod_range), ("serviceRange", network.service_range)):
+        if name:
+            yield Problem(
+                path=f"spec.network.existing.{field}",
+                value=name,
+                message="only subnetworks of gcp have secondary ranges",
+                allowed="nothing",
+            )
 
 
 def _existing_ids_have_the_form_of(cloud: Cloud, network: ExistingNetwork) -> Iterator[Problem]:

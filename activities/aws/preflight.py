@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from ipaddress import IPv4Network
-from itertools import combinations
 
 from temporalio import activity
 
@@ -21,40 +20,37 @@ from activities.aws.verification import SIMULATE, checked_actions, missing_permi
 from activities.contracts import AddressQuestion, CapacityQuestion, PreflightContract
 from activities.failures import failure, refused
 from activities.needs import Need, needs
+from activities.placement import MachineFamilies, place, pools_of
 from domain.account import AccessReport
 from domain.addresses import AddressesUnusableError, first_overlap, plan_subnets
 from domain.clouds import Cloud, Purpose
 from domain.deployment import ExistingNetwork, Site
-from domain.facts import AddressPlan, Machine, Placement
+from domain.facts import AddressPlan, Placement
 from domain.failure import FailureClass, FailureDetail
-from domain.shape import PoolName, PoolSize
 from domain.sizing import quota_needs
-
-_ZONES_WANTED = 3
-_ZONES_NEEDED = 2
-"""EKS refuses a control plane in one zone."""
 
 _ZONES_WITHOUT_EKS = frozenset({"use1-az3", "usw1-az2", "cac1-az3"})
 """Zone ids in which EKS places no control plane (EKS user guide, "VPC and subnet considerations")."""
 
-_SIZE_OF_CPU = {
-    2: "large",
-    4: "xlarge",
-    8: "2xlarge",
-    16: "4xlarge",
-    32: "8xlarge",
-    48: "12xlarge",
-    64: "16xlarge",
-    96: "24xlarge",
-}
-"""Keyed by number of virtual processors."""
+_FAMILIES = MachineFamilies(
+    names={
+        2: ("c7i.*", "c6i.*", "c7a.*", "c6a.*", "c5.*"),
+        4: ("m7i.*", "m6i.*", "m7a.*", "m6a.*", "m5.*"),
+        8: ("r7i.*", "r6i.*", "r7a.*", "r6a.*", "r5.*"),
+    },
+    sizes={
+        2: "large",
+        4: "xlarge",
+        8: "2xlarge",
+        16: "4xlarge",
+        32: "8xlarge",
+        48: "12xlarge",
+        64: "16xlarge",
+        96: "24xlarge",
+    },
+)
 
-_FAMILIES_OF_GIB_FOR_EACH_CPU = {
-    2: ("c7i", "c6i", "c7a", "c6a", "c5"),
-    4: ("m7i", "m6i", "m7a", "m6a", "m5"),
-    8: ("r7i", "r6i", "r7a", "r6a", "r5"),
-}
-"""Keyed by GiB of memory for each virtual processor; the family that we prefer comes first."""
+machine_types = _FAMILIES.machine_types
 
 
 class AwsPreflight(Ec2Part, PreflightContract):
@@ -157,10 +153,7 @@ class AwsPreflight(Ec2Part, PreflightContract):
             settled = _zones_of(_existing_subnets(ec2, question.network.existing))
             offers = _offers_by_type(ec2.client)
         candidates = [zone for zone in zones if zone in settled] if settled else zones
-        pools = question.shape.pools
-        if question.high_availability and question.shape.highly_available_pools:
-            pools = question.shape.highly_available_pools
-        return place(pools, candidates, offers, region=site.region)
+        return place(pools_of(question), candidates, offers, machine_types, region=site.region)
 
     @activity.defn
     @needs("ec2:DescribeSubnets", "ec2:DescribeVpcs", purpose=Purpose.OBSERVE, why="Find free address ranges")
@@ -190,41 +183,6 @@ class AwsPreflight(Ec2Part, PreflightContract):
         return plan
 
 
-def place(
-    pools: Mapping[PoolName, PoolSize], zones: Sequence[str], offers: Mapping[str, Collection[str]], *, region: str
-) -> Placement:
-    """Return the first zones that offer machines for all pools together; `offers` is keyed by machine type.
-
-    Raises:
-        CONFIG: there are no such zones.
-    """
-    for number in range(min(_ZONES_WANTED, len(zones)), _ZONES_NEEDED - 1, -1):
-        for chosen in combinations(zones, number):
-            types = {pool: _first_offered(size, chosen, offers) for pool, size in pools.items()}
-            if all(types.values()):
-                machines = tuple(
-                    Machine(pool=pool, instance_type=types[pool], minimum=size.minimum, maximum=size.maximum)
-                    for pool, size in pools.items()
-                )
-                return Placement(zones=chosen, machines=machines)
-    sizes = ", ".join(f"{size.cpu} vCPU with {size.memory_gib} GiB" for size in pools.values())
-    message = f"No two zones of {region} (looked at: {', '.join(zones) or 'none'}) offer machines of {sizes}"
-    raise refused(FailureClass.CONFIG, message, resource=region)
-
-
-def _first_offered(size: PoolSize, zones: Iterable[str], offers: Mapping[str, Collection[str]]) -> str:
-    """Return the preferred machine type of this size that all `zones` offer, empty if there is none."""
-    zones = set(zones)
-    return next((name for name in machine_types(size) if zones <= set(offers.get(name, ()))), "")
-
-
-def machine_types(size: PoolSize) -> tuple[str, ...]:
-    """Return the machine types that have at least this size, the preferred one first."""
-    cpu = next((count for count in _SIZE_OF_CPU if count >= size.cpu), 0)
-    memory = next((gib for gib in _FAMILIES_OF_GIB_FOR_EACH_CPU if gib * cpu >= size.memory_gib), 0)
-    return tuple(f"{family}.{_SIZE_OF_CPU[cpu]}" for family in _FAMILIES_OF_GIB_FOR_EACH_CPU.get(memory, ()))
-
-
 def _usable_zones(client: AwsClient) -> list[str]:
     """Return the names of the region's zones in which EKS works, in order."""
     zones = client.describe_availability_zones()["AvailabilityZones"]
@@ -240,7 +198,7 @@ def _usable_zones(client: AwsClient) -> list[str]:
 
 def _offers_by_type(client: AwsClient) -> dict[str, set[str]]:
     """Return in which zones each machine type that we may choose is offered, keyed by machine type."""
-    families = [f"{family}.*" for names in _FAMILIES_OF_GIB_FOR_EACH_CPU.values() for family in names]
+    families = [family for names in _FAMILIES.names.values() for family in names]
     pages = client.get_paginator("describe_instance_type_offerings").paginate(
         LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": families}]
     )

@@ -66,7 +66,7 @@ class GcpEgress(GcpPart, NetworkContract):
                 [
                     addresses.delete_unary(**where, address=each.name)
                     for each in list(addresses.list(**where))
-                    if _is_our_address(each, site)
+                    if is_our_address(each, site)
                 ],
                 "the release of the address",
             )
@@ -77,7 +77,7 @@ class GcpEgress(GcpPart, NetworkContract):
         addresses = compute.client(compute_v1.AddressesClient)
         found = if_exists(lambda: addresses.get(**where, address=name))
         if found is not None:
-            require_ours(f"address {name}", site, ours=_is_our_address(found, site))
+            require_ours(f"address {name}", site, ours=is_our_address(found, site))
             labels = {**found.labels, **owner_labels(site, _NAT)}
             if labels != dict(found.labels):
                 wanted_labels = compute_v1.RegionSetLabelsRequest(
@@ -119,7 +119,8 @@ class GcpEgress(GcpPart, NetworkContract):
             compute.settle(changed, f"the NAT of the router {name}")
 
 
-def _is_our_address(address: compute_v1.Address, site: Site) -> bool:
+def is_our_address(address: compute_v1.Address, site: Site) -> bool:
+    """Return whether an address was reserved for the deployment."""
     return is_described_as_ours(address.description, site) or is_ours(address.labels, site)
 
 

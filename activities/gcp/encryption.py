@@ -130,7 +130,7 @@ class GcpEncryption(GcpPart, FoundationContract):
     def _ensure_usable(self, kms: kms_v1.KeyManagementServiceClient, key: str) -> None:
         """The key's primary version is none that was destroyed or is about to be; one that is disabled is left so."""
         if kms.get_crypto_key(name=key).primary.state not in (
-            *_DESTROYED,
+            *DESTROYED,
             _Version.CRYPTO_KEY_VERSION_STATE_UNSPECIFIED,
         ):
             return

@@ -27,6 +27,7 @@ from activities.gcp.alarms import our_alarms
 from activities.gcp.bucket import backup_bucket
 from activities.gcp.compute import DeploymentCompute, if_exists, last_part, path_of
 from activities.gcp.controller_made import is_of_cluster, load_balancer_parts
+from activities.gcp.egress import is_our_address
 from activities.gcp.encryption import DESTROYED, LABEL_RETAINED_UNTIL, SCHEDULED, ring_name
 from activities.gcp.errors import failures_named
 from activities.gcp.firewall import belongs_to
@@ -161,7 +162,7 @@ def _left_in_network(compute: DeploymentCompute) -> Iterator[Leftover]:
     )
     ours = [
         *(each for each in described if is_described_as_ours(each.description, site)),
-        *(each for each in compute.client(compute_v1.AddressesClient).list(**where) if is_ours(each.labels, site)),
+        *(each for each in compute.client(compute_v1.AddressesClient).list(**where) if is_our_address(each, site)),
         *(
             rule
             for rule in compute.client(compute_v1.FirewallsClient).list(project=compute.project)

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.addresses import LARGEST, SMALLEST, AddressesUnusableError, first_overlap, plan_subnets
+from domain.addresses import (
+    LARGEST,
+    SMALLEST,
+    AddressesUnusableError,
+    first_overlap,
+    plan_regional_subnets,
+    plan_subnets,
+)
 
 PRIVATE = IPv4Network("10.0.0.0/8")
 
@@ -55,6 +62,41 @@ def test_an_unusable_range_is_refused(cidr: str) -> None:
     """Too large, too small, or public: the error names the range."""
     with pytest.raises(AddressesUnusableError, match=cidr):
         plan_subnets(IPv4Network(cidr), 3)
+
+
+@given(cidr=private_ranges())
+def test_regional_subnets_lie_in_the_network_and_never_overlap(cidr: IPv4Network) -> None:
+    """Whatever the range: nodes, proxies (64 addresses at least), pods and services, the pods' the largest."""
+    plan = plan_regional_subnets(cidr)
+
+    (nodes,), (proxies,) = plan.private_cidrs, plan.public_cidrs
+    ranges = [IPv4Network(each) for each in (nodes, proxies, plan.pod_cidr, plan.service_cidr)]
+    assert all(each.subnet_of(cidr) for each in ranges)
+    assert not any(one.overlaps(other) for one, other in combinations(ranges, 2))
+    assert IPv4Network(proxies).prefixlen <= 26
+    assert max(ranges, key=lambda each: each.num_addresses) == IPv4Network(plan.pod_cidr)
+    assert plan.cidr == str(cidr)
+
+
+@pytest.mark.parametrize(
+    ("cidr", "ranges"),
+    [
+        ("10.64.0.0/16", ("10.64.0.0/19", "10.64.32.0/19", "10.64.64.0/24", "10.64.128.0/17")),
+        ("10.64.16.0/20", ("10.64.16.0/23", "10.64.18.0/23", "10.64.20.0/24", "10.64.24.0/21")),
+    ],
+)
+def test_regional_ranges_are_divided_as_documented(cidr: str, ranges: tuple[str, ...]) -> None:
+    """The largest and the smallest network: nodes, services, proxies, pods."""
+    plan = plan_regional_subnets(IPv4Network(cidr))
+
+    assert (*plan.private_cidrs, plan.service_cidr, *plan.public_cidrs, plan.pod_cidr) == ranges
+
+
+@pytest.mark.parametrize("cidr", ["10.0.0.0/15", "10.0.0.0/21", "8.8.0.0/16"])
+def test_an_unusable_regional_range_is_refused(cidr: str) -> None:
+    """By the same rules."""
+    with pytest.raises(AddressesUnusableError, match=cidr):
+        plan_regional_subnets(IPv4Network(cidr))
 
 
 def test_an_overlap_is_found() -> None:

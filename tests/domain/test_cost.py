@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 
 import catalog
+from activities.aws import preflight as aws_preflight
 from activities.aws.node_pools import ROOT_VOLUME_GIB
-from activities.aws.preflight import machine_types
 from activities.aws.private_endpoints import INTERFACE_ENDPOINTS
+from activities.gcp import preflight as gcp_preflight
 from domain.clouds import Cloud
 from domain.cost import monthly_costs
 from domain.deployment import ExistingNetwork, NetworkSpec
@@ -37,18 +39,35 @@ def cost(asked: OperationOrder, zones: int = 3) -> dict[str, float]:
     return {item.what: item.monthly_usd for item in monthly_costs(AWS, OperationKind.PROVISION, asked, placement)}
 
 
-def test_every_machine_type_that_can_be_chosen_has_a_price() -> None:
+@pytest.mark.parametrize(
+    ("cloud", "machine_types"),
+    [(Cloud.AWS, aws_preflight.machine_types), (Cloud.GCP, gcp_preflight.FAMILIES.machine_types)],
+)
+def test_every_machine_type_that_can_be_chosen_has_a_price(
+    cloud: Cloud, machine_types: Callable[[PoolSize], tuple[str, ...]]
+) -> None:
     """Whatever size an order's pools have, the types among which the preflight chooses are in the list."""
-    kinds = [(cpu, cpu * gib) for cpu in AWS.sizes.values() for gib in (2, 4, 8)]
+    listed = catalog.prices().clouds[cloud]
+    kinds = [(cpu, cpu * gib) for cpu in listed.sizes.values() for gib in (2, 4, 8)]
     sizes = [PoolSize(cpu=cpu, memory_gib=memory, minimum=1, maximum=1) for cpu, memory in kinds]
     sizes += [size for shape in catalog.load().shapes for size in shape.pools.values()]
     sizes += [size for shape in catalog.load().shapes for size in shape.highly_available_pools.values()]
 
-    prices = AWS.machine_types()
+    prices = listed.machine_types()
 
     for size in sizes:
         assert set(machine_types(size)) <= prices.keys()
-        assert AWS.preferred(size) == machine_types(size)[0]
+        assert listed.preferred(size) == machine_types(size)[0]
+
+
+def test_the_families_of_gcp_are_those_of_the_price_list() -> None:
+    """Neither list has a family or a size that the other lacks, and both prefer the same ones."""
+    listed, chosen = catalog.prices().clouds[Cloud.GCP], gcp_preflight.FAMILIES
+
+    assert [(each.gib_for_each_cpu, each.name) for each in listed.families] == [
+        (gib, name) for gib, names in chosen.names.items() for name in names
+    ]
+    assert listed.sizes == {name: cpu for cpu, name in chosen.sizes.items()}
 
 
 def test_every_region_that_can_be_ordered_has_a_factor() -> None:

@@ -124,6 +124,56 @@ def test_ids_of_an_existing_network_have_the_cloud_s_form() -> None:
     assert set(found) == {"spec.network.existing.networkId", "spec.network.existing.privateSubnetIds[2]"}
 
 
+GCP_NETWORK = ExistingNetwork(
+    network_id="main", private_subnet_ids=("nodes",), pod_range="pods", service_range="services"
+)
+
+
+def problems_on_gcp(network: ExistingNetwork) -> dict[str, str]:
+    """Return what is wrong with an order in a customer's network of GCP, keyed by path."""
+    changes = {"account": "acme-gcp", "region": "europe-west4", "network": NetworkSpec(existing=network)}
+    account = ACCOUNT.model_copy(
+        update={"name": "acme-gcp", "cloud": Cloud.GCP, "cloud_account_id": "acme-prod", "regions": ("europe-west4",)}
+    )
+    found = check_order(ORDER.model_copy(update=changes), CATALOGUE, account)
+    return {problem.path: str(problem) for problem in found}
+
+
+def test_one_subnetwork_with_both_ranges_will_do_on_gcp() -> None:
+    """It spans all zones, so high availability needs no more."""
+    assert problems_on_gcp(GCP_NETWORK) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"private_subnet_ids": ()}, "privateSubnetIds", "exactly 1"),
+        ({"private_subnet_ids": ("nodes", "more")}, "privateSubnetIds", "exactly 1"),
+        ({"pod_range": ""}, "podRange", "range of the pods is not named"),
+        ({"service_range": ""}, "serviceRange", "range of the services is not named"),
+        ({"service_range": "pods"}, "serviceRange", "the range of the pods already"),
+    ],
+)
+def test_an_incomplete_network_of_gcp_is_refused_by_field(changes: dict[str, object], field: str, words: str) -> None:
+    """One subnetwork, and two secondary ranges of it that are not the same."""
+    found = problems_on_gcp(GCP_NETWORK.model_copy(update=changes))
+
+    assert list(found) == [f"spec.network.existing.{field}"]
+    assert words in found[f"spec.network.existing.{field}"]
+
+
+def test_names_of_ranges_are_for_gcp_alone() -> None:
+    """Elsewhere they would be left unread, so they are refused."""
+    subnets = ("subnet-0a1b2c3d", "subnet-1a1b2c3d", "subnet-2a1b2c3d")
+    network = ExistingNetwork(
+        network_id="vpc-0a1b2c3d", private_subnet_ids=subnets, pod_range="pods", service_range="services"
+    )
+
+    found = problems(network=NetworkSpec(existing=network))
+
+    assert list(found) == ["spec.network.existing.podRange", "spec.network.existing.serviceRange"]
+
+
 @pytest.mark.parametrize(
     ("url", "words"),
     [

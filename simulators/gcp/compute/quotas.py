@@ -21,6 +21,7 @@ REGIONAL_LIMITS: Mapping[str, float] = {
     "N2_CPUS": 200.0,
     "N2D_CPUS": 200.0,
     "N4_CPUS": 200.0,
+    "C2D_CPUS": 200.0,
     "C3_CPUS": 200.0,
     "C4_CPUS": 200.0,
     "T2D_CPUS": 200.0,

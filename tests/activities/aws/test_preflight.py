@@ -8,8 +8,9 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 import catalog
-from activities.aws.preflight import machine_types, place
+from activities.aws.preflight import machine_types
 from activities.contracts import AddressQuestion, CapacityQuestion
+from activities.placement import place
 from domain.clouds import Cloud
 from domain.deployment import ExistingNetwork, NetworkSpec
 from domain.facts import AddressPlan, Placement
@@ -113,7 +114,7 @@ def test_a_family_that_one_zone_lacks_is_passed_over() -> None:
     """The next family is taken before a zone is given up."""
     offers = {"m7i.xlarge": {"a", "b"}, "m6i.xlarge": {"a", "b", "c"}}
 
-    placement = place({PoolName.STORE: STORE}, ["a", "b", "c"], offers, region=REGION)
+    placement = place({PoolName.STORE: STORE}, ["a", "b", "c"], offers, machine_types, region=REGION)
 
     assert placement.zones == ("a", "b", "c")
     assert placement.machines[0].instance_type == "m6i.xlarge"
@@ -121,7 +122,7 @@ def test_a_family_that_one_zone_lacks_is_passed_over() -> None:
 
 def test_two_zones_do_where_three_do_not_offer_the_machines() -> None:
     """The zone that offers nothing is left out."""
-    placement = place({PoolName.STORE: STORE}, ["a", "b", "c"], {"m5.xlarge": {"a", "c"}}, region=REGION)
+    placement = place({PoolName.STORE: STORE}, ["a", "b", "c"], {"m5.xlarge": {"a", "c"}}, machine_types, region=REGION)
 
     assert placement.zones == ("a", "c")
 
@@ -129,7 +130,7 @@ def test_two_zones_do_where_three_do_not_offer_the_machines() -> None:
 def test_a_region_without_the_machines_is_refused() -> None:
     """The message says which size was looked for, and where."""
     with pytest.raises(ApplicationError, match="4 vCPU with 16 GiB") as caught:
-        place({PoolName.STORE: STORE}, ["a", "b"], {"m7i.xlarge": {"a"}}, region=REGION)
+        place({PoolName.STORE: STORE}, ["a", "b"], {"m7i.xlarge": {"a"}}, machine_types, region=REGION)
 
     assert caught.value.type == FailureClass.CONFIG
 

@@ -38,6 +38,7 @@ from activities.gcp.identity import access_to
 from activities.gcp.leftovers import GcpLeftovers
 from activities.gcp.network import GcpNetwork
 from activities.gcp.node_pools import GcpNodePools
+from activities.gcp.preflight import GcpPreflight
 from activities.gcp.roles import GcpRoles
 from activities.gcp.settings import GcpSettings
 from activities.gcp.template import as_json, template
@@ -76,6 +77,7 @@ PARTS: tuple[type[Any], ...] = (
     GcpControllerMade,
     GcpAlarms,
     GcpLeftovers,
+    GcpPreflight,
 )
 """The parts of the implementation."""
 
@@ -125,7 +127,7 @@ def activities(settings: GcpSettings) -> dict[str, Callable[..., Any]]:
         return declared(found.values())
 
     for part in PARTS:
-        more = (needs,) if part in (GcpAccount, GcpPermissionCheck) else ()
+        more = (needs,) if part in (GcpAccount, GcpPermissionCheck, GcpPreflight) else ()
         made = _concrete(part)(settings, connections, *more)
         names = (name for name in dir(part) if not name.startswith("_") and name not in part.__abstractmethods__)
         found |= {name: getattr(made, name) for name in names}
