@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -23,6 +22,7 @@ from google.oauth2.credentials import Credentials
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
+from activities.gcp.account import GcpAccount, GcpPermissionCheck
 from activities.gcp.add_ons import GcpAddOns
 from activities.gcp.backup_locks import GcpBackupLocks
 from activities.gcp.bucket import GcpBackupBucket
@@ -33,14 +33,14 @@ from activities.gcp.connection import GcpConnections
 from activities.gcp.controller_made import GcpControllerMade
 from activities.gcp.dns import GcpDomain, GcpEndpointRecord
 from activities.gcp.encryption import GcpEncryption
-from activities.gcp.identity import access_to, control_account_id, control_role_id
+from activities.gcp.identity import access_to
 from activities.gcp.network import GcpNetwork
 from activities.gcp.node_pools import GcpNodePools
 from activities.gcp.roles import GcpRoles
 from activities.gcp.settings import GcpSettings
+from activities.gcp.template import as_json, template
 from activities.gcp.workload_identity import GcpWorkloadIdentity
-from activities.needs import declared
-from domain.clouds import Purpose
+from activities.needs import Need, declared
 from domain.deployment import Site
 from domain.failure import FailureClass, FailureDetail
 from simulators.control_client import ControlClient
@@ -53,12 +53,9 @@ from simulators.launch import running_simulators
 REGION = "europe-west4"
 EGRESS = ("198.51.100.7/32",)
 """From where the control plane of these tests would call."""
-APIS = (
-    "certificatemanager", "cloudkms", "cloudresourcemanager", "compute", "container", "dns", "iam", "iamcredentials",
-    "logging", "monitoring", "serviceusage", "storage",
-)  # fmt: skip
-
 PARTS: tuple[type[Any], ...] = (
+    GcpAccount,
+    GcpPermissionCheck,
     GcpNetwork,
     GcpRoles,
     GcpEncryption,
@@ -118,12 +115,17 @@ def settings(endpoints: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> 
 def activities(settings: GcpSettings) -> dict[str, Callable[..., Any]]:
     """The activities, as a worker has them, keyed by name."""
     connections = GcpConnections(settings)
-    return {
-        name: getattr(_concrete(part)(settings, connections), name)
-        for part in PARTS
-        for name in dir(part)
-        if not name.startswith("_") and name not in part.__abstractmethods__
-    }
+    found: dict[str, Callable[..., Any]] = {}
+
+    def needs() -> tuple[Need, ...]:
+        return declared(found.values())
+
+    for part in PARTS:
+        more = (needs,) if part in (GcpAccount, GcpPermissionCheck) else ()
+        made = _concrete(part)(settings, connections, *more)
+        names = (name for name in dir(part) if not name.startswith("_") and name not in part.__abstractmethods__)
+        found |= {name: getattr(made, name) for name in names}
+    return found
 
 
 def _concrete(part: type[Any]) -> type[Any]:
@@ -228,7 +230,7 @@ class Account:
 def account(
     endpoints: Endpoints, control: ControlClient, settings: GcpSettings, activities: dict[str, Callable[..., Any]]
 ) -> Iterator[Account]:
-    """A fresh project whose customer lets our service accounts do what the activities declare, and nothing else."""
+    """A fresh project whose customer has applied our template: it grants what the activities declare, nothing else."""
     number = next(_numbers)
     site = Site(
         deployment=f"acme-{number}",
@@ -241,28 +243,8 @@ def account(
         operation="deployment/acme/provision/1",
     )
     access = access_to(site)
-    granted: dict[Purpose, set[str]] = defaultdict(set)
-    for need in declared(activities.values()):
-        granted[need.purpose].add(need.action)
-    template = {
-        "services": [f"{api}.googleapis.com" for api in APIS],
-        "serviceAccounts": [
-            {
-                "accountId": control_account_id(access, purpose),
-                "impersonators": [f"serviceAccount:{settings.principal}"],
-            }
-            for purpose in Purpose
-        ],
-        "roles": [
-            {"roleId": control_role_id(access, purpose), "includedPermissions": sorted(granted[purpose])}
-            for purpose in Purpose
-        ],
-        "bindings": [
-            {"role": control_role_id(access, purpose), "accountIds": [control_account_id(access, purpose)]}
-            for purpose in Purpose
-        ],
-    }
+    document = template(access, (REGION,), settings.principal, declared(activities.values()))
     url = f"{endpoints.control_url}/gcp/projects/{site.cloud_account_id}/customer/apply-template"
-    requests.post(url, json=template, timeout=60).raise_for_status()
+    requests.post(url, json=json.loads(as_json(document)), timeout=60).raise_for_status()
     yield Account(site, activities, control, endpoints, control.position())
     control.clear_faults()
