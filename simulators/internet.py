@@ -16,6 +16,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from simulators.kubernetes.applications import Request, Response, answer
 from simulators.kubernetes.certificates import CertificateAuthority
+from simulators.kubernetes.provider import Destination
 from simulators.kubernetes.simulator import KubernetesSimulator
 from simulators.world import World
 
@@ -27,10 +28,10 @@ _HEAD_TIMEOUT = 30.0
 class NameService(Protocol):
     """The public DNS and the load balancers, as the clouds of one world have them."""
 
-    def resolve(self, hostname: str) -> tuple[str, str, str] | None:
-        """Return (cluster id, namespace, Service name) that a name leads to, or None if it leads nowhere."""
+    def resolve(self, hostname: str, port: int = 443) -> Destination | None:
+        """Return where a name and a port lead, or None if they lead nowhere."""
 
-    def has_certificate(self, hostname: str) -> bool:
+    def has_certificate(self, hostname: str, port: int = 443) -> bool:
         """Return whether the listener behind the name presents an issued certificate that covers it."""
 
 
@@ -44,13 +45,13 @@ class PublicNames:
         """Let the names of one more cloud be found."""
         self._services.append(service)
 
-    def resolve(self, hostname: str) -> tuple[str, str, str] | None:
-        """Return where a name leads in the first cloud that knows it, or None."""
-        return next(filter(None, (service.resolve(hostname) for service in self._services)), None)
+    def resolve(self, hostname: str, port: int = 443) -> Destination | None:
+        """Return where a name and a port lead in the first cloud that knows them, or None."""
+        return next(filter(None, (service.resolve(hostname, port) for service in self._services)), None)
 
-    def has_certificate(self, hostname: str) -> bool:
-        """Return whether a cloud's load balancer presents a certificate for the name."""
-        return any(service.has_certificate(hostname) for service in self._services)
+    def has_certificate(self, hostname: str, port: int = 443) -> bool:
+        """Return whether a cloud's load balancer presents a certificate for the name at that port."""
+        return any(service.has_certificate(hostname, port) for service in self._services)
 
 
 @dataclass
@@ -134,13 +135,13 @@ class Internet:
         hostname = hostname.lower().rstrip(".")
         if method != "CONNECT" or not port.isdecimal():
             await _refuse(writer, 405, "Method Not Allowed")
-        elif self._names.resolve(hostname) is None:
+        elif self._names.resolve(hostname, int(port)) is None:
             self._of(hostname).count(failed=True)
             await _refuse(writer, 502, "Bad Gateway")
         else:
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             await writer.drain()
-            if self._names.has_certificate(hostname):
+            if self._names.has_certificate(hostname, int(port)):
                 await self._serve(writer, hostname, int(port))
             else:
                 self._of(hostname).count(failed=True)
@@ -179,11 +180,11 @@ class Internet:
         )
 
     def _respond(self, hostname: str, port: int, request: Request) -> Response:
-        destination = self._names.resolve(hostname)
-        cluster = self._kubernetes.cluster(destination[0]) if destination else None
-        if destination is None or cluster is None:
+        found = self._names.resolve(hostname, port)
+        cluster = self._kubernetes.cluster(found.cluster_id) if found else None
+        if found is None or cluster is None:
             return Response(503, {"error": f"{hostname} leads to no server"})
-        return answer(cluster, destination[1], destination[2], request, port=port)
+        return answer(cluster, found.namespace, found.service, request, port=found.port)
 
 
 class _Tunnelled(RequestHandler):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from activities.kubernetes.access import ClusterApi
+from activities.kubernetes.manifests.clouds import CloudManifests
 from activities.kubernetes.manifests.identity import ours
 from activities.kubernetes.objects import (
     AUTOSCALER,
@@ -21,22 +22,23 @@ from activities.kubernetes.objects import (
     VOLUME_CLAIM,
     Kind,
     Object,
+    about,
     is_terminating,
     name_of,
     reference_to,
 )
 from activities.kubernetes.patience import still_waiting
-from activities.kubernetes.rollout import class_of_cloud_message, endpoint_problem
+from activities.kubernetes.rollout import class_of_cloud_message, entrance_problem
 from activities.kubernetes.settings import KubernetesSettings
 from domain.failure import FailureClass, FailureDetail
 
 _WORKLOADS = (AUTOSCALER, DEPLOYMENT, STATEFUL_SET, JOB)
 
 
-def delete_workloads(api: ClusterApi, settings: KubernetesSettings) -> None:
+def delete_workloads(api: ClusterApi, cloud: CloudManifests, settings: KubernetesSettings) -> None:
     """Return once nothing of ours is in the cluster; each call goes as far as the cluster's controllers are.
 
-    1. Public services, until their load balancers are gone: the controller needs the service to find them.
+    1. Public services and gateways, until their load balancers are gone: the controller needs them to find these.
     2. Workloads, until their pods are gone: a claim stays while a pod uses it.
     3. Claims, until their volumes are gone: the storage driver needs the cluster to delete them.
     4. Namespaces, with the rest that is in them, then what belongs to no namespace.
@@ -45,7 +47,9 @@ def delete_workloads(api: ClusterApi, settings: KubernetesSettings) -> None:
         ApplicationError: NOT_READY while something is on its way out; after the grace, what keeps it from going.
     """
     public = [service for service in _ours(api, SERVICE) if service["spec"].get("type") == "LoadBalancer"]
-    _wait(settings, "load balancers", _delete(api, public), _problem_of_services(api, public))
+    if cloud.entrance() is not SERVICE:
+        public += _ours(api, cloud.entrance())
+    _wait(settings, "load balancers", _delete(api, public), _problem_of_entrances(api, public))
 
     workloads = [obj for kind in _WORKLOADS for obj in _ours(api, kind)]
     _wait(settings, "workloads", [*_delete(api, workloads), *_ours(api, POD)])
@@ -69,12 +73,12 @@ def _volumes(api: ClusterApi) -> list[Object]:
     return [volume for volume in api.list(VOLUME) if (volume["spec"].get("claimRef") or {}).get("namespace") in homes]
 
 
-def _problem_of_services(api: ClusterApi, services: list[Object]) -> FailureDetail | None:
+def _problem_of_entrances(api: ClusterApi, entrances: list[Object]) -> FailureDetail | None:
     """Return what the cloud's controller says keeps it from taking a load balancer away, if it says anything."""
-    for service in services:
-        about_it = f"involvedObject.kind=Service,involvedObject.name={name_of(service)}"
-        events = api.list(EVENT, namespace=service["metadata"]["namespace"], fields=about_it)
-        if problem := endpoint_problem(events):
+    for entrance in entrances:
+        reference = reference_to(entrance)
+        events = api.list(EVENT, namespace=reference.namespace, fields=about(reference))
+        if problem := entrance_problem(entrance, events):
             return problem
     return None
 

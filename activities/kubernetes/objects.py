@@ -49,6 +49,11 @@ DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudge
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 STORAGE_CLASS = Kind("storage.k8s.io/v1", "StorageClass", "storageclasses", namespaced=False)
 PRIORITY_CLASS = Kind("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", namespaced=False)
+GATEWAY = Kind("gateway.networking.k8s.io/v1", "Gateway", "gateways")
+HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
+GOOGLE_GATEWAY_POLICY = Kind("networking.gke.io/v1", "GCPGatewayPolicy", "gcpgatewaypolicies")
+GOOGLE_BACKEND_POLICY = Kind("networking.gke.io/v1", "GCPBackendPolicy", "gcpbackendpolicies")
+GOOGLE_HEALTH_CHECK_POLICY = Kind("networking.gke.io/v1", "HealthCheckPolicy", "healthcheckpolicies")
 
 _KINDS = {(kind.api_version, kind.name): kind for kind in list(globals().values()) if isinstance(kind, Kind)}
 """Keyed by (apiVersion, kind), as objects name them."""
@@ -81,6 +86,11 @@ def reference_to(obj: Object) -> Reference:
     """Return where `obj` is."""
     metadata = obj["metadata"]
     return Reference(kind_of(obj), metadata["name"], metadata.get("namespace", ""))
+
+
+def about(reference: Reference) -> str:
+    """Return the field selector of the events about an object, whose namespace is theirs too."""
+    return f"involvedObject.kind={reference.kind.name},involvedObject.name={reference.name}"
 
 
 def name_of(obj: Object) -> str:

@@ -12,6 +12,8 @@ from domain.failure import FailureClass, FailureDetail
 
 _UNPULLABLE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _UNSTARTABLE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+_PENDING = "Pending"
+"""Reason of a Gateway's condition that says no more than that the controller is at work."""
 _QUOTA = re.compile(r"exceeded quota: (?P<name>[^,\s]+)")
 
 
@@ -171,18 +173,30 @@ def _last_end(container: Object) -> str:
     return f"{ended.get('reason', 'Error')}, exit code {ended.get('exitCode', '?')}{said}"
 
 
-def endpoint_problem(events: Iterable[Object]) -> FailureDetail | None:
-    """Return what the newest warning about a public service says is wrong with its load balancer."""
+def entrance_problem(entrance: Object, events: Iterable[Object]) -> FailureDetail | None:
+    """Return what is wrong with the load balancer of a public Service or Gateway.
+
+    The newest warning about it says most, for it repeats the cloud's own error; else a condition of the Gateway does.
+    """
     warnings = [event for event in events if event.get("type") == "Warning"]
-    if not warnings:
-        return None
-    newest = max(warnings, key=_time_of)
-    message = str(newest.get("message", ""))
+    if warnings:
+        newest = max(warnings, key=_time_of)
+        message = str(newest.get("message", ""))
+        return _load_balancer_problem(class_of_cloud_message(message), message, str(newest.get("reason", "")))
+    for type_ in ("Accepted", "Programmed"):
+        found = condition(entrance, type_)
+        if found is not None and found["status"] == "False" and found.get("reason") != _PENDING:
+            message = str(found.get("message", ""))
+            known = class_of_cloud_message(message)
+            # The controller refuses what the Gateway itself says, unless it repeats an error of the cloud.
+            decided = FailureClass.CONFIG if known is FailureClass.UNKNOWN else known
+            return _load_balancer_problem(decided, message, str(found.get("reason", "")))
+    return None
+
+
+def _load_balancer_problem(failure: FailureClass, message: str, code: str) -> FailureDetail:
     return FailureDetail(
-        failure=class_of_cloud_message(message),
-        message=f"the load balancer: {message}",
-        code=str(newest.get("reason", "")),
-        action=refused_action(message),
+        failure=failure, message=f"the load balancer: {message}", code=code, action=refused_action(message)
     )
 
 
@@ -196,20 +210,32 @@ def class_of_cloud_message(message: str) -> FailureClass:
     for codes, found in _CLOUD_CODES:
         if any(code in message for code in codes):
             return found
-    return FailureClass.UNKNOWN
+    return FailureClass.PERMISSION if refused_action(message) else FailureClass.UNKNOWN
 
 
 def refused_action(message: str) -> str:
-    """Return the permission that the cloud's error names as missing, `s3:PutObject`, else nothing."""
-    refused = _REFUSED_ACTION.search(message)
-    return refused["action"] if refused else ""
+    """Return the permission that the cloud's error names as missing, as the cloud spells it, else nothing."""
+    found = next((match for pattern in _REFUSED_ACTIONS if (match := pattern.search(message))), None)
+    return found["action"] if found else ""
 
 
-_REFUSED_ACTION = re.compile(r"(?:not authorized to perform|AccessDenied): (?P<action>[a-z][a-z0-9-]*:[A-Z]\w+)")
+_REFUSED_ACTIONS = (
+    re.compile(r"(?:not authorized to perform|AccessDenied): (?P<action>[a-z][a-z0-9-]*:[A-Z]\w+)"),
+    re.compile(r"Required '(?P<action>[a-z]+\.\w+\.\w+)' permission"),
+    re.compile(r"does not have (?P<action>[a-z]+\.\w+\.\w+) access"),
+    re.compile(r"(?:lacks|Permission) '?(?P<action>[a-z]+\.\w+\.\w+)"),
+)
+"""AWS: `s3:PutObject`. Google Cloud: `compute.urlMaps.create` by Compute Engine, Storage and IAM, in this order."""
 _CLOUD_CODES = (
-    (("AccessDenied", "UnauthorizedOperation", "PERMISSION_DENIED", "AuthorizationFailed"), FailureClass.PERMISSION),
+    (
+        ("AccessDenied", "UnauthorizedOperation", "PERMISSION_DENIED", "AuthorizationFailed", "Error 403: Required"),
+        FailureClass.PERMISSION,
+    ),
     # A key that is disabled or about to be deleted: the customer has taken its use away and can give it back.
     (("KMS.DisabledException", "KMS.KMSInvalidStateException"), FailureClass.PERMISSION),
-    (("TooManyLoadBalancers", "TooManyTargetGroups", "LimitExceeded", "QUOTA_EXCEEDED"), FailureClass.QUOTA),
+    (
+        ("TooManyLoadBalancers", "TooManyTargetGroups", "LimitExceeded", "QUOTA_EXCEEDED", "quotaExceeded"),
+        FailureClass.QUOTA,
+    ),
 )
 """In the order of precedence of lifecycles.md, section 6."""

@@ -26,12 +26,13 @@ from activities.kubernetes.apply import bring_about, bring_in_line
 from activities.kubernetes.credentials import ClusterCredentials, ClusterFinder
 from activities.kubernetes.manifests.clouds import CloudManifests
 from activities.kubernetes.manifests.components import component_manifests, workload_reference
-from activities.kubernetes.manifests.endpoint import endpoint, endpoint_reference
+from activities.kubernetes.manifests.desired import Desired
+from activities.kubernetes.manifests.endpoint import address_of, entrance_reference
 from activities.kubernetes.manifests.foundation import foundation, storage_class
 from activities.kubernetes.manifests.identity import SERVER_NAMESPACE, selector
-from activities.kubernetes.objects import AUTOSCALER, EVENT, POD, Reference
+from activities.kubernetes.objects import AUTOSCALER, EVENT, POD, Reference, about
 from activities.kubernetes.patience import still_waiting
-from activities.kubernetes.rollout import Rollout, State, deployment_rollout, endpoint_problem, stateful_set_rollout
+from activities.kubernetes.rollout import Rollout, State, deployment_rollout, entrance_problem, stateful_set_rollout
 from activities.kubernetes.settings import KubernetesSettings
 from domain.deployment import Site
 from domain.facts import Backup, ComponentStatus, LoadBalancer, RestoreProof, SmokeTest
@@ -120,17 +121,16 @@ class KubernetesServer(KubernetesContract):
 
     @activity.defn
     def open_endpoint(self, request: EndpointRequest) -> LoadBalancer:
-        """Apply the load balancer's service and return its address once it has one."""
+        """Apply what the load balancer is made for and return its address once it has one."""
         api = self._connections.api(request.site, request.cluster)
-        bring_in_line(api, endpoint(request.site, request.network, request.certificate, self._cloud))
-        reference = endpoint_reference()
-        service = api.get(reference) or {}
-        addresses = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
-        for address in addresses:
-            if host := address.get("hostname") or address.get("ip"):
-                return LoadBalancer(hostname=host)
-        about_it = f"involvedObject.kind=Service,involvedObject.name={reference.name}"
-        problem = endpoint_problem(api.list(EVENT, namespace=SERVER_NAMESPACE, fields=about_it))
+        bring_about(api, Desired(self._cloud.endpoint(request.site, request.network, request.certificate)))
+        reference = entrance_reference(self._cloud.entrance())
+        entrance = api.get(reference)
+        if entrance is None:
+            raise still_waiting(self._settings, f"{reference} is not there yet")
+        if address := address_of(entrance):
+            return LoadBalancer(hostname=address)
+        problem = entrance_problem(entrance, api.list(EVENT, namespace=SERVER_NAMESPACE, fields=about(reference)))
         raise still_waiting(self._settings, "the load balancer has no address yet", problem)
 
     @activity.defn
@@ -176,7 +176,7 @@ class KubernetesServer(KubernetesContract):
         if cluster is None:
             return
         try:
-            deletion.delete_workloads(self._connections.api(site, cluster), self._settings)
+            deletion.delete_workloads(self._connections.api(site, cluster), self._cloud, self._settings)
         except ApplicationError as error:
             silent = error.type in {FailureClass.TRANSIENT, FailureClass.AUTH}
             if not silent or self._finder.find(site) is not None:

@@ -10,7 +10,7 @@ cluster's own, so that a role which lacks a permission keeps them from their wor
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -28,8 +28,9 @@ from simulators.aws.work import Work
 from simulators.clock import Clock
 from simulators.kubernetes import kinds
 from simulators.kubernetes.controllers.quantities import amount
+from simulators.kubernetes.kinds import Kind
 from simulators.kubernetes.objects import Object, name_of, namespace_of
-from simulators.kubernetes.provider import User
+from simulators.kubernetes.provider import Entrance, User
 from simulators.kubernetes.simulator import KubernetesSimulator
 
 _ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"
@@ -146,6 +147,18 @@ class AwsProvider:
             if interfaces_of(balancer.arn):
                 return False
         del self._balancers[key]
+        return True
+
+    def custom_kinds(self, cluster_id: str) -> Collection[Kind]:  # noqa: ARG002 - the same for every cluster
+        """Return none: nobody has installed a controller that would bring any."""
+        return ()
+
+    def ensure_gateway(self, cluster_id: str, entrance: Entrance) -> str | None:  # noqa: ARG002 - there are none
+        """Make nothing: there are no Gateways."""
+        return None
+
+    def delete_gateway(self, cluster_id: str, gateway: Object) -> bool:  # noqa: ARG002 - there are none
+        """Find nothing to take away."""
         return True
 
     def ensure_volume(self, cluster_id: str, claim: Object, storage_class: Object, zone: str) -> str | None:

@@ -12,6 +12,7 @@ from ministack.services import acm, alb, route53
 
 from simulators.aws.kubernetes_provider import AwsProvider
 from simulators.aws.work import Work
+from simulators.kubernetes.provider import Destination
 
 _LONGEST_CHAIN = 8
 
@@ -34,19 +35,20 @@ class Names:
         self._provider = provider
         self._work = work
 
-    def resolve(self, hostname: str) -> tuple[str, str, str] | None:
-        """Return cluster id, namespace and service that the name leads to; a load balancer must be active."""
+    def resolve(self, hostname: str, port: int = 443) -> Destination | None:
+        """Return where the name and the port lead; a load balancer must be active."""
         self._work.settle()
         end = self._balancer_of(hostname)
-        return self._provider.service_at(end["DNSName"]) if end is not None and end["State"] == "active" else None
+        found = self._provider.service_at(end["DNSName"]) if end is not None and end["State"] == "active" else None
+        return Destination(*found, port) if found is not None else None
 
-    def has_certificate(self, hostname: str) -> bool:
-        """Return whether a TLS listener of the load balancer presents an issued certificate that covers the name."""
+    def has_certificate(self, hostname: str, port: int = 443) -> bool:
+        """Return whether the listener at that port presents an issued certificate that covers the name."""
         balancer = self._balancer_of(hostname)
         if balancer is None:
             return False
         for listener in alb._listeners._data.values():
-            if listener["LoadBalancerArn"] != balancer["LoadBalancerArn"]:
+            if listener["LoadBalancerArn"] != balancer["LoadBalancerArn"] or int(listener["Port"]) != port:
                 continue
             certificates = (_certificate(arn) for arn in listener.get("Certificates", ()))
             if any(certificate is not None and _covers(certificate, hostname) for certificate in certificates):

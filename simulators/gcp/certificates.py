@@ -1,8 +1,8 @@
 """Certificate Manager: DNS authorizations, managed certificates, and the maps by which load balancers present them.
 
 A certificate with a DNS authorization is issued before any load balancer exists, as soon as the record that proves the
-domain is in the public DNS; that of Compute Engine's own `sslCertificates` would need the load balancer first. A GKE
-Gateway presents the certificates of a map.
+domain is in the public DNS; that of Compute Engine's own `sslCertificates` would need the load balancer first. A
+regional load balancer presents certificates of its region, a global one those of a map.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ class CertificateManager(RpcService):
         """Names of what is being made: it is not there yet, but its name is taken."""
         self._waiting: list[Json] = []
         """Certificates to look at with the next call, where time does not bring the next look."""
+        self.presented_by: Callable[[str], list[str]] = lambda _name: []
+        """Returns the names of the load balancers' proxies that present a certificate; whoever has these sets it."""
 
     def rpcs(self) -> Iterator[Rpc]:
         """Return the methods."""
@@ -91,15 +93,18 @@ class CertificateManager(RpcService):
         prefix = f"projects/{project}/"
         return [document for name, document in sorted(self._resources.items()) if name.startswith(prefix)]
 
-    def covers(self, project: str, hostname: str) -> bool:
-        """Return whether an issued certificate of a map of the project covers a hostname."""
+    def state_of(self, name: str) -> str | None:
+        """Return how far a certificate is, `ACTIVE` once it is issued; None if there is none of that name."""
+        self.look_again()
+        self._cloud.work.settle()
+        certificate = self._resources.get(name)
+        return str((certificate.get("managed") or {}).get("state", "")) if certificate is not None else None
+
+    def covers(self, name: str, hostname: str) -> bool:
+        """Return whether a certificate is issued and covers a hostname."""
         wanted = {hostname, f"*.{hostname.partition('.')[2]}"}
-        for entry in self.of(project):
-            for name in entry.get("certificates") or ():
-                managed = (self._resources.get(name) or {}).get("managed") or {}
-                if managed.get("state") == "ACTIVE" and wanted & set(managed.get("domains") or ()):
-                    return True
-        return False
+        managed = (self._resources.get(name) or {}).get("managed") or {}
+        return managed.get("state") == "ACTIVE" and bool(wanted & set(managed.get("domains") or ()))
 
     def _existing(self, name: str) -> Json:
         found = self._resources.get(name)
@@ -243,6 +248,7 @@ class CertificateManager(RpcService):
         self._existing(name)
         users = [entry["name"] for entry in self._resources.values() if name in _references(entry)]
         users += [other for other in self._resources if other.startswith(f"{name}/")]
+        users += self.presented_by(name)
         if users:
             raise failed_precondition(f"can't delete resource '{name}' because it is referenced by: {users[0]}")
 

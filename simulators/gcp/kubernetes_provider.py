@@ -7,23 +7,25 @@ their work here too. What they have made stays behind when a cluster is deleted 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from simulators.gcp.api import Check, region_of
+from simulators.gcp.certificates import CertificateManager
 from simulators.gcp.cloud import Cloud
 from simulators.gcp.compute.creation import require_labels
 from simulators.gcp.compute.records import ROOT, Record
 from simulators.gcp.compute.service import ComputeService
 from simulators.gcp.container.records import ClusterRecord
 from simulators.gcp.container.service import ContainerService
+from simulators.gcp.gateways import Gateways
 from simulators.gcp.refusals import Refusal
 from simulators.gcp.storage.buckets import Buckets
 from simulators.kubernetes import kinds
 from simulators.kubernetes.controllers.quantities import amount
 from simulators.kubernetes.kinds import Kind
 from simulators.kubernetes.objects import Object, name_of, namespace_of
-from simulators.kubernetes.provider import ADMINISTRATORS, User
+from simulators.kubernetes.provider import ADMINISTRATORS, Destination, Entrance, HinderedError, User
 from simulators.kubernetes.simulator import KubernetesSimulator
 
 _ACCOUNT_ANNOTATION = "iam.gke.io/gcp-service-account"
@@ -70,6 +72,7 @@ class GcpProvider:
         compute: ComputeService,
         containers: ContainerService,
         buckets: Buckets,
+        certificates: CertificateManager,
         kubernetes: KubernetesSimulator,
     ) -> None:
         self._cloud = cloud
@@ -77,6 +80,7 @@ class GcpProvider:
         self._containers = containers
         self._buckets = buckets
         self._kubernetes = kubernetes
+        self.gateways = Gateways(cloud, compute, certificates, self._require_agent)
         self._balancers: dict[tuple[str, str, str], _Balancer] = {}
         """Keyed by cluster id, namespace and name of the Service."""
         self._volumes: dict[tuple[str, str], str] = {}
@@ -109,16 +113,15 @@ class GcpProvider:
         check = Check(permission, cluster.name, "container.googleapis.com/Cluster")
         return self._cloud.allows(principal, check, cluster.project)
 
-    def service_at(self, address: str) -> tuple[str, str, str] | None:
-        """Return cluster id, namespace and name of the Service behind a load balancer's address."""
+    def destination_at(self, address: str, port: int) -> Destination | None:
+        """Return what is behind a port of the load balancer at an address."""
+        if found := self.gateways.listener_at(address, port):
+            cluster_id, listener = found
+            return Destination(cluster_id, listener.namespace, listener.service, listener.port)
         for key, balancer in self._balancers.items():
             if balancer.address == address and balancer.active:
-                return key
+                return Destination(*key, port)
         return None
-
-    def project_at(self, address: str) -> str | None:
-        """Return the project of the load balancer at an address."""
-        return next((entry.project for entry in self._balancers.values() if entry.address == address), None)
 
     def ensure_load_balancer(self, cluster_id: str, service: Object) -> str | None:
         """Make the Service's load balancer, or bring its targets up to date; return its address once it is known."""
@@ -264,6 +267,27 @@ class GcpProvider:
             records.remove(f"{project}/global/firewalls/k8s-{cluster.hash}-node-http-hc")
         return True
 
+    def custom_kinds(self, cluster_id: str) -> Collection[Kind]:
+        """Return the kinds of the Gateway API, with GKE's policies, where its channel is on."""
+        cluster = self._containers.clusters.by_id(cluster_id)
+        network = cluster.document.get("networkConfig") or {} if cluster is not None else {}
+        is_on = (network.get("gatewayApiConfig") or {}).get("channel") == "CHANNEL_STANDARD"
+        return (kinds.GATEWAYS, kinds.HTTP_ROUTES, *kinds.POLICIES_OF_GKE) if is_on else ()
+
+    def ensure_gateway(self, cluster_id: str, entrance: Entrance) -> str | None:
+        """Make the Gateway's load balancer, or bring it up to date; return its address once it is active."""
+        cluster = self._containers.clusters.by_id(cluster_id)
+        if cluster is None:
+            return None
+        try:
+            return self.gateways.ensure(cluster, entrance)
+        except NotPermitted as refusal:
+            raise HinderedError(str(refusal)) from refusal
+
+    def delete_gateway(self, cluster_id: str, gateway: Object) -> bool:
+        """Take the Gateway's load balancer away with what the controller made around it."""
+        return self.gateways.delete(cluster_id, gateway)
+
     def ensure_volume(self, cluster_id: str, claim: Object, storage_class: Object, zone: str) -> str | None:
         """Make the claim's disk, or grow it to what the claim asks for; return its id once it is ready."""
         cluster = self._containers.clusters.by_id(cluster_id)
@@ -377,6 +401,7 @@ class GcpProvider:
     def forget(self) -> None:
         """Forget every load balancer and volume."""
         self._balancers.clear()
+        self.gateways.forget()
         self._volumes.clear()
         self.complaints.clear()
 
@@ -385,6 +410,8 @@ def _permission(verb: str, kind: Kind, subresource: str) -> str:
     """Return the IAM permission that stands for a verb on a kind: `container.statefulSets.update`."""
     known = _VERBS.get(verb, verb)
     last = _SUBRESOURCES.get((known, subresource), known) if subresource else known
+    if kind.custom:
+        return f"container.thirdPartyObjects.{known}"
     upper = {index for index, letter in enumerate(kind.kind) if letter.isupper() and index}
     plural = "".join(letter.upper() if index in upper else letter for index, letter in enumerate(kind.plural))
     return f"container.{plural}.{last}"

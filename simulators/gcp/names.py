@@ -1,4 +1,4 @@
-"""The public DNS of this cloud: from a name to the load balancer at its address, and to the Service behind it."""
+"""The public DNS of this cloud: from a name to the load balancer at its address, and to what is behind it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from simulators.gcp.certificates import CertificateManager
 from simulators.gcp.dns import DnsService
 from simulators.gcp.kubernetes_provider import GcpProvider
 from simulators.gcp.work import Work
+from simulators.kubernetes.provider import Destination
 
 _LONGEST_CHAIN = 8
 
@@ -19,17 +20,20 @@ class Names:
         self._provider = provider
         self._work = work
 
-    def resolve(self, hostname: str) -> tuple[str, str, str] | None:
-        """Return cluster id, namespace and Service that the name leads to."""
+    def resolve(self, hostname: str, port: int = 443) -> Destination | None:
+        """Return where the name and the port lead."""
         self._work.settle()
         address = self._address_of(hostname)
-        return self._provider.service_at(address) if address is not None else None
+        return self._provider.destination_at(address, port) if address is not None else None
 
-    def has_certificate(self, hostname: str) -> bool:
-        """Return whether an issued certificate of a map, in the load balancer's project, covers the name."""
+    def has_certificate(self, hostname: str, port: int = 443) -> bool:
+        """Return whether a Gateway's listener at that port presents an issued certificate that covers the name.
+
+        A Service's load balancer passes TLS on to the pods, which do not speak it.
+        """
         address = self._address_of(hostname)
-        project = self._provider.project_at(address) if address is not None else None
-        return project is not None and self._certificates.covers(project, hostname)
+        found = self._provider.gateways.listener_at(address, port) if address is not None else None
+        return found is not None and any(self._certificates.covers(name, hostname) for name in found[1].certificates)
 
     def _address_of(self, hostname: str) -> str | None:
         name = hostname.lower()

@@ -47,7 +47,10 @@ class GoogleCloud:
         self.certificates = CertificateManager(self.cloud, self.dns, operations)
         self.monitoring = MonitoringService(self.cloud)
         self.containers = ContainerService(self.cloud, self.compute, self.kms, kubernetes)
-        self.provider = GcpProvider(self.cloud, self.compute, self.containers, self.storage.buckets, kubernetes)
+        self.certificates.presented_by = self.compute.presenting
+        self.provider = GcpProvider(
+            self.cloud, self.compute, self.containers, self.storage.buckets, self.certificates, kubernetes
+        )
         self.containers.provider = self.provider
         self.names = Names(self.dns, self.certificates, self.provider, self.cloud.work)
         self._front = Front(

@@ -54,6 +54,18 @@ _INITIAL_STATUS: dict[Kind, Object] = {
     },
     kinds.INGRESSES: {"loadBalancer": {}},
     kinds.HORIZONTAL_POD_AUTOSCALERS: {"currentMetrics": None, "desiredReplicas": 0},
+    kinds.GATEWAYS: {
+        "conditions": [
+            {
+                "type": type_,
+                "status": "Unknown",
+                "reason": "Pending",
+                "message": "Waiting for controller",
+                "lastTransitionTime": "1970-01-01T00:00:00Z",
+            }
+            for type_ in ("Accepted", "Programmed")
+        ]
+    },
 }
 
 
@@ -304,6 +316,24 @@ def _role_binding(obj: Object, _: Store) -> None:
             _fill(subject, apiGroup=group)
 
 
+def _gateway(obj: Object, _: Store) -> None:
+    for listener in _specification(obj).get("listeners") or ():
+        _fill(listener, allowedRoutes={})
+        _fill(listener["allowedRoutes"], namespaces={"from": "Same"})
+        if listener.get("tls") is not None:
+            _fill(listener["tls"], mode="Terminate")
+
+
+def _http_route(obj: Object, _: Store) -> None:
+    spec = _specification(obj)
+    for parent in spec.get("parentRefs") or ():
+        _fill(parent, group=kinds.GATEWAYS.group, kind=kinds.GATEWAYS.kind)
+    for rule in spec.get("rules") or ():
+        _fill(rule, matches=[{"path": {"type": "PathPrefix", "value": "/"}}])
+        for backend in rule.get("backendRefs") or ():
+            _fill(backend, group="", kind=kinds.SERVICES.kind, weight=1)
+
+
 _SETTERS: dict[Kind, Callable[[Object, Store], None]] = {
     kinds.NAMESPACES: _namespace,
     kinds.ENDPOINT_SLICES: _endpoint_slice,
@@ -325,4 +355,6 @@ _SETTERS: dict[Kind, Callable[[Object, Store], None]] = {
     kinds.PRIORITY_CLASSES: _priority_class,
     kinds.ROLE_BINDINGS: _role_binding,
     kinds.CLUSTER_ROLE_BINDINGS: _role_binding,
+    kinds.GATEWAYS: _gateway,
+    kinds.HTTP_ROUTES: _http_route,
 }

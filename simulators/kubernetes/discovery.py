@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
+from typing import TypeAlias
 
 from simulators.kubernetes.authorization import REVIEWS
 from simulators.kubernetes.errors import no_such_path
-from simulators.kubernetes.kinds import KINDS, Kind, Subresource
+from simulators.kubernetes.kinds import Kind, Subresource
 from simulators.kubernetes.objects import Json, Object
 from simulators.kubernetes.schema import definition, definitions
 
@@ -17,6 +18,9 @@ _SUBRESOURCE_KINDS = {
     Subresource.SCALE: ("autoscaling", "v1", "Scale"),
     Subresource.EVICTION: ("policy", "v1", "Eviction"),
 }
+Kinds: TypeAlias = tuple[Kind, ...]
+"""The kinds that one cluster serves."""
+
 _HEALTH = ("/healthz", "/livez", "/readyz")
 AGGREGATED = "g=apidiscovery.k8s.io"
 """In the Accept header of clients that want the whole discovery in one reply."""
@@ -24,29 +28,29 @@ AGGREGATED_KIND = "APIGroupDiscoveryList"
 AGGREGATED_TYPE = f"application/json;{AGGREGATED};v=v2;as={AGGREGATED_KIND}"
 
 
-def answer(path: str, accept: str, *, version: str, prefix: str) -> Object | str:
+def answer(path: str, accept: str, *, version: str, prefix: str, served: Kinds) -> Object | str:
     """Return what the server says at a path that is not a resource's; raises ApiError NotFound.
 
-    `version` is the cluster's (`1.34`), `prefix` the path under which the cluster is served.
+    `version` is the cluster's (`1.34`), `prefix` the path under which the cluster is served, `served` what it serves.
     """
     if path in _HEALTH:
         return "ok"
     if path == "/version":
         return _version(version)
     if path in ("/api", "/apis"):
-        return _groups_at(path, aggregated=AGGREGATED in accept)
+        return _groups_at(path, served, aggregated=AGGREGATED in accept)
     if path.startswith("/openapi/v3"):
-        return _openapi(path.removeprefix("/openapi/v3").removeprefix("/"), prefix)
-    return _resource_list(path)
+        return _openapi(path.removeprefix("/openapi/v3").removeprefix("/"), prefix, served)
+    return _resource_list(path, served)
 
 
-def _groups_at(path: str, *, aggregated: bool) -> Object:
+def _groups_at(path: str, served: Kinds, *, aggregated: bool) -> Object:
     core = path == "/api"
     if aggregated:
-        return _aggregated(core=core)
+        return _aggregated(served, core=core)
     if core:
         return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
-    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(name) for name in _groups()]}
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(name, served) for name in _groups(served)]}
 
 
 def _version(version: str) -> Object:
@@ -65,36 +69,36 @@ def _version(version: str) -> Object:
 
 
 @cache
-def _group_versions() -> tuple[tuple[str, str], ...]:
+def _group_versions(served: Kinds) -> tuple[tuple[str, str], ...]:
     """Return each (group, version), the core group first."""
     return tuple(
-        dict.fromkeys([*((kind.group, kind.version) for kind in KINDS), *((group, "v1") for group, _ in REVIEWS)])
+        dict.fromkeys([*((kind.group, kind.version) for kind in served), *((group, "v1") for group, _ in REVIEWS)])
     )
 
 
-def _groups() -> list[str]:
-    return [group for group, _ in _group_versions() if group]
+def _groups(served: Kinds) -> list[str]:
+    return [group for group, _ in _group_versions(served) if group]
 
 
 def _path(group: str, version: str) -> str:
     return f"apis/{group}/{version}" if group else f"api/{version}"
 
 
-def _group(name: str) -> Object:
+def _group(name: str, served: Kinds) -> Object:
     versions = [
         {"groupVersion": f"{group}/{version}", "version": version}
-        for group, version in _group_versions()
+        for group, version in _group_versions(served)
         if group == name
     ]
     return {"name": name, "versions": versions, "preferredVersion": versions[0]}
 
 
-def _resource_list(path: str) -> Object:
-    for group, version in _group_versions():
+def _resource_list(path: str, served: Kinds) -> Object:
+    for group, version in _group_versions(served):
         if path == "/" + _path(group, version):
             resources = [
                 entry
-                for kind in _kinds(group, version)
+                for kind in _kinds(group, version, served)
                 for entry in (_resource(kind), *map(_of(kind), kind.subresources))
             ]
             resources += [
@@ -107,8 +111,8 @@ def _resource_list(path: str) -> Object:
     raise no_such_path()
 
 
-def _kinds(group: str, version: str) -> Iterable[Kind]:
-    return (kind for kind in KINDS if (kind.group, kind.version) == (group, version))
+def _kinds(group: str, version: str, served: Kinds) -> Iterable[Kind]:
+    return (kind for kind in served if (kind.group, kind.version) == (group, version))
 
 
 def _resource(kind: Kind) -> Object:
@@ -139,15 +143,15 @@ def _of(kind: Kind) -> Json:
     return entry
 
 
-def _aggregated(*, core: bool) -> Object:
+def _aggregated(served: Kinds, *, core: bool) -> Object:
     items = [
         {
             "metadata": {"name": group, "creationTimestamp": None} if group else {"creationTimestamp": None},
             "versions": [
-                {"version": version, "freshness": "Current", "resources": _aggregated_resources(group, version)}
+                {"version": version, "freshness": "Current", "resources": _aggregated_resources(group, version, served)}
             ],
         }
-        for group, version in _group_versions()
+        for group, version in _group_versions(served)
         if (not group) == core
     ]
     return {
@@ -158,7 +162,7 @@ def _aggregated(*, core: bool) -> Object:
     }
 
 
-def _aggregated_resources(group: str, version: str) -> list[Object]:
+def _aggregated_resources(group: str, version: str, served: Kinds) -> list[Object]:
     resources = [
         {
             "resource": kind.plural,
@@ -170,7 +174,7 @@ def _aggregated_resources(group: str, version: str) -> list[Object]:
             "categories": list(kind.categories),
             "subresources": [_aggregated_subresource(kind, entry) for entry in kind.subresources],
         }
-        for kind in _kinds(group, version)
+        for kind in _kinds(group, version, served)
     ]
     reviews = [
         {
@@ -200,20 +204,20 @@ def _aggregated_subresource(kind: Kind, subresource: Subresource) -> Object:
 _SCHEMA_PREFIX = "#/components/schemas/"
 
 
-def _openapi(path: str, prefix: str) -> Object:
+def _openapi(path: str, prefix: str, served: Kinds) -> Object:
     """Return the document of one group and version, or, for the empty path, where each of them is."""
     if path:
-        return _openapi_document(path)
-    paths = (_path(*entry) for entry in _group_versions())
+        return _openapi_document(path, served)
+    paths = (_path(*entry) for entry in _group_versions(served))
     return {"paths": {name: {"serverRelativeURL": f"{prefix}/openapi/v3/{name}?hash=1"} for name in paths}}
 
 
 @cache
-def _openapi_document(path: str) -> Object:
-    entry = next((entry for entry in _group_versions() if _path(*entry) == path), None)
+def _openapi_document(path: str, served: Kinds) -> Object:
+    entry = next((entry for entry in _group_versions(served) if _path(*entry) == path), None)
     if entry is None:
         raise no_such_path()
-    kinds = list(_kinds(*entry))
+    kinds = list(_kinds(*entry, served))
     return {
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": "unversioned"},

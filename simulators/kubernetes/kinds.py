@@ -31,6 +31,8 @@ class Kind:
     """Whether `metadata.generation` counts the changes of the specification."""
     categories: tuple[str, ...] = ()
     """`all` puts it into `kubectl get all`."""
+    custom: bool = False
+    """Whether it is a custom resource, which only some providers' clusters serve."""
 
     @property
     def api_version(self) -> str:
@@ -118,8 +120,29 @@ VOLUME_SNAPSHOT_CONTENTS = Kind(
     "snapshot.storage.k8s.io", "v1", "volumesnapshotcontents", "VolumeSnapshotContent", False, _STATUS, ("vsc",), True
 )
 
+GATEWAYS = Kind(
+    "gateway.networking.k8s.io", "v1", "gateways", "Gateway", True, _STATUS, ("gtw",), True, ("gateway-api",), True
+)
+HTTP_ROUTES = Kind(
+    "gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute", True, _STATUS, (), True, ("gateway-api",), True
+)
+GCP_GATEWAY_POLICIES = Kind(
+    "networking.gke.io", "v1", "gcpgatewaypolicies", "GCPGatewayPolicy", True, _STATUS, (), True, (), True
+)
+GCP_BACKEND_POLICIES = Kind(
+    "networking.gke.io", "v1", "gcpbackendpolicies", "GCPBackendPolicy", True, _STATUS, (), True, (), True
+)
+HEALTH_CHECK_POLICIES = Kind(
+    "networking.gke.io", "v1", "healthcheckpolicies", "HealthCheckPolicy", True, _STATUS, (), True, (), True
+)
+POLICIES_OF_GKE = (GCP_GATEWAY_POLICIES, GCP_BACKEND_POLICIES, HEALTH_CHECK_POLICIES)
+"""What GKE's Gateway controller reads beside the kinds of the Gateway API."""
+
 KINDS: tuple[Kind, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Kind))
-"""Every kind that is served, in the order of their definition."""
+"""Every kind that any cluster serves, in the order of their definition."""
+
+STANDARD: tuple[Kind, ...] = tuple(kind for kind in KINDS if not kind.custom)
+"""What every cluster serves."""
 
 BY_PLURAL: dict[tuple[str, str], Kind] = {(kind.group, kind.plural): kind for kind in KINDS}
 """Keyed by (group, plural)."""

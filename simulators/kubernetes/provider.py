@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from simulators.kubernetes.kinds import Kind
 from simulators.kubernetes.objects import Object, name_of, namespace_of
@@ -31,6 +31,41 @@ class User:
     """What the cloud's own permissions allow beyond the groups, where a cloud has permissions for Kubernetes."""
 
 
+class HinderedError(Exception):
+    """The cloud cannot make what is asked for; the text says what is the matter."""
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """One route that a listener of a Gateway takes, and the Service that it leads to."""
+
+    listener: str
+    service: Object
+    port: int
+    """Of the Service."""
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """A Gateway with everything that is attached to it."""
+
+    gateway: Object
+    attachments: tuple[Attachment, ...] = ()
+    policies: tuple[Object, ...] = ()
+    """Policies of the provider's own kinds whose target is the Gateway or one of the Services."""
+
+
+class Destination(NamedTuple):
+    """Where a public name and a port lead."""
+
+    cluster_id: str
+    namespace: str
+    service: str
+    """Name of the Service."""
+    port: int
+    """Of the Service."""
+
+
 class CloudProvider(Protocol):
     """The cloud's side of a cluster: identities, load balancers, volumes and object storage.
 
@@ -46,6 +81,19 @@ class CloudProvider(Protocol):
 
     def delete_load_balancer(self, cluster_id: str, service: Object) -> bool:
         """Take the load balancer of `service` away; return whether it is gone."""
+
+    def custom_kinds(self, cluster_id: str) -> Collection[Kind]:
+        """Return the custom kinds that the cluster serves."""
+
+    def ensure_gateway(self, cluster_id: str, entrance: Entrance) -> str | None:
+        """Make sure that a load balancer serves a Gateway as it is now; return its address once it is active.
+
+        Raises:
+            HinderedError: Something is the matter that time alone does not cure.
+        """
+
+    def delete_gateway(self, cluster_id: str, gateway: Object) -> bool:
+        """Take the load balancer of a Gateway away; return whether it is gone."""
 
     def ensure_volume(self, cluster_id: str, claim: Object, storage_class: Object, zone: str) -> str | None:
         """Make sure that a volume for `claim` exists in `zone`; return its id once it exists."""
@@ -84,6 +132,18 @@ class StandaloneProvider:
     def delete_load_balancer(self, cluster_id: str, service: Object) -> bool:
         """Forget the load balancer at once."""
         self.load_balancers.pop((cluster_id, namespace_of(service), name_of(service)), None)
+        return True
+
+    def custom_kinds(self, cluster_id: str) -> Collection[Kind]:
+        """Return none."""
+        return ()
+
+    def ensure_gateway(self, cluster_id: str, entrance: Entrance) -> str | None:
+        """Make nothing: there are no Gateways."""
+        return None
+
+    def delete_gateway(self, cluster_id: str, gateway: Object) -> bool:
+        """Find nothing to take away."""
         return True
 
     def ensure_volume(self, cluster_id: str, claim: Object, storage_class: Object, zone: str) -> str | None:

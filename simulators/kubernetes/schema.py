@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
+from simulators.kubernetes.custom_schemas import SCHEMAS
 from simulators.kubernetes.kinds import Kind
 from simulators.kubernetes.objects import Json
 
@@ -61,6 +62,8 @@ ANYTHING = Shape()
 @cache
 def shape_of(kind: Kind) -> Shape:
     """Return the shape of a whole object of that kind."""
+    if kind in SCHEMAS:
+        return _shape(SCHEMAS[kind])
     name = _definition_names().get((kind.group, kind.version, kind.kind))
     if name is None:
         return _custom_resource()

@@ -125,6 +125,8 @@ class Endpoint:
             return
         try:
             target = target_of(exchange.path)
+            if target.kind not in exchange.cluster.kinds:
+                raise no_such_path()
         except ApiError:
             if http.method == "GET":
                 return  # perhaps the list of a group's resources
@@ -198,7 +200,9 @@ class Endpoint:
         if http.method not in ("GET", "HEAD"):
             raise no_such_path()
         accept, prefix = http.headers.get("Accept", ""), f"/clusters/{cluster.id}"
-        return Reply(200, discovery.answer(exchange.path, accept, version=cluster.version, prefix=prefix))
+        return Reply(
+            200, discovery.answer(exchange.path, accept, version=cluster.version, prefix=prefix, served=cluster.kinds)
+        )
 
     async def _watch(self, exchange: _Exchange) -> web.StreamResponse:
         if exchange.user is None or exchange.target is None:

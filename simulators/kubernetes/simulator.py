@@ -14,7 +14,7 @@ from simulators.faults import Fault
 from simulators.kubernetes import controllers
 from simulators.kubernetes.certificates import CertificateAuthority
 from simulators.kubernetes.garbage import GarbageCollector
-from simulators.kubernetes.kinds import NAMESPACES, NODES, PRIORITY_CLASSES, SECRETS, Kind
+from simulators.kubernetes.kinds import KINDS, NAMESPACES, NODES, PRIORITY_CLASSES, SECRETS, STANDARD, Kind
 from simulators.kubernetes.objects import Object
 from simulators.kubernetes.provider import CloudProvider
 from simulators.kubernetes.server import application
@@ -83,6 +83,12 @@ class Cluster:
         self._afflictions: dict[tuple[Kind, str, str], Fault] = {}
         GarbageCollector(self.store)
         self._populate()
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds that the cluster serves: every cluster's, and those that its provider brings."""
+        brought = self.provider.custom_kinds(self.id)
+        return STANDARD + tuple(kind for kind in KINDS if kind in brought)
 
     def add_node(self, node: NodeShape) -> None:
         """Let a machine join as a Ready node."""

@@ -16,7 +16,7 @@ from simulators.clock import Clock
 from simulators.internet import Internet, Traffic
 from simulators.kubernetes import kinds
 from simulators.kubernetes.objects import is_ready
-from simulators.kubernetes.provider import StandaloneProvider
+from simulators.kubernetes.provider import Destination, StandaloneProvider
 from simulators.kubernetes.simulator import Cluster, KubernetesSimulator, NodeShape
 from simulators.world import World
 from tests.simulators.kubernetes.clusters import image
@@ -31,11 +31,12 @@ class Names:
     records: dict[str, tuple[str, str, str]] = field(default_factory=dict)
     certificates: set[str] = field(default_factory=set)
 
-    def resolve(self, hostname: str) -> tuple[str, str, str] | None:
+    def resolve(self, hostname: str, port: int = 443) -> Destination | None:
         """Return where the name leads."""
-        return self.records.get(hostname)
+        found = self.records.get(hostname)
+        return Destination(*found, port) if found else None
 
-    def has_certificate(self, hostname: str) -> bool:
+    def has_certificate(self, hostname: str, port: int = 443) -> bool:
         """Return whether the name has a certificate."""
         return hostname in self.certificates
 

@@ -6,8 +6,9 @@ reads (cloud-provider-aws, `docs/service_controller.md`), which EKS runs for eve
 
 from __future__ import annotations
 
+from activities.kubernetes.manifests.endpoint import public_service
 from activities.kubernetes.manifests.topology import PUBLIC_PORTS
-from activities.kubernetes.objects import Object
+from activities.kubernetes.objects import SERVICE, Kind, Object
 from domain.deployment import Site
 from domain.facts import Certificate, Key, Network
 from domain.naming import owner_tags
@@ -45,8 +46,12 @@ class AwsManifests:
             },
         }
 
-    def load_balancer_annotations(self, site: Site, network: Network, certificate: Certificate) -> dict[str, str]:
-        """Return an internet-facing network load balancer that ends TLS on every port, over all zones.
+    def entrance(self) -> Kind:
+        """Return the kind for which the service controller makes a network load balancer."""
+        return SERVICE
+
+    def endpoint(self, site: Site, network: Network, certificate: Certificate) -> tuple[Object, ...]:
+        """Return the Service of an internet-facing network load balancer that ends TLS on every port, over all zones.
 
         It leads to every node, at the ports that Kubernetes chose. That it is internet-facing is the default.
         """
@@ -62,7 +67,15 @@ class AwsManifests:
             "cross-zone-load-balancing-enabled": "true",
             "additional-resource-tags": ",".join(f"{tag}={value}" for tag, value in tags.items()),
         }
-        return {_PREFIX + name: value for name, value in annotations.items() if value}
+        return (public_service(site, {_PREFIX + name: value for name, value in annotations.items() if value}),)
+
+    def probe_sources(self) -> tuple[str, ...]:
+        """Return nothing: the load balancer asks the nodes."""
+        return ()
+
+    def service_account_annotations(self, site: Site, name: str) -> dict[str, str]:  # noqa: ARG002 - AWS needs neither
+        """Return nothing: EKS knows a service account by its namespace and name."""
+        return {}
 
     def identity_endpoints(self) -> tuple[tuple[str, int], ...]:
         """Return the address of the EKS Pod Identity agent on each node."""

@@ -71,6 +71,11 @@ def workload_reference(component: Component) -> Reference:
     return Reference(kind, str(component), SERVER_NAMESPACE)
 
 
+def grace(component: Component) -> int:
+    """Return the seconds from the order to stop until a pod of the component is killed."""
+    return _GRACE.get(component, _DEFAULT_GRACE)
+
+
 def component_manifests(
     site: Site, component: Component, release: Release, shape: Shape, spec: DeploymentSpec
 ) -> Desired:
@@ -221,7 +226,7 @@ def _pod(component: Component, priority: str) -> Object:
     return {
         "serviceAccountName": str(component),
         "priorityClassName": priority,
-        "terminationGracePeriodSeconds": _GRACE.get(component, _DEFAULT_GRACE),
+        "terminationGracePeriodSeconds": grace(component),
         **pods.confined_pod(),
     }
 

@@ -1,24 +1,39 @@
-"""The public service: one load balancer that ends TLS in front of API server and subscription server."""
+"""The public endpoint: what a load balancer is made for that ends TLS in front of API server and subscription server.
+
+Where a cloud's load balancer for Services can end TLS, that is one Service; elsewhere it is a Gateway.
+"""
 
 from __future__ import annotations
 
-from activities.kubernetes.manifests.clouds import CloudManifests
-from activities.kubernetes.manifests.identity import INSTANCE, PUBLIC_LABEL, SERVER_NAMESPACE, labels
-from activities.kubernetes.manifests.topology import PUBLIC_PORTS
-from activities.kubernetes.objects import SERVICE, Object, Reference
+from activities.kubernetes.manifests.identity import INSTANCE, PUBLIC_LABEL, SERVER_NAMESPACE, labels, selector
+from activities.kubernetes.manifests.topology import PORTS, PUBLIC_PORTS
+from activities.kubernetes.objects import GATEWAY, HTTP_ROUTE, SERVICE, Kind, Object, Reference, condition
 from domain.deployment import Site
-from domain.facts import Certificate, Network
+from domain.shape import Component
 
 ENDPOINT = "endpoint"
 
 
-def endpoint_reference() -> Reference:
-    """Return where the public service is."""
-    return Reference(SERVICE, ENDPOINT, SERVER_NAMESPACE)
+def entrance_reference(kind: Kind) -> Reference:
+    """Return where the object is that the load balancer is made for."""
+    return Reference(kind, ENDPOINT, SERVER_NAMESPACE)
 
 
-def endpoint(site: Site, network: Network, certificate: Certificate, cloud: CloudManifests) -> Object:
-    """Return the service.
+def address_of(entrance: Object) -> str:
+    """Return the name or address of the load balancer, empty while it does not serve yet what the object says."""
+    status = entrance.get("status") or {}
+    if entrance["kind"] == SERVICE.name:
+        found = (status.get("loadBalancer") or {}).get("ingress") or ()
+        return next((host for each in found if (host := each.get("hostname") or each.get("ip"))), "")
+    programmed = condition(entrance, "Programmed") or {}
+    seen = programmed.get("observedGeneration", 0) >= entrance["metadata"].get("generation", 0)
+    if programmed.get("status") != "True" or not seen:
+        return ""
+    return next((each["value"] for each in status.get("addresses") or () if each.get("value")), "")
+
+
+def public_service(site: Site, annotations: dict[str, str]) -> Object:
+    """Return a Service whose load balancer the annotations describe.
 
     It selects the pods of both public components. A target port is given by name, and a pod is an endpoint only of
     the ports that it has, so that each port leads to its own component.
@@ -33,7 +48,7 @@ def endpoint(site: Site, network: Network, certificate: Certificate, cloud: Clou
             "name": ENDPOINT,
             "namespace": SERVER_NAMESPACE,
             "labels": labels(site, ENDPOINT),
-            "annotations": cloud.load_balancer_annotations(site, network, certificate),
+            "annotations": annotations,
         },
         "spec": {
             "type": "LoadBalancer",
@@ -45,3 +60,54 @@ def endpoint(site: Site, network: Network, certificate: Certificate, cloud: Clou
             ],
         },
     }
+
+
+def backend_name(component: Component) -> str:
+    """Return the name of the Service, and of its route and policies, by which a Gateway reaches a component."""
+    return f"{ENDPOINT}-{component}"
+
+
+def endpoint_object(site: Site, kind: Kind, name: str, spec: Object) -> Object:
+    """Return one object of the endpoint."""
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.name,
+        "metadata": {"name": name, "namespace": SERVER_NAMESPACE, "labels": labels(site, name)},
+        "spec": spec,
+    }
+
+
+def gateway(site: Site, gateway_class: str, tls_options: dict[str, str]) -> Object:
+    """Return a Gateway with a listener for each public component, all with the same TLS options of the cloud."""
+    listeners = [
+        {
+            "name": str(component),
+            "port": port,
+            "protocol": "HTTPS",
+            "tls": {"mode": "Terminate", "options": tls_options},
+            "allowedRoutes": {"namespaces": {"from": "Same"}},
+        }
+        for component, port in PUBLIC_PORTS.items()
+    ]
+    return endpoint_object(site, GATEWAY, ENDPOINT, {"gatewayClassName": gateway_class, "listeners": listeners})
+
+
+def backend(site: Site, component: Component) -> Object:
+    """Return the Service by which the Gateway finds the pods of a component; it has no load balancer of its own."""
+    spec: Object = {
+        "type": "ClusterIP",
+        "selector": selector(site, component),
+        "ports": [
+            {"name": str(component), "port": PORTS[component], "targetPort": str(component), "protocol": "TCP"},
+        ],
+    }
+    return endpoint_object(site, SERVICE, backend_name(component), spec)
+
+
+def route(site: Site, component: Component) -> Object:
+    """Return what leads everything that comes to a component's listener to its pods."""
+    spec: Object = {
+        "parentRefs": [{"name": ENDPOINT, "sectionName": str(component)}],
+        "rules": [{"backendRefs": [{"name": backend_name(component), "port": PORTS[component]}]}],
+    }
+    return endpoint_object(site, HTTP_ROUTE, backend_name(component), spec)

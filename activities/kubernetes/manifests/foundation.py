@@ -55,7 +55,7 @@ def foundation(site: Site, webhook: AuthWebhook | None, cloud: CloudManifests) -
     always = (
         _namespace(site, SERVER_NAMESPACE),
         *(_priority_class(site, name, value, text) for name, (value, text) in _PRIORITIES.items()),
-        *(_service_account(site, SERVER_NAMESPACE, component) for component in Component),
+        *(_service_account(site, SERVER_NAMESPACE, component, cloud) for component in Component),
         *network.server_policies(site, cloud),
     )
     if webhook is None:
@@ -78,7 +78,7 @@ def restore_foundation(site: Site, cloud: CloudManifests, annotations: dict[str,
     """Return the namespace in which a restore is proven; `annotations` say which."""
     namespace = _namespace(site, RESTORE_NAMESPACE)
     namespace["metadata"]["annotations"] = annotations
-    account = _service_account(site, RESTORE_NAMESPACE, RESTORE_ACCOUNT)
+    account = _service_account(site, RESTORE_NAMESPACE, RESTORE_ACCOUNT, cloud)
     return Desired((namespace, account, *network.restore_policies(site, cloud)))
 
 
@@ -103,12 +103,18 @@ def _priority_class(site: Site, name: str, value: int, description: str) -> Obje
     }
 
 
-def _service_account(site: Site, namespace: str, name: str) -> Object:
+def _service_account(site: Site, namespace: str, name: str, cloud: CloudManifests) -> Object:
     """Return an account that may nothing in the cluster; clouds know it by its namespace and name."""
+    annotations = cloud.service_account_annotations(site, name)
     return {
         "apiVersion": SERVICE_ACCOUNT.api_version,
         "kind": SERVICE_ACCOUNT.name,
-        "metadata": {"name": str(name), "namespace": namespace, "labels": labels(site, name)},
+        "metadata": {
+            "name": str(name),
+            "namespace": namespace,
+            "labels": labels(site, name),
+            **({"annotations": annotations} if annotations else {}),
+        },
         "automountServiceAccountToken": False,
     }
 

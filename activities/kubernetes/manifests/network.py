@@ -14,7 +14,7 @@ from activities.kubernetes.manifests.identity import (
     labels,
     selector,
 )
-from activities.kubernetes.manifests.topology import CALLS, PORTS, PUBLIC_PORTS, callers
+from activities.kubernetes.manifests.topology import CALLS, METRICS_PORT, PORTS, PUBLIC_PORTS, callers
 from activities.kubernetes.objects import NETWORK_POLICY, Object, Reference
 from domain.deployment import AuthWebhook, Site
 from domain.shape import Component
@@ -85,8 +85,12 @@ def _component_policy(site: Site, component: Component, cloud: CloudManifests) -
     if clients:
         ingress.append({"from": [_pods(site, client) for client in clients], "ports": [_tcp(PORTS[component])]})
     if component in PUBLIC_PORTS:
-        # What comes through the load balancer has the address of the node that led it on, and nodes come and go.
+        # What comes through the load balancer has the address of the node or proxy that led it on, and these come and
+        # go.
         ingress.append({"from": [_ANYWHERE], "ports": [_tcp(PORTS[component])]})
+        if sources := cloud.probe_sources():
+            probes = [{"ipBlock": {"cidr": cidr}} for cidr in sources]
+            ingress.append({"from": probes, "ports": [_tcp(METRICS_PORT)]})
     egress = [_to_component(site, called) for called in CALLS[component]]
     if component is Component.STORE:
         egress.extend(_to_object_storage(cloud))

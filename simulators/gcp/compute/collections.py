@@ -129,6 +129,14 @@ COLLECTIONS: tuple[Collection, ...] = (
     ),
     Collection("targetHttpsProxies", "regions", "TargetHttpsProxy", "regionTargetHttpsProxies", duration=_BALANCER),
     Collection("urlMaps", "regions", "UrlMap", permissions="regionUrlMaps", duration=_BALANCER),
+    Collection(
+        "sslPolicies",
+        "regions",
+        "SslPolicy",
+        permissions="regionSslPolicies",
+        verbs=("patch",),
+        duration=_BALANCER,
+    ),
     Collection("networkEndpointGroups", "zones", "NetworkEndpointGroup", duration=_BALANCER),
     Collection("instances", "zones", "Instance", labelled=True, duration="disk"),
 )

@@ -11,7 +11,20 @@ from simulators.gcp.refusals import Json, Refusal, not_found
 
 ROOT = "https://www.googleapis.com/compute/v1/"
 REFERENCES = frozenset(
-    {"network", "subnetwork", "target", "backendService", "natIps", "healthChecks", "source", "sourceSnapshot"}
+    {
+        "network",
+        "subnetwork",
+        "target",
+        "backendService",
+        "defaultService",
+        "urlMap",
+        "sslPolicy",
+        "group",
+        "natIps",
+        "healthChecks",
+        "source",
+        "sourceSnapshot",
+    }
 )
 """Fields that refer to other resources, anywhere in a document."""
 _LOOSE = frozenset(

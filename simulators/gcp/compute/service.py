@@ -290,6 +290,16 @@ class ComputeService(HttpService):
         self.records.add(record)
         return record
 
+    def presenting(self, certificate: str) -> list[str]:
+        """Return the names of the target proxies that present a certificate of Certificate Manager."""
+        project = certificate.split("/")[1]
+        return [
+            record.name
+            for record in self.records.of(project, "targetHttpsProxies")
+            for link in record.document.get("certificateManagerCertificates") or ()
+            if link.endswith(f"/{certificate}")
+        ]
+
     def forget(self) -> None:
         """Forget every resource, operation and limit."""
         self.records.clear()

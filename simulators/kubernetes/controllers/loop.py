@@ -13,6 +13,7 @@ from simulators.kubernetes.controllers.daemon_sets import DaemonSetController
 from simulators.kubernetes.controllers.deployments import DeploymentController
 from simulators.kubernetes.controllers.disruption import DisruptionController
 from simulators.kubernetes.controllers.events import EventRecorder
+from simulators.kubernetes.controllers.gateways import GatewayController
 from simulators.kubernetes.controllers.jobs import JobController
 from simulators.kubernetes.controllers.namespaces import NamespaceController
 from simulators.kubernetes.controllers.nodes import NodeController
@@ -44,6 +45,7 @@ _IN_ORDER: Final[tuple[type[Controller], ...]] = (
     Kubelet,
     EndpointController,
     ServiceController,
+    GatewayController,
     AutoscalingController,
     DisruptionController,
 )

@@ -32,7 +32,7 @@ from simulators.faults import Fault
 from simulators.internet import Internet
 from simulators.kubernetes.kinds import Kind
 from simulators.kubernetes.objects import Object
-from simulators.kubernetes.provider import OPERATORS, StandaloneProvider, User
+from simulators.kubernetes.provider import OPERATORS, Destination, StandaloneProvider, User
 from simulators.kubernetes.simulator import KubernetesSimulator, NodeShape
 from simulators.world import World
 from tests.activities.kubernetes.samples import (
@@ -79,11 +79,12 @@ class Names:
 
     destinations: dict[str, tuple[str, str, str]] = field(default_factory=dict)
 
-    def resolve(self, hostname: str) -> tuple[str, str, str] | None:
+    def resolve(self, hostname: str, port: int = 443) -> Destination | None:
         """Return where the name leads."""
-        return self.destinations.get(hostname)
+        found = self.destinations.get(hostname)
+        return Destination(*found, port) if found else None
 
-    def has_certificate(self, hostname: str) -> bool:
+    def has_certificate(self, hostname: str, port: int = 443) -> bool:
         """Return True: certificates are the cloud's business."""
         return True
 

@@ -26,6 +26,18 @@ NETWORK = Network(
     public_subnet_ids=("subnet-0a2", "subnet-0b2", "subnet-0c2"),
 )
 CERTIFICATE = Certificate(certificate_id="arn:aws:acm:eu-central-1:111122223333:certificate/8a7d")
+GCP_SITE = SITE.model_copy(update={"cloud": "gcp", "cloud_account_id": "acme-project-1", "region": "europe-west4"})
+GCP_KEY = Key(key_id="projects/acme-project-1/locations/europe-west4/keyRings/byoc-acme-prod/cryptoKeys/data")
+GCP_NETWORK = Network(
+    network_id="byoc-acme-prod",
+    private_subnet_ids=("byoc-acme-prod-nodes",),
+    public_subnet_ids=("byoc-acme-prod-proxies",),
+    pod_range="pods",
+    service_range="services",
+)
+GCP_CERTIFICATE = Certificate(
+    certificate_id="projects/acme-project-1/locations/europe-west4/certificates/byoc-acme-prod"
+)
 DOMAIN = Domain(zone_id="Z0123", name="acme-prod.db.acme.example", name_servers=("ns-1.example.net",))
 BUCKET = Bucket(name="byoc-acme-prod-backups-0123abcd")
 CLUSTER = Cluster(name="byoc-acme-prod", endpoint="", certificate_authority="", version="1.33")

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from activities.kubernetes.manifests import jobs
 from activities.kubernetes.manifests.aws import AwsManifests
 from activities.kubernetes.manifests.components import component_manifests
-from activities.kubernetes.manifests.endpoint import endpoint
 from activities.kubernetes.manifests.foundation import foundation, restore_foundation, storage_class
 from activities.kubernetes.manifests.identity import DEPLOYMENT_LABEL, SERVER_NAMESPACE, selector
 from activities.kubernetes.manifests.topology import CALLS, PORTS, PUBLIC_PORTS
@@ -57,7 +56,7 @@ def everything(shape: Shape, *, highly_available: bool) -> list[Object]:
         storage_class(SITE, KEY, AWS),
         *foundation(SITE, WEBHOOK, AWS).present,
         *installed(shape, highly_available=highly_available),
-        endpoint(SITE, NETWORK, CERTIFICATE, AWS),
+        *AWS.endpoint(SITE, NETWORK, CERTIFICATE),
         jobs.backup_job(SITE, RELEASE, BUCKET, "first"),
         *restore_foundation(SITE, AWS, {}).present,
         jobs.restore_job(SITE, RELEASE, BACKUP),
@@ -128,7 +127,7 @@ def test_selectors_match_exactly_the_pods_of_their_component(shape: Shape, highl
 def test_every_port_that_is_named_exists(shape: Shape, highly_available: bool) -> None:
     """Target ports and probes name ports of the containers that they mean; public ports lead to one component each."""
     objects = installed(shape, highly_available=highly_available)
-    public = endpoint(SITE, NETWORK, CERTIFICATE, AWS)["spec"]
+    public = AWS.endpoint(SITE, NETWORK, CERTIFICATE)[0]["spec"]
     ports = {
         name: {port["name"] for port in obj["spec"]["template"]["spec"]["containers"][0]["ports"]}
         for name, obj in workloads(objects).items()
@@ -387,7 +386,7 @@ def test_the_store_lives_on_its_own_machines() -> None:
 
 def test_the_endpoint_ends_tls_at_every_port() -> None:
     """The load balancer presents the certificate on each port, and carries our owner tags."""
-    service = endpoint(SITE, NETWORK, CERTIFICATE, AWS)
+    service = AWS.endpoint(SITE, NETWORK, CERTIFICATE)[0]
     prefix = "service.beta.kubernetes.io/aws-load-balancer-"
     annotations = {name.removeprefix(prefix): value for name, value in service["metadata"]["annotations"].items()}
 
@@ -398,7 +397,7 @@ def test_the_endpoint_ends_tls_at_every_port() -> None:
 
 def test_the_endpoint_is_for_the_controller_that_every_cluster_of_eks_has() -> None:
     """No class, node ports, and only annotations that the cloud controller manager reads."""
-    service = endpoint(SITE, NETWORK, CERTIFICATE, AWS)
+    service = AWS.endpoint(SITE, NETWORK, CERTIFICATE)[0]
     prefix = "service.beta.kubernetes.io/aws-load-balancer-"
     annotations = {name.removeprefix(prefix): value for name, value in service["metadata"]["annotations"].items()}
 

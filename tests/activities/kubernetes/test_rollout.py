@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from activities.kubernetes.manifests.endpoint import address_of
 from activities.kubernetes.objects import Object
 from activities.kubernetes.rollout import (
     State,
     deployment_rollout,
-    endpoint_problem,
+    entrance_problem,
     job_rollout,
+    refused_action,
     stateful_set_rollout,
     termination_message,
 )
@@ -214,6 +216,8 @@ def test_the_newest_pod_speaks_for_the_job() -> None:
     [
         ("AccessDenied: not authorized to perform: elasticloadbalancing:CreateLoadBalancer", FailureClass.PERMISSION),
         ("TooManyLoadBalancers: The quota has been reached", FailureClass.QUOTA),
+        ("googleapi: Error 403: Required 'compute.regionUrlMaps.create' permission for 'a@b'", FailureClass.PERMISSION),
+        ("googleapi: Error 403: Quota 'FORWARDING_RULES' exceeded. Limit: 15.0, quotaExceeded", FailureClass.QUOTA),
         ("something else", FailureClass.UNKNOWN),
     ],
 )
@@ -229,9 +233,62 @@ def test_a_load_balancers_problem_is_its_newest_warning(message: str, failure: F
         event("Normal", "2026-11-23T22:06:00Z", "Ensuring load balancer"),
     ]
 
-    problem = endpoint_problem(events)
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "endpoint"}}
+
+    problem = entrance_problem(service, events)
 
     assert problem is not None
     assert problem.failure is failure
     assert message in problem.message
-    assert endpoint_problem(events[2:]) is None
+    assert entrance_problem(service, events[2:]) is None
+
+
+def a_gateway(status: str, reason: str, message: str = "", *, seen: int = 2) -> Object:
+    """Return a Gateway of generation 2 with an address, and what its controller says of that generation."""
+    programmed = {
+        "type": "Programmed", "status": status, "reason": reason, "message": message, "observedGeneration": seen,
+    }  # fmt: skip
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "metadata": {"name": "endpoint", "generation": 2},
+        "status": {"conditions": [programmed], "addresses": [{"type": "IPAddress", "value": "34.90.0.11"}]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "failure"),
+    [
+        ("Pending", "Waiting for controller", None),
+        ("Invalid", "GatewayClass is not supported", FailureClass.CONFIG),
+        ("Invalid", "Error 403: Required 'compute.addresses.create' permission for 'a@b'", FailureClass.PERMISSION),
+    ],
+)
+def test_a_gateways_problem_is_in_its_conditions(reason: str, message: str, failure: FailureClass | None) -> None:
+    """A Gateway that its controller refuses is a matter of its configuration, unless the cloud's own error is named."""
+    problem = entrance_problem(a_gateway("False", reason, message), ())
+
+    assert (problem.failure if problem else None) is failure
+    assert problem is None or (problem.code == reason and message in problem.message)
+
+
+def test_a_gateway_has_an_address_once_it_serves_what_it_says() -> None:
+    """An address that was programmed for an earlier generation, or is no longer, does not count."""
+    assert address_of(a_gateway("True", "Programmed")) == "34.90.0.11"
+    assert not address_of(a_gateway("True", "Programmed", seen=1))
+    assert not address_of(a_gateway("False", "Pending"))
+
+
+@pytest.mark.parametrize(
+    ("message", "action"),
+    [
+        ("AccessDenied: s3:PutObject", "s3:PutObject"),
+        ("Error 403: Required 'compute.disks.create' permission for 'a@b'", "compute.disks.create"),
+        ("a@b does not have storage.objects.create access to the bucket", "storage.objects.create"),
+        ("Permission 'iam.serviceAccounts.getAccessToken' denied", "iam.serviceAccounts.getAccessToken"),
+        ("no permission at all", ""),
+    ],
+)
+def test_the_refused_permission_is_named_as_its_cloud_spells_it(message: str, action: str) -> None:
+    """Each cloud's own words for a refusal give the missing permission."""
+    assert refused_action(message) == action

@@ -104,8 +104,8 @@ class TestNames:
         names = account.overlay.names
         (cluster,) = account.kubernetes.clusters()
 
-        assert names.resolve(DOMAIN) == (cluster.id, "byoc", "endpoint")
-        assert names.resolve(hostname) == (cluster.id, "byoc", "endpoint")
+        assert names.resolve(DOMAIN) == (cluster.id, "byoc", "endpoint", 443)
+        assert names.resolve(hostname) == (cluster.id, "byoc", "endpoint", 443)
         assert names.resolve(f"www.{DOMAIN}") is None
 
     def test_lead_through_a_wildcard_and_a_cname(self, account: Customer) -> None:

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 from google.api_core.exceptions import BadRequest
 from google.auth.transport.requests import AuthorizedSession
-from google.cloud import certificate_manager_v1, compute_v1, iam_admin_v1, resourcemanager_v3
+from google.cloud import compute_v1, iam_admin_v1, resourcemanager_v3
 from kubernetes import client as kubernetes_client
 from kubernetes.client.exceptions import ApiException
 
@@ -377,51 +377,8 @@ class TestPublicNames:
         session.post(f"{zones}/byoc/rrsets", json=record)
 
         assert before is None
-        assert account.google.names.resolve(HOST) == (cluster.id, "byoc", "endpoint")
+        assert account.google.names.resolve(HOST) == (cluster.id, "byoc", "endpoint", 443)
         assert not account.google.names.has_certificate(HOST)
-
-    def test_are_secured_by_an_issued_certificate_of_a_map(self, account: Customer) -> None:
-        """Not before the domain is proven, and for no other name."""
-        account.make_cluster()
-        cluster, provider = provider_of(account)
-        wanted = service()
-        provider.ensure_load_balancer(cluster.id, wanted)
-        account.pass_time(60)
-        address = provider.ensure_load_balancer(cluster.id, wanted)
-        manager = account.rpc(certificate_manager_v1.CertificateManagerClient)
-        parent = f"projects/{PROJECT}/locations/global"
-        manager.create_dns_authorization(
-            parent=parent, dns_authorization={"domain": HOST}, dns_authorization_id="byoc"
-        ).result(timeout=30)
-        proof = manager.get_dns_authorization(name=f"{parent}/dnsAuthorizations/byoc")
-        managed = {"domains": [HOST], "dns_authorizations": [proof.name]}
-        manager.create_certificate(parent=parent, certificate={"managed": managed}, certificate_id="byoc").result(
-            timeout=30
-        )
-        manager.create_certificate_map(parent=parent, certificate_map={}, certificate_map_id="byoc").result(timeout=30)
-        manager.create_certificate_map_entry(
-            parent=f"{parent}/certificateMaps/byoc",
-            certificate_map_entry={"hostname": HOST, "certificates": [f"{parent}/certificates/byoc"]},
-            certificate_map_entry_id="primary",
-        ).result(timeout=30)
-        session = AuthorizedSession(account.owner)
-        zones = f"{account.google.url}/dns/v1/projects/{PROJECT}/managedZones"
-        session.post(zones, json={"name": "byoc", "dnsName": f"{HOST}."})
-        record = proof.dns_resource_record
-        for body in (
-            {"name": f"{HOST}.", "type": "A", "ttl": 60, "rrdatas": [address]},
-            {"name": f"other.{HOST}.", "type": "A", "ttl": 60, "rrdatas": [address]},
-            {"name": record.name, "type": record.type_, "ttl": 60, "rrdatas": [record.data]},
-        ):
-            session.post(f"{zones}/byoc/rrsets", json=body)
-
-        before = account.google.names.has_certificate(HOST)
-        for _ in range(2):
-            manager.get_certificate(name=f"{parent}/certificates/byoc")
-
-        assert not before
-        assert account.google.names.has_certificate(HOST)
-        assert not account.google.names.has_certificate(f"other.{HOST}")
 
 
 class TestWholeClusters:
