@@ -92,12 +92,7 @@ class VirtualNetwork(NetworkKind):
         if given is None:
             return
         wanted = {f"{record.id.key}/subnets/{subnet['name']}".lower(): subnet for subnet in given}
-        for former in cloud.records.of_type(_SUBNET, record.id.text):
-            if former.id.key not in wanted:
-                if next(cloud.records.users_of(former), None) is not None:
-                    message = f"Subnet {former.id.name} is in use and cannot be deleted."
-                    raise invalid("InUseSubnetCannotBeDeleted", message)
-                cloud.records.remove(former)
+        self._remove_others(cloud, record, wanted)
         network = cloud.records.get(record.id.key)
         added = network is None
         if network is None:
@@ -110,6 +105,16 @@ class VirtualNetwork(NetworkKind):
             if added:
                 cloud.records.remove(record)
             raise
+
+    @staticmethod
+    def _remove_others(cloud: Cloud, record: Record, wanted: dict[str, Json]) -> None:
+        """Remove the subnets that are no longer wanted, or refuse where one is in use."""
+        for former in cloud.records.of_type(_SUBNET, record.id.text):
+            if former.id.key not in wanted:
+                if next(cloud.records.users_of(former), None) is not None:
+                    message = f"Subnet {former.id.name} is in use and cannot be deleted."
+                    raise invalid("InUseSubnetCannotBeDeleted", message)
+                cloud.records.remove(former)
 
     @staticmethod
     def _write(cloud: Cloud, request: Request, network: ResourceId, subnet: Json) -> None:
