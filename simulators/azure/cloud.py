@@ -11,9 +11,7 @@ from simulators.azure.identities import Identities
 from simulators.azure.records import Records
 from simulators.clock import Clock
 from simulators.faults import FaultKind
-
-# How started work ends is the same in every cloud.
-from simulators.gcp.work import Work
+from simulators.work import Work
 from simulators.world import World
 
 REGISTERED_AT_FIRST = frozenset(

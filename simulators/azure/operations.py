@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from uuid import uuid4
@@ -13,7 +14,7 @@ from simulators.azure.refusals import Json, Refusal
 from simulators.faults import Fault
 
 _POLL = "1"
-"""Seconds, in `Retry-After`."""
+"""Seconds, in `Retry-After`; none where simulated time is infinitely fast."""
 
 
 @dataclass
@@ -85,7 +86,7 @@ class Operations:
         base = f"{request.base}{operation.path}"
         headers = {
             "Location": f"{base}/operationresults/{operation.id}{version}",
-            "Retry-After": _POLL,
+            "Retry-After": self._interval,
         }
         if not by_location:
             headers["Azure-AsyncOperation"] = f"{base}/operations/{operation.id}{version}"
@@ -99,14 +100,14 @@ class Operations:
             body["endTime"] = operation.ended
         if operation.error is not None:
             body["error"] = operation.error.error()
-        return Reply(body, headers={} if operation.ended else {"Retry-After": _POLL})
+        return Reply(body, headers={} if operation.ended else {"Retry-After": self._interval})
 
     def result(self, operation_id: str, request: Request) -> Reply:
         """Return the outcome of an operation, or 202 while there is none."""
         operation = self._get(operation_id)
         if not operation.ended:
             version = request.query.get("api-version", "")
-            headers = {"Location": f"{request.base}{request.path}?api-version={version}", "Retry-After": _POLL}
+            headers = {"Location": f"{request.base}{request.path}?api-version={version}", "Retry-After": self._interval}
             return Reply(status=202, headers=headers)
         if operation.error is not None:
             raise operation.error
@@ -115,6 +116,10 @@ class Operations:
     def forget(self) -> None:
         """Forget every operation."""
         self._operations.clear()
+
+    @property
+    def _interval(self) -> str:
+        return "0" if math.isinf(self._cloud.clock.speed) else _POLL
 
     def _get(self, operation_id: str) -> Operation:
         found = self._operations.get(operation_id)
