@@ -20,9 +20,14 @@ class MachineFamily(Model):
     """Machines of one kind, in several sizes; the price is proportional to the size."""
 
     name: str
+    """How its machine types are called, `*` being the size: `m6i.*`, `n2-standard-*`."""
     gib_for_each_cpu: int
     cpu_hour: float
     """Of one virtual processor, with its memory."""
+
+    def machine_type(self, size: str) -> str:
+        """Return what the cloud calls a machine of this size."""
+        return self.name.replace("*", size)
 
 
 class PriceList(Model):
@@ -35,11 +40,16 @@ class PriceList(Model):
     """Hours of a month."""
     control_plane_hour: float
     nat_gateway_hour: float
+    regional_egress: bool = False
+    """Whether one NAT gateway with its address, and one load balancer address, serve all zones of a region."""
     load_balancer_hour: float
     private_endpoint_hour: float
     """Of one endpoint in one zone."""
     public_address_hour: float
     volume_gib_month: float
+    """Of the store's volumes."""
+    machine_volume_gib_month: float | None = None
+    """Of the machines' own volumes, where they are of another kind."""
     backup_gib_month: float
     key_month: float
     zone_month: float
@@ -58,7 +68,7 @@ class PriceList(Model):
     def machine_types(self) -> dict[str, float]:
         """Return the price of an hour in the base region, keyed by machine type."""
         return {
-            f"{family.name}.{size}": family.cpu_hour * cpu
+            family.machine_type(size): family.cpu_hour * cpu
             for family in self.families
             for size, cpu in self.sizes.items()
         }
@@ -68,7 +78,7 @@ class PriceList(Model):
         for name, cpu in sorted(self.sizes.items(), key=lambda each: each[1]):
             for family in sorted(self.families, key=lambda each: each.gib_for_each_cpu):
                 if cpu >= size.cpu and family.gib_for_each_cpu * cpu >= size.memory_gib:
-                    return f"{family.name}.{name}"
+                    return family.machine_type(name)
         return ""
 
 
@@ -101,18 +111,25 @@ def _standing(prices: PriceList, order: OperationOrder, placement: Placement) ->
     yield from _machines(prices, placement.machines)
     machines = sum(machine.minimum for machine in placement.machines)
     own = machines * prices.machine_volume_gib
-    yield f"{own} GiB of the machines' own volumes", own * prices.volume_gib_month
+    own_price = prices.machine_volume_gib_month
+    own_price = prices.volume_gib_month if own_price is None else own_price
+    yield f"{own} GiB of the machines' own volumes", own * own_price
     store = component_sizes(order.shape, high_availability=order.spec.high_availability)[Component.STORE]
     volumes = store.scale.minimum * store.volume_gib
     yield f"{volumes} GiB of the store's volumes", volumes * prices.volume_gib_month
     if order.spec.network.existing is None:
-        yield f"{zones} NAT gateways", zones * prices.nat_gateway_hour * hours
-        endpoints = zones * prices.private_endpoints
-        yield f"{endpoints} private endpoints", endpoints * prices.private_endpoint_hour * hours
-        yield f"{2 * zones} public addresses", 2 * zones * prices.public_address_hour * hours
+        gateways = 1 if prices.regional_egress else zones
+        yield _counted(gateways, "NAT gateway"), gateways * prices.nat_gateway_hour * hours
+        if endpoints := zones * prices.private_endpoints:
+            yield f"{endpoints} private endpoints", endpoints * prices.private_endpoint_hour * hours
+        yield f"{2 * gateways} public addresses", 2 * gateways * prices.public_address_hour * hours
     yield "Load balancer", prices.load_balancer_hour * hours
     yield "DNS zone", prices.zone_month
     yield from _kept(prices, order)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _machines(prices: PriceList, machines: tuple[Machine, ...]) -> Iterator[tuple[str, float]]:

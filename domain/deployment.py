@@ -42,6 +42,14 @@ class ApiAccess(StrEnum):
     ALLOWLIST = "allowlist"
 
 
+class Workers(StrEnum):
+    """Where the vendor's workers that act for a deployment have to run."""
+
+    ANYWHERE = "anywhere"
+    IN_REGION = "in-region"
+    """In the deployment's own region: what they are told and what they see does not leave it on its way to them."""
+
+
 class Endpoint(OrderedModel):
     """Where clients reach the server."""
 
@@ -83,6 +91,8 @@ class DeploymentSpec(OrderedModel):
     """Kubernetes minor version, `1.35`. The door fills in the cloud's default if the file names none."""
     network: NetworkSpec = NetworkSpec()
     api_access: ApiAccess = ApiAccess.ALLOWLIST
+    workers: Workers = Workers.ANYWHERE
+    """Where the vendor's workers that act for this deployment have to run."""
     endpoint: Endpoint
     auth_webhook: AuthWebhook | None = None
     """Without one, the server accepts HTTP API keys only."""
@@ -104,3 +114,5 @@ class Site(Model):
     """Counts the times that this name was ordered; part of every idempotency token."""
     operation: str = ""
     """Id of the operation on whose behalf a step runs; it goes into the User-Agent of every call."""
+    workers_in: str = ""
+    """Region in which the workers that act for the deployment have to run; empty for anywhere."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from catalog import load
 from domain.account import AccountSpec
-from domain.deployment import Site
+from domain.deployment import Site, Workers
 from domain.operation import Pace
 from domain.sizing import shape_as_ordered
 from domain.state import DeploymentOrder
@@ -50,6 +50,7 @@ async def place_order(
             external_id=account.external_id,
             region=manifest.spec.region,
             generation=await plane.generation(manifest.metadata.name),
+            workers_in=manifest.spec.region if manifest.spec.workers is Workers.IN_REGION else "",
         ),
         spec=manifest.spec,
         shape=shape_as_ordered(catalogue.shape(manifest.spec.shape), manifest.spec),

@@ -11,17 +11,9 @@ import pytest
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
+from starters.playground.installation import DYNAMIC_CONFIG
 from workflows.temporal import search_attributes
 from workflows.temporal.plugin import plugin
-
-DYNAMIC_CONFIG = (
-    "history.transferProcessorMaxPollRPS=1000",
-    "history.timerProcessorMaxPollRPS=1000",
-    "history.visibilityProcessorMaxPollRPS=1000",
-    'history.timerProcessorMaxTimeShift="50ms"',
-    "frontend.namespaceCount=10000",
-)
-"""Without these the development server adds 50 ms to a step and a second to a timer."""
 
 
 def executable(name: str) -> str:
@@ -33,7 +25,7 @@ def executable(name: str) -> str:
 
 
 def dynamic_config_arguments() -> list[str]:
-    """Return the server's command-line arguments for `DYNAMIC_CONFIG`."""
+    """Return the server's command-line arguments for what the playground's server is told, too."""
     return [argument for value in DYNAMIC_CONFIG for argument in ("--dynamic-config-value", value)]
 
 

@@ -651,7 +651,7 @@ class Steps:
     def _queue(self, *, in_cluster: bool) -> str:
         if in_cluster:
             return queues.kubernetes_queue(self._required_site())
-        return queues.cloud_queue(self._cloud)
+        return queues.site_queue(self._site) if self._site else queues.cloud_queue(self._cloud)
 
     def _required_site(self) -> Site:
         if self._site is None:
@@ -666,7 +666,7 @@ async def compare(question: ComparisonQuestion) -> Comparison:
     return await workflow.execute_activity_method(
         ComparisonContract.compare,
         question,
-        task_queue=queues.kubernetes_queue(site) if in_cluster else queues.cloud_queue(site.cloud),
+        task_queue=queues.kubernetes_queue(site) if in_cluster else queues.site_queue(site),
         start_to_close_timeout=_COMPARISON.attempt,
         schedule_to_close_timeout=_COMPARISON.deadline,
         retry_policy=RetryPolicy(

@@ -5,18 +5,15 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from importlib import metadata
 from typing import Any, TypeAlias
 
 import boto3
 from botocore.config import Config
 from botocore.loaders import create_loader
 from botocore.session import Session as SdkSession
-from temporalio import activity
 
 from activities.aws import deeds
 from activities.aws.actions import action_of, changes
@@ -24,6 +21,7 @@ from activities.aws.errors import SIGNING_NAME, classify
 from activities.aws.identity import access_to, control_role_arn
 from activities.aws.settings import AwsSettings
 from activities.barrier import before_change
+from activities.calling import agent, place_of_caller
 from domain.account import AccountAccess
 from domain.clouds import Purpose
 from domain.deployment import Site
@@ -38,19 +36,6 @@ Place: TypeAlias = Site | AccountAccess
 
 RENEW_BEFORE = timedelta(minutes=5)
 """Credentials that end sooner are not used any more: a call may be signed minutes before it is sent."""
-
-
-def _version() -> str:
-    try:
-        return metadata.version("byoc")
-    except metadata.PackageNotFoundError:
-        return "0"
-
-
-_AGENT = f"byoc/{_version()}"
-
-_caller: ContextVar[Place | None] = ContextVar("caller", default=None)
-"""On whose behalf this thread calls. Clients are shared by activities, so it cannot be part of the client."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +79,7 @@ class AwsConnections:
         Raises:
             botocore's errors when the role cannot be assumed; callers are inside `failures_named`.
         """
-        _caller.set(place)
+        place_of_caller.set(place)
         key = self._key(place, purpose, region)
         with self._lock_of(key):
             assumed = self._assumed.get(key)
@@ -115,7 +100,7 @@ class AwsConnections:
 
     def try_to_assume(self, place: Place, purpose: Purpose) -> str:
         """Assume the role now, whatever is cached, and return the ARN of the session: a proof of access as it is."""
-        _caller.set(place)
+        place_of_caller.set(place)
         key = self._key(place, purpose, None)
         return str(self._request_role(key, place, purpose)["AssumedRoleUser"]["Arn"])
 
@@ -219,18 +204,6 @@ def _vendor_keys(settings: AwsSettings) -> dict[str, str]:
     }
 
 
-def agent(place: Place | None) -> str:
-    """Return who calls, for CloudTrail: `byoc/<version> deployment/<id> operation/<operation> step/<activity>`."""
-    step = activity.info().activity_type if activity.in_activity() else "-"
-    match place:
-        case Site():
-            return f"{_AGENT} deployment/{place.deployment} operation/{place.operation or '-'} step/{step}"
-        case AccountAccess():
-            return f"{_AGENT} account/{place.account} step/{step}"
-        case _:
-            return f"{_AGENT} step/{step}"
-
-
 _TELLING = re.compile(r"(Name|Id|Arn|Bucket|Key|Cidr|CidrBlock)$", re.IGNORECASE)
 """Parameters that say what a call is about."""
 _TELLING_LENGTH = 80
@@ -250,7 +223,7 @@ def _stop_at_the_barrier(params: Mapping[str, object], model: Any, **_: object) 
 def _name_the_caller(request: Any, **_: object) -> None:  # noqa: ANN401
     """Put the caller before the SDK's own User-Agent, which is not signed and which the SDK sets until the very end."""
     own = request.headers.get("User-Agent", "")
-    name = agent(_caller.get())
+    name = agent(place_of_caller.get())
     request.headers["User-Agent"] = f"{name} {own.decode() if isinstance(own, bytes) else own}".rstrip()
 
 

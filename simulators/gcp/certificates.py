@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 
+from simulators.faults import FaultKind
 from simulators.gcp.api import Check, Method, Request, Rpc, RpcService, needs, page_of, stamp
 from simulators.gcp.cloud import Cloud
 from simulators.gcp.compute.creation import require_labels
@@ -124,16 +126,20 @@ class CertificateManager(RpcService):
             "CertificateMapEntry": self._entry,
         }.get(kind, _nothing)(document)
         self._making.add(name)
+        given_up = kind == "Certificate" and request.fault is not None and request.fault.kind is FaultKind.CRASH
 
         def made() -> Json:
             self._making.discard(name)
             self._resources[name] = document
-            if kind == "Certificate":
+            if given_up:
+                _give_up(document)
+            elif kind == "Certificate":
                 self._prove(document)
             return {"@type": f"type.googleapis.com/{_PACKAGE}.{kind}", **document}
 
         return self._operations.start(
-            request,
+            # The order of a certificate succeeds; it is the certificate that fails.
+            replace(request, fault=None) if given_up else request,
             _location(name),
             self._cloud.durations.certificate_parts,
             made,
@@ -262,8 +268,22 @@ def _authorization(document: Json) -> None:
     domain = str(document.get("domain", ""))
     if not domain or domain.startswith("*"):
         raise invalid(f"Invalid domain {domain!r}: a domain without a wildcard is needed.")
+    is_global = _location(document["name"]).endswith("/locations/global")
+    kind = document.setdefault("type", "FIXED_RECORD" if is_global else "PER_PROJECT_RECORD")
+    if kind == "FIXED_RECORD" and not is_global:
+        raise invalid("A DNS authorization in a region must be of the type PER_PROJECT_RECORD.")
+    # The record of a project has a name of its own, so that several projects and regions can prove one domain.
+    label = "_acme-challenge" if kind == "FIXED_RECORD" else f"_acme-challenge_{secrets.token_hex(8)}"
     data = f"{secrets.token_hex(8)}.{secrets.randbelow(16)}.{_RECORD_DOMAIN}"
-    document["dnsResourceRecord"] = {"name": f"_acme-challenge.{domain}.", "type": "CNAME", "data": data}
+    document["dnsResourceRecord"] = {"name": f"{label}.{domain}.", "type": "CNAME", "data": data}
+
+
+def _give_up(certificate: Json) -> None:
+    """Let a certificate be one that is not tried again."""
+    certificate["managed"] |= {
+        "state": "FAILED",
+        "provisioningIssue": {"reason": "AUTHORIZATION_ISSUE", "details": "Domains could not be authorized."},
+    }
 
 
 def _nothing(_document: Json) -> None:

@@ -51,6 +51,13 @@ class KmsService(RpcService):
                 needs("cloudkms.cryptoKeys.list", "parent"),
             ),
             ("UpdateCryptoKey", self._update_key, "CryptoKey", True, _updates("cryptoKey", "cryptoKeys")),
+            (
+                "UpdateCryptoKeyPrimaryVersion",
+                self._make_primary,
+                "CryptoKey",
+                True,
+                _needs("cryptoKeys.update"),
+            ),
             ("CreateCryptoKeyVersion", self._create_version, "CryptoKeyVersion", True, _creates("cryptoKeyVersions")),
             ("GetCryptoKeyVersion", self._get, "CryptoKeyVersion", False, _needs("cryptoKeyVersions.get")),
             (
@@ -205,6 +212,15 @@ class KmsService(RpcService):
 
     def _create_version(self, request: Request) -> Json:
         return self._add_version(self._existing(request.parameters["parent"]))
+
+    def _make_primary(self, request: Request) -> Json:
+        key = self._existing(request.parameters["name"])
+        version = self._existing(f"{key['name']}/cryptoKeyVersions/{request.parameters.get('cryptoKeyVersionId', '')}")
+        if version["state"] != "ENABLED":
+            raise failed_precondition(f"{version['name']} is {version['state']}; it cannot be the primary version.")
+        request.had_effect = (key.get("primary") or {}).get("name") != version["name"]
+        key["primary"] = {"name": version["name"]}
+        return self._with_primary(key)
 
     def _update_version(self, request: Request) -> Json:
         wanted = request.parameters.get("cryptoKeyVersion") or {}

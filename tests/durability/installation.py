@@ -63,8 +63,14 @@ class Customer:
     """One customer's account, connected, and the deployment that is ordered in it."""
 
     account: str
-    """12 digits."""
+    """Its id in the cloud: 12 digits on AWS."""
     name: str
+    cloud: Cloud = Cloud.AWS
+
+    @property
+    def account_name(self) -> str:
+        """What the account is called here."""
+        return f"{self.name}-{self.cloud}"
 
 
 @dataclass
@@ -136,15 +142,15 @@ class Installation:
             await asyncio.sleep(0.05)
         raise AssertionError(f"Temporal does not answer: {(self.folder / 'temporal.log').read_text()[-2000:]}")
 
-    async def customer(self, name: str) -> Customer:
+    async def customer(self, name: str, cloud: Cloud = Cloud.AWS) -> Customer:
         """Connect a fresh account whose customer has applied our template."""
         plane = await self.connected()
         number = f"{next(_accounts) % 10**12:012d}"
+        customer = Customer(account=number, name=name, cloud=cloud)
         spec = AccountSpec(
-            name=f"{name}-aws", customer="acme", cloud=Cloud.AWS, cloud_account_id=number, regions=(REGION,)
+            name=customer.account_name, customer="acme", cloud=cloud, cloud_account_id=number, regions=(REGION,)
         )
         await plane.connect_account(spec, pace=self.pace)
-        customer = Customer(account=number, name=name)
         await self.apply_template(customer)
         await self.until_account(spec.name, AccountPhase.ACTIVE)
         return customer
@@ -152,7 +158,7 @@ class Installation:
     async def apply_template(self, customer: Customer, *, without: Purpose | None = None) -> None:
         """Let the customer apply our template (again), as it is or without one of its roles."""
         plane = await self.connected()
-        state = await plane.account(f"{customer.name}-aws")
+        state = await plane.account(customer.account_name)
         spec = state.spec
         access = AccountAccess(
             account=spec.name,
@@ -258,7 +264,7 @@ apiVersion: byoc.dev/v1
 kind: Deployment
 metadata: {{name: {name}}}
 spec:
-  account: {customer.name}-aws
+  account: {customer.account_name}
   region: {REGION}
   shape: {shape}
   highAvailability: {str(high_availability).lower()}

@@ -33,7 +33,7 @@ async def test_a_held_account_hears_nothing_until_the_release(
     await installation.order(customer)
     call = await installation.until_held()
     plane = await installation.connected()
-    await plane.hold_account(f"{customer.name}-aws", "audit")
+    await plane.hold_account(customer.account_name, "audit")
     await _until(installation, customer, _is_parked)
     installation.control.release(call)
     await _until(installation, customer, lambda seen: _is_parked(seen) and not _under_way(seen))
@@ -49,7 +49,7 @@ async def test_a_held_account_hears_nothing_until_the_release(
     calls = installation.control.journal(after=position, account=customer.account, mutating=True)
     assert [(call.operation, call.agent) for call in calls] == []
     plane = await installation.connected()
-    await plane.release_account(f"{customer.name}-aws")
+    await plane.release_account(customer.account_name)
     await installation.until_phase(customer, DeploymentPhase.ACTIVE)
     assert installation.inventory(customer) == undisturbed
 
@@ -63,7 +63,7 @@ async def test_a_retirement_waits_for_the_role_that_the_customer_took_back(
     await installation.until_phase(customer, DeploymentPhase.ACTIVE)
     plane = await installation.connected()
     await installation.apply_template(customer, without=Purpose.DELETE)
-    await plane.verify_account(f"{customer.name}-aws")
+    await plane.verify_account(customer.account_name)
     await plane.retire(customer.name, final_backup=FinalBackup.NONE)
 
     seen = await _until(installation, customer, lambda seen: bool(seen.waiting_for) and not _under_way(seen))
@@ -73,7 +73,7 @@ async def test_a_retirement_waits_for_the_role_that_the_customer_took_back(
         assert "role" in wait.missing
         assert "delete" in wait.missing
     await installation.apply_template(customer)
-    await plane.verify_account(f"{customer.name}-aws")
+    await plane.verify_account(customer.account_name)
     await installation.until_phase(customer, DeploymentPhase.RETIRED)
     assert left_behind(installation.inventory(customer) - before) == Counter()
 

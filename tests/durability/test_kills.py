@@ -155,7 +155,7 @@ async def test_worker_killed_while_applying_api_keys(installation: Installation,
 
 async def test_worker_killed_while_verifying_and_revoking(installation: Installation, customer: Customer) -> None:
     """An account is verified, and proven revoked, although the worker dies in the middle of each."""
-    name = f"{customer.name}-aws"
+    name = customer.account_name
     plane = await installation.connected()
     installation.hold(customer, steps.VERIFY_ACCESS.name, after_the_deed=True, mutating=None)
     asking = asyncio.create_task(plane.verify_account(name))

@@ -110,9 +110,9 @@ class Life:
     async def revoke(self) -> None:
         """Let the customer delete the template, and have it proven."""
         plane = await self.installation.connected()
-        await plane.revoke_account(f"{self.name}-aws")
+        await plane.revoke_account(self.customer.account_name)
         await asyncio.to_thread(self.installation.control.customer(self.customer.account).delete_template)
-        await self.installation.until_account(f"{self.name}-aws", AccountPhase.REVOKED)
+        await self.installation.until_account(self.customer.account_name, AccountPhase.REVOKED)
 
 
 async def everything(installation: Installation) -> None:
@@ -305,7 +305,7 @@ async def _grant_too_much(life: Life) -> None:
     document = json.dumps({"Version": "2012-10-17", "Statement": [everything_in_ec2]})
     await asyncio.to_thread(iam.put_role_policy, **which, PolicyDocument=document)
     plane = await life.installation.connected()
-    state = await plane.verify_account(f"{life.name}-aws")
+    state = await plane.verify_account(life.customer.account_name)
     assert state.phase is AccountPhase.ACTIVE
     assert state.report is not None
     assert [surplus.action for surplus in state.report.surplus] == ["ec2:*"]

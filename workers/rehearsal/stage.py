@@ -115,7 +115,7 @@ class Stage:
             workflows=[OPERATIONS[self._kind]],
             workflow_runner=runner or UnsandboxedWorkflowRunner(),
         )
-        cloud = Worker(self._client, task_queue=queues.cloud_queue(self._order.site.cloud), activities=[self._act])
+        cloud = Worker(self._client, task_queue=queues.site_queue(self._order.site), activities=[self._act])
         self._interpose = interpose
         async with lifecycles, cloud:
             if interpose is not None:

@@ -6,7 +6,7 @@ from domain.operation import OperationKind
 
 
 def account_id(account: str) -> str:
-    """Return the id of an account's workflow, `account/acme-aws`."""
+    """Return the id of an account's workflow, `account/acme-prod`."""
     return f"account/{account}"
 
 

@@ -16,10 +16,15 @@ def cloud_queue(cloud: str, region: str = "") -> str:
     return f"cloud-{cloud}-{region}" if region else f"cloud-{cloud}"
 
 
+def site_queue(site: Site) -> str:
+    """Return the queue of what is done for one deployment: its cloud's, in its own region where that was ordered."""
+    return cloud_queue(site.cloud, site.workers_in)
+
+
 def kubernetes_queue(site: Site) -> str:
     """Return the queue of the steps inside a cluster.
 
     Today the cloud's own workers reach every cluster. An agent inside the customer's network would poll a queue of the
     deployment's own; this function is the one place that would know.
     """
-    return cloud_queue(site.cloud)
+    return site_queue(site)

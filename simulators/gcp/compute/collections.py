@@ -127,6 +127,8 @@ COLLECTIONS: tuple[Collection, ...] = (
         verbs=("patch", "update"),
         duration=_BALANCER,
     ),
+    Collection("targetHttpsProxies", "regions", "TargetHttpsProxy", "regionTargetHttpsProxies", duration=_BALANCER),
+    Collection("urlMaps", "regions", "UrlMap", permissions="regionUrlMaps", duration=_BALANCER),
     Collection("networkEndpointGroups", "zones", "NetworkEndpointGroup", duration=_BALANCER),
     Collection("instances", "zones", "Instance", labelled=True, duration="disk"),
 )

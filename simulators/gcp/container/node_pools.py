@@ -23,6 +23,12 @@ _SETTINGS = {
     "locations": ("locations",),
 }
 """Where a setting of UpdateNodePool is kept in the pool's document."""
+_WRAPPED: Mapping[str, tuple[str, Callable[[], Any]]] = {
+    "labels": ("labels", dict),
+    "taints": ("taints", list),
+    "resourceLabels": ("labels", dict),
+}
+"""What comes wrapped in a message of its own: the message's field, and what stands for an empty one."""
 
 
 class NodePools:
@@ -263,5 +269,5 @@ def _put(document: Json, path: tuple[str, ...], value: Any) -> None:  # noqa: AN
     *parents, last = path
     for step in parents:
         document = document.setdefault(step, {})
-    wrapped = isinstance(value, dict) and set(value) == {last}
-    document[last] = value[last] if wrapped else value
+    wrapper = _WRAPPED.get(last)
+    document[last] = value if wrapper is None else value.get(wrapper[0], wrapper[1]())

@@ -16,6 +16,7 @@ from simulators.gcp.container.machines import Machines
 from simulators.gcp.container.node_pools import NodePools
 from simulators.gcp.container.operations import Operations, Problem
 from simulators.gcp.container.records import ClusterRecord, Clusters, PoolRecord
+from simulators.gcp.container.updates import updated
 from simulators.gcp.container.validation import Validation
 from simulators.gcp.iam.roles import etag_of
 from simulators.gcp.refusals import Json, Refusal, exists, failed_precondition, invalid
@@ -63,6 +64,7 @@ class ContainerService(RpcService):
             ("SetLabels", self._set_labels, "SetLabels", _OPERATION, True, update),
             ("SetLoggingService", self._set_logging, "SetLoggingService", _OPERATION, True, update),
             ("SetMonitoringService", self._set_monitoring, "SetMonitoringService", _OPERATION, True, update),
+            ("SetLegacyAbac", self._set_legacy_abac, "SetLegacyAbac", _OPERATION, True, update),
             ("SetMaintenancePolicy", self._set_maintenance, "SetMaintenancePolicy", _OPERATION, True, update),
             (
                 "DeleteCluster",
@@ -209,8 +211,7 @@ class ContainerService(RpcService):
         field, value = next(iter(update.items()))
         if field == "desiredMasterVersion":
             return self._upgrade(request, cluster, value)
-        name = field.removeprefix("desired")
-        return self._change(request, cluster, "UPDATE_CLUSTER", {name[0].lower() + name[1:]: value})
+        return self._change(request, cluster, "UPDATE_CLUSTER", updated(cluster.document, field, value))
 
     def _update_master(self, request: Request) -> Json:
         cluster = self.clusters.get(request.parameters["name"])
@@ -257,6 +258,11 @@ class ContainerService(RpcService):
     def _set_monitoring(self, request: Request) -> Json:
         cluster = self.clusters.get(request.parameters["name"])
         changes = {"monitoringService": request.parameters.get("monitoringService", "none")}
+        return self._change(request, cluster, "UPDATE_CLUSTER", changes)
+
+    def _set_legacy_abac(self, request: Request) -> Json:
+        cluster = self.clusters.get(request.parameters["name"])
+        changes = {"legacyAbac": {"enabled": bool(request.parameters.get("enabled"))}}
         return self._change(request, cluster, "UPDATE_CLUSTER", changes)
 
     def _set_maintenance(self, request: Request) -> Json:

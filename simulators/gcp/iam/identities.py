@@ -38,6 +38,8 @@ class Project:
     services: set[str] = field(default_factory=set)
     """The APIs that are enabled: `compute.googleapis.com`."""
     labels: dict[str, str] = field(default_factory=dict)
+    has_storage_agent: bool = False
+    """The storage service's agent comes into existence when it is first asked for; the others with their APIs."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,9 @@ class Identities:
     def _is_member(self, email: str) -> bool:
         account, _, domain = email.partition("@")
         if domain.removesuffix(_DOMAIN) in SERVICE_AGENTS.values():
-            return self.project(account.removeprefix("service-")) is not None
+            project = self.project(account.removeprefix("service-"))
+            of_storage = domain.removesuffix(_DOMAIN) == SERVICE_AGENTS["storage"]
+            return project is not None and (project.has_storage_agent or not of_storage)
         return self.is_seen(email)
 
     def agent_of(self, service: str, project: str) -> str:

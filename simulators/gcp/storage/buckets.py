@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import google_crc32c
@@ -250,7 +250,9 @@ class Buckets:
         """Delete an object that no retention and no hold protects; it is kept for a time if the bucket says so."""
         stored = self.object(bucket, name)
         until = stored.created + timedelta(seconds=bucket.retention)
-        if bucket.retention and self._cloud.clock.now() < until:
+        own = _instant((stored.document.get("retention") or {}).get("retainUntilTime", ""))
+        until = max(until, own)
+        if self._cloud.clock.now() < until and (bucket.retention or own > _NEVER):
             message = (
                 f"Object '{bucket.name}/{name}' is subject to bucket's retention policy or object retention and cannot"
                 f" be deleted or overwritten until {stamp(until)}"
@@ -263,6 +265,28 @@ class Buckets:
         if float((bucket.document.get("softDeletePolicy") or {}).get("retentionDurationSeconds", 0)):
             stored.deleted = self._cloud.clock.now()
             bucket.soft_deleted[stored.document["generation"]] = stored
+
+    def retention_of(
+        self, bucket: Bucket, stored: StoredObject, wanted: Mapping[str, Any] | None, override: bool
+    ) -> Json | None:
+        """Return an object's own retention after a change, which never gets shorter unless it is unlocked and that is
+        overridden.
+        """
+        if "objectRetention" not in bucket.document:
+            raise invalid(f"Object retention is not enabled for the bucket {bucket.name}.")
+        present = stored.document.get("retention") or {}
+        until = str((wanted or {}).get("retainUntilTime") or "")
+        if until and not (wanted or {}).get("mode"):
+            raise invalid("Object retention must have both a mode and a retainUntilTime.")
+        shorter = bool(present) and _instant(until) < _instant(present["retainUntilTime"])
+        if shorter and (present["mode"] == "Locked" or not override):
+            raise Refusal(
+                "PERMISSION_DENIED",
+                f"Object '{bucket.name}/{stored.document['name']}' has a retention until {present['retainUntilTime']},"
+                " which cannot be reduced or removed.",
+                legacy="forbidden",
+            )
+        return {"mode": str((wanted or {})["mode"]), "retainUntilTime": until} if until else None
 
     def soft_deleted(self, bucket: Bucket) -> list[StoredObject]:
         """Return the deleted objects that can still be restored."""
@@ -288,6 +312,14 @@ class Buckets:
     def forget(self) -> None:
         """Forget every bucket."""
         self._buckets.clear()
+
+
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _instant(text: str) -> datetime:
+    """Read an instant; without one it is long ago."""
+    return datetime.fromisoformat(text) if text else _NEVER
 
 
 def condition_not_met() -> Refusal:

@@ -19,6 +19,11 @@ from simulators.gcp.storage.buckets import Bucket, Buckets, StoredObject, condit
 _BUCKET = "/b/(?P<bucket>[^/]+)"
 _OBJECT = _BUCKET + "/o/(?P<object>[^/]+)"
 _READING = frozenset({"get", "list", "getIamPolicy", "testIamPermissions"})
+_ON_THE_PROJECT = {
+    "buckets.list": "storage.buckets.list",
+    "projects.serviceAccount.get": "resourcemanager.projects.get",
+}
+"""The permissions that methods need on the project itself."""
 
 
 class StorageService(HttpService):
@@ -83,13 +88,14 @@ class StorageService(HttpService):
         stored = f"{bucket}/objects/{given.get('object') or _upload_name(request)}"
         type_ = f"storage.googleapis.com/{'Object' if kind == 'objects' else 'Bucket'}"
         match operation:
-            case "buckets.testIamPermissions" | "projects.serviceAccount.get":
+            case "buckets.testIamPermissions":
                 return
-            case "buckets.list":
-                yield Check("storage.buckets.list", f"projects/{request.project}")
+            case "buckets.list" | "projects.serviceAccount.get":
+                yield Check(_ON_THE_PROJECT[operation], f"projects/{request.project}")
             case "buckets.insert" | "buckets.patch" | "buckets.lockRetentionPolicy":
                 verb = "create" if verb == "insert" else "update"
                 yield Check(f"storage.buckets.{verb}", bucket, type_)
+                yield from _checks_of_retention(request, bucket, type_)
             case "buckets.setIamPolicy":
                 modified = self._cloud.policies.modified_roles(bucket, request.body)
                 yield Check("storage.buckets.setIamPolicy", bucket, type_, {MODIFIED_GRANTS: modified})
@@ -101,11 +107,15 @@ class StorageService(HttpService):
                     yield Check("storage.objects.delete", stored, type_)
             case "objects.patch":
                 yield Check("storage.objects.update", stored, type_)
+                yield from _checks_of_retention(request, stored, type_)
             case _:
                 yield Check(f"storage.{kind}.{verb}", stored if kind == "objects" else bucket, type_)
 
     def _insert_bucket(self, request: Request) -> Json:
-        return self.buckets.create(request.project, request.body).document
+        bucket = self.buckets.create(request.project, request.body)
+        if _is_true(request.parameters.get("enableObjectRetention")):
+            bucket.document["objectRetention"] = {"mode": "Enabled"}
+        return bucket.document
 
     def _list_buckets(self, request: Request) -> Json:
         prefix = request.parameters.get("prefix", "")
@@ -163,14 +173,14 @@ class StorageService(HttpService):
         return {"kind": "storage#testIamPermissionsResponse", **({"permissions": held} if held else {})}
 
     def _agent(self, request: Request) -> Json:
+        self._cloud.identities.projects[request.project].has_storage_agent = True
         agent = self._cloud.identities.agent_of("storage", request.project)
         return {"kind": "storage#serviceAccount", "email_address": agent.partition(":")[2]}
 
     def _list_objects(self, request: Request) -> Json:
         bucket = self._bucket(request)
         prefix = request.parameters.get("prefix", "")
-        # The SDK writes its own language's `True`.
-        if str(request.parameters.get("softDeleted")).lower() == "true":
+        if _is_true(request.parameters.get("softDeleted")):
             stored = [entry for entry in self.buckets.soft_deleted(bucket) if entry.document["name"].startswith(prefix)]
         else:
             stored = [entry for name, entry in sorted(bucket.objects.items()) if name.startswith(prefix)]
@@ -209,6 +219,9 @@ class StorageService(HttpService):
         bucket, stored = self._object(request)
         allowed = {"metadata", "temporaryHold", "eventBasedHold", "contentType"}
         changes = {key: value for key, value in request.body.items() if key in allowed}
+        if "retention" in request.body:
+            override = _is_true(request.parameters.get("overrideUnlockedRetention"))
+            changes["retention"] = self.buckets.retention_of(bucket, stored, request.body["retention"], override)
         request.had_effect = any(stored.document.get(key) != value for key, value in changes.items())
         stored.document.update(changes)
         if request.had_effect:
@@ -295,6 +308,21 @@ class StorageService(HttpService):
 def _require(request: Request, condition: str, current: str) -> None:
     if request.parameters.get(condition) not in (None, current):
         raise condition_not_met()
+
+
+def _checks_of_retention(request: Request, resource: str, type_: str) -> Iterator[Check]:
+    """Yield what objects' own retention needs beside what the call needs anyway."""
+    if _is_true(request.parameters.get("enableObjectRetention")):
+        yield Check("storage.buckets.enableObjectRetention", resource, type_)
+    if "retention" in request.body:
+        yield Check("storage.objects.setRetention", resource, type_)
+    if _is_true(request.parameters.get("overrideUnlockedRetention")):
+        yield Check("storage.objects.overrideUnlockedRetention", resource, type_)
+
+
+def _is_true(value: object) -> bool:
+    """Read a flag; the SDK writes its own language's `True`."""
+    return str(value).lower() == "true"
 
 
 def _upload_name(request: Request) -> str:

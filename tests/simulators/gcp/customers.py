@@ -215,6 +215,8 @@ class Customer:
             kms.create_key_ring(parent=LOCATION, key_ring_id="byoc", key_ring={})
         key = {"purpose": "ENCRYPT_DECRYPT"}
         made = kms.create_crypto_key(parent=ring, crypto_key_id=name, crypto_key=key)
+        # The storage service's agent comes into existence when it is first asked for.
+        self.storage().get_service_account_email()
         for agent in agents or ("container", "compute", "storage"):
             policy = kms.get_iam_policy(request={"resource": made.name})
             policy.bindings.add(

@@ -64,6 +64,24 @@ class TestKeys:
         assert dict(kms.get_crypto_key(name=KEY).labels) == {"byoc": "d1"}
         assert account.names("kms", changed=True).count("UpdateCryptoKey") == 1
 
+    def test_have_another_primary_version(self, account: Customer, kms: kms_v1.KeyManagementServiceClient) -> None:
+        """It has to be enabled; what was encrypted before is read as before."""
+        make_key(kms)
+        sealed = kms.encrypt(name=KEY, plaintext=b"secret").ciphertext
+        for _ in range(2):
+            kms.create_crypto_key_version(parent=KEY)
+        disabled = {"name": f"{KEY}/cryptoKeyVersions/3", "state": "DISABLED"}
+        kms.update_crypto_key_version(crypto_key_version=disabled, update_mask={"paths": ["state"]})
+
+        for _ in range(2):
+            kms.update_crypto_key_primary_version(name=KEY, crypto_key_version_id="2")
+
+        assert kms.get_crypto_key(name=KEY).primary.name == f"{KEY}/cryptoKeyVersions/2"
+        assert kms.decrypt(name=KEY, ciphertext=sealed).plaintext == b"secret"
+        assert account.names("kms", changed=True).count("UpdateCryptoKeyPrimaryVersion") == 1
+        with refused(FailedPrecondition, "cannot be the primary version"):
+            kms.update_crypto_key_primary_version(name=KEY, crypto_key_version_id="3")
+
     def test_encrypt_while_their_version_is_enabled(self, kms: kms_v1.KeyManagementServiceClient) -> None:
         """What was encrypted can be decrypted, until the version is disabled."""
         make_key(kms)

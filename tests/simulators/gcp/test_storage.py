@@ -5,7 +5,15 @@ from __future__ import annotations
 import io
 
 import pytest
-from google.api_core.exceptions import BadRequest, Conflict, Forbidden, GoogleAPICallError, NotFound, PreconditionFailed
+from google.api_core.exceptions import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    GoogleAPICallError,
+    InvalidArgument,
+    NotFound,
+    PreconditionFailed,
+)
 from google.cloud import kms_v1, storage
 
 from tests.simulators.gcp.customers import PROJECT, REGION, Customer, refused
@@ -104,7 +112,9 @@ class TestBuckets:
             bucket.lock_retention_policy()
 
     def test_have_a_key_that_cloud_storage_may_use(self, account: Customer) -> None:
-        """Its service agent, whose name the API tells, needs the grant."""
+        """Its service agent needs the grant, and exists once the API was asked for its name."""
+        with refused(InvalidArgument, "gs-project-accounts.iam.gserviceaccount.com does not exist"):
+            account.bind("roles/viewer", account.google.cloud.identities.agent_of("storage", PROJECT))
         agent = account.storage().get_service_account_email()
         wrong, right = account.make_key("wrong", "compute"), account.make_key("right", "storage")
 

@@ -1,0 +1,45 @@
+"""What a call to Google's APIs is taken for: its name in audit logs, its resource, and whether it changes something."""
+
+from __future__ import annotations
+
+import pytest
+from google.cloud import container_v1, kms_v1
+
+from activities.gcp.calls import http_call, rpc_call
+
+_COMPUTE = "https://compute.googleapis.com/compute/v1/projects/acme"
+_CLUSTERS = "/google.container.v1.ClusterManager"
+_PLACE = "projects/acme/locations/europe-west1"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "operation", "about", "changes"),
+    [
+        ("POST", "/global/networks", {"name": "net"}, "networks.insert", "net", True),
+        ("DELETE", "/regions/europe-west1/addresses/nat", None, "addresses.delete", "nat", True),
+        ("GET", "/global/networks/net", None, "networks.get", "net", False),
+        ("POST", "/global/firewalls/rule/custom", None, "firewalls.custom", "rule", True),
+    ],
+)
+def test_a_request_of_compute_is_named_as_in_audit_logs(
+    method: str, path: str, body: object, operation: str, about: str, changes: bool
+) -> None:
+    call = http_call(method, _COMPUTE + path, body)
+    assert (call.service, call.operation, call.about, call.changes) == ("compute", operation, about, changes)
+
+
+def test_a_request_that_nobody_knows_counts_as_a_change() -> None:
+    assert http_call("POST", "https://unheard.googleapis.com/v9/things").changes
+
+
+def test_a_cluster_that_is_made_is_named_below_its_place() -> None:
+    request = container_v1.CreateClusterRequest(parent=_PLACE, cluster=container_v1.Cluster(name="byoc"))
+    call = rpc_call(f"{_CLUSTERS}/CreateCluster", request)
+    assert (call.service, call.operation, call.changes) == ("container", "CreateCluster", True)
+    assert call.about == f"{_PLACE}/clusters/byoc"
+
+
+def test_a_look_over_grpc_changes_nothing() -> None:
+    request = kms_v1.GetCryptoKeyRequest(name=f"{_PLACE}/keyRings/ring/cryptoKeys/key")
+    call = rpc_call("/google.cloud.kms.v1.KeyManagementService/GetCryptoKey", request)
+    assert (call.service, call.operation, call.changes) == ("kms", "GetCryptoKey", False)

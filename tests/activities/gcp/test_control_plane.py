@@ -1,0 +1,333 @@
+"""The GKE control plane: made, converged, entered and deleted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from google.cloud import container_v1, iam_admin_v1, storage
+
+from activities.gcp.bucket import backup_bucket
+from activities.gcp.cluster_settings import LOGS, MAINTENANCE_BEGINS
+from activities.gcp.cluster_token import GcpClusterTokens
+from activities.gcp.connection import GcpConnections
+from activities.gcp.gke import cluster_name, location_name
+from activities.gcp.ownership import owner_labels
+from activities.gcp.settings import GcpSettings
+from activities.gcp.workload_identity import WORKLOAD_ROLE
+from domain.facts import Cluster
+from domain.failure import FailureClass
+from domain.naming import base_name
+from simulators.faults import FaultKind
+from tests.activities.gcp.conftest import EGRESS, Account
+from tests.activities.gcp.ground import Ground, make_ground
+
+
+@pytest.fixture
+def ground(account: Account) -> Ground:
+    """What a cluster stands on."""
+    return make_ground(account)
+
+
+@pytest.fixture
+def cluster(account: Account, ground: Ground) -> Cluster:
+    """The deployment's control plane."""
+    made: Cluster = account.run("create_cluster", ground.cluster_request())
+    return made
+
+
+def gke(account: Account) -> Any:
+    """Return the customer's client of GKE."""
+    return account.customer(container_v1.ClusterManagerClient)
+
+
+def described(account: Account) -> container_v1.Cluster:
+    """Return the cluster as the customer sees it."""
+    return gke(account).get_cluster(name=cluster_name(account.site))
+
+
+def test_the_control_plane_is_closed_and_encrypted(account: Account, ground: Ground, cluster: Cluster) -> None:
+    """Only the network and our own addresses reach the API, and secrets are encrypted with the deployment's key."""
+    found = described(account)
+
+    endpoints = found.control_plane_endpoints_config
+    by_address = endpoints.ip_endpoints_config
+    assert (by_address.enabled, by_address.enable_public_endpoint) == (True, True)
+    assert [each.cidr_block for each in by_address.authorized_networks_config.cidr_blocks] == list(EGRESS)
+    assert not endpoints.dns_endpoint_config.allow_external_traffic
+    assert found.network_config.default_enable_private_nodes
+    assert (found.database_encryption.state.name, found.database_encryption.key_name) == (
+        "ENCRYPTED",
+        ground.key.key_id,
+    )
+    assert found.release_channel.channel.name == "UNSPECIFIED"
+    assert found.network_config.datapath_provider.name == "ADVANCED_DATAPATH"
+    assert found.network_config.gateway_api_config.channel.name == "CHANNEL_STANDARD"
+    assert found.workload_identity_config.workload_pool == f"{account.project}.svc.id.goog"
+    assert found.shielded_nodes.enabled
+    assert list(found.logging_config.component_config.enable_components) == list(LOGS)
+    assert dict(found.resource_labels) == owner_labels(account.site, "cluster")
+    assert found.ip_allocation_policy.cluster_secondary_range_name == ground.network.pod_range
+
+
+def test_the_facts_lead_into_the_cluster(account: Account, cluster: Cluster, settings: GcpSettings) -> None:
+    """A deletion finds the same cluster without them, and a token is the operating account's."""
+    tokens = GcpClusterTokens(GcpConnections(settings))
+    found = described(account)
+
+    assert (cluster.name, cluster.version) == (base_name(account.site), "1.34")
+    assert cluster.endpoint == f"https://{found.endpoint}"
+    assert cluster.certificate_authority == found.master_auth.cluster_ca_certificate
+    assert tokens.find(account.site) == cluster
+    assert tokens.token(account.site, cluster)
+
+
+def test_the_pool_that_gke_insists_on_is_gone(account: Account, cluster: Cluster) -> None:
+    """Its machines went with it: nodes come with the pools that are ordered."""
+    assert list(described(account).node_pools) == []
+    assert [each for each in account.resources() if each.type == "instance"] == []
+
+
+def test_creating_the_cluster_again_changes_nothing(account: Account, ground: Ground, cluster: Cluster) -> None:
+    """An unchanged control plane is only looked at, by each of the activities that set it up."""
+    inside = ground.in_cluster(cluster)
+    setting_up: list[tuple[str, object]] = [
+        ("create_cluster", ground.cluster_request()),
+        ("set_maintenance_policy", inside),
+        ("grant_cluster_access", inside),
+        ("create_workload_identity", ground.identities(cluster)),
+        *(
+            ("install_add_on", ground.add_on(cluster, name))
+            for name in ("network", "dns", "storage", "metrics", "proxy", "identity")
+        ),
+    ]
+    for activity, argument in setting_up:
+        account.run(activity, argument)
+    before = account.control.position()
+
+    for activity, argument in setting_up:
+        account.run(activity, argument)
+
+    assert account.changes(before) == []
+
+
+def test_lost_replies_make_one_cluster(account: Account, ground: Ground) -> None:
+    """A creation that was not acknowledged is found by its name, and so is the deletion of the first pool."""
+    for operation in ("CreateCluster", "DeleteNodePool"):
+        account.inject(FaultKind.LOST_REPLY, operation, times=1)
+
+    cluster = account.run_through("create_cluster", ground.cluster_request())
+
+    listed = gke(account).list_clusters(parent=location_name(account.site)).clusters
+    assert [each.name for each in listed] == [cluster.name]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        (
+            "desired_control_plane_endpoints_config",
+            {"ip_endpoints_config": {"authorized_networks_config": {"enabled": False}}},
+        ),
+        ("desired_control_plane_endpoints_config", {"dns_endpoint_config": {"allow_external_traffic": True}}),
+        ("desired_database_encryption", {"state": "DECRYPTED"}),
+        ("desired_logging_config", {"component_config": {"enable_components": ["SYSTEM_COMPONENTS"]}}),
+        ("desired_release_channel", {"channel": "RAPID"}),
+        ("desired_default_enable_private_nodes", False),
+        ("desired_shielded_nodes", {"enabled": False}),
+        ("desired_workload_identity_config", {}),
+    ],
+    ids=lambda value: value.removeprefix("desired_") if isinstance(value, str) else "",
+)
+def test_a_changed_setting_is_put_back(
+    account: Account, ground: Ground, cluster: Cluster, field: str, value: object
+) -> None:
+    """Whatever somebody changed of the control plane is as before after the next run."""
+    before = described(account)
+    gke(account).update_cluster(name=cluster_name(account.site), update={field: value})
+
+    account.run("create_cluster", ground.cluster_request())
+
+    after = described(account)
+    assert _without_state(after) == _without_state(before)
+
+
+def test_labels_come_back(account: Account, ground: Ground, cluster: Cluster) -> None:
+    """Ours are as before, and what the customer added stays."""
+    found = described(account)
+    theirs = {**found.resource_labels, "byoc-resource": "mine", "cost-centre": "42"}
+    gke(account).set_labels(
+        request={
+            "name": cluster_name(account.site),
+            "resource_labels": theirs,
+            "label_fingerprint": found.label_fingerprint,
+        }
+    )
+
+    account.run("create_cluster", ground.cluster_request())
+
+    labels = dict(described(account).resource_labels)
+    assert labels == {**owner_labels(account.site, "cluster"), "cost-centre": "42"}
+
+
+def test_a_stranger_of_our_name_is_left_alone(account: Account, ground: Ground) -> None:
+    """A cluster without our labels is neither changed nor deleted, nor are its pools."""
+    stranger = {
+        "name": base_name(account.site),
+        "network": base_name(account.site),
+        "subnetwork": ground.network.private_subnet_ids[0],
+        "node_pools": [{"name": "theirs", "initial_node_count": 1}],
+    }
+    gke(account).create_cluster(parent=location_name(account.site), cluster=stranger)
+    before = account.control.position()
+
+    for activity, argument in (
+        ("create_cluster", ground.cluster_request()),
+        ("delete_node_pools", account.site),
+        ("delete_cluster", account.site),
+    ):
+        assert account.failure(activity, argument).failure is FailureClass.NOT_OURS
+    assert account.changes(before) == []
+
+
+def test_a_cluster_without_machines_says_so_and_is_made_again(account: Account, ground: Ground) -> None:
+    """GKE keeps a cluster that never came up: it is deleted, and the next look makes another."""
+    account.inject(FaultKind.CAPACITY, "CreateCluster", times=1)
+
+    detail = account.failure("create_cluster", ground.cluster_request())
+
+    assert (detail.failure, detail.code) == (FailureClass.CAPACITY, "GCE_STOCKOUT")
+    assert account.run("create_cluster", ground.cluster_request()).name == base_name(account.site)
+
+
+def test_access_to_the_cluster_is_iams_alone(account: Account, ground: Ground, cluster: Cluster) -> None:
+    """Attribute-based access and role bindings for everybody are off again after the next run."""
+    name = cluster_name(account.site)
+    gke(account).set_legacy_abac(request={"name": name, "enabled": True})
+    open_to_all = {"enable_insecure_binding_system_authenticated": True}
+    gke(account).update_cluster(name=name, update={"desired_rbac_binding_config": open_to_all})
+
+    account.run("grant_cluster_access", ground.in_cluster(cluster))
+
+    found = described(account)
+    assert not found.legacy_abac.enabled
+    assert not found.rbac_binding_config.enable_insecure_binding_system_authenticated
+    assert found.anonymous_authentication_config.mode.name == "LIMITED"
+
+
+def test_workloads_act_as_their_service_accounts(account: Account, ground: Ground, cluster: Cluster) -> None:
+    """Each account lets exactly its workload in, also after somebody let in another."""
+    request = ground.identities(cluster)
+    account.run("create_workload_identity", request)
+    iam = account.customer(iam_admin_v1.IAMClient)
+    resource = f"projects/{account.project}/serviceAccounts/{ground.roles.store}"
+    policy = iam.get_iam_policy(request={"resource": resource})
+    policy.bindings[0].members.append(f"serviceAccount:{account.project}.svc.id.goog[default/intruder]")
+    policy.bindings.add(role="roles/iam.serviceAccountTokenCreator", members=[f"serviceAccount:{ground.roles.nodes}"])
+    iam.set_iam_policy(request={"resource": resource, "policy": policy})
+
+    account.run("create_workload_identity", request)
+
+    after = iam.get_iam_policy(request={"resource": resource})
+    assert {each.role: list(each.members) for each in after.bindings} == {
+        WORKLOAD_ROLE: [f"serviceAccount:{account.project}.svc.id.goog[byoc-server/store]"],
+        "roles/iam.serviceAccountTokenCreator": [f"serviceAccount:{ground.roles.nodes}"],
+    }
+    restore = iam.get_iam_policy(
+        request={"resource": f"projects/{account.project}/serviceAccounts/{ground.roles.restore}"}
+    )
+    assert list(restore.bindings[0].members) == [f"serviceAccount:{account.project}.svc.id.goog[byoc-restore/restore]"]
+
+
+def test_the_store_writes_backups_and_deletes_none(account: Account, ground: Ground, cluster: Cluster) -> None:
+    """The restore may only read; what others may do in the bucket stays, and a role more for the store does not."""
+    request = ground.identities(cluster)
+    account.run("create_workload_identity", request)
+    bucket = account.customer(storage.Client).bucket(backup_bucket(account.site))
+    policy = bucket.get_iam_policy(requested_policy_version=3)
+    store, restore = f"serviceAccount:{ground.roles.store}", f"serviceAccount:{ground.roles.restore}"
+    policy.bindings.append({"role": "roles/storage.objectAdmin", "members": [store, "user:ada@acme.example"]})
+    bucket.set_iam_policy(policy)
+
+    account.run("create_workload_identity", request)
+    before = account.control.position()
+    account.run("create_workload_identity", request)
+
+    roles = {each["role"]: set(each["members"]) for each in bucket.get_iam_policy(requested_policy_version=3).bindings}
+    assert roles["roles/storage.objectCreator"] == {store}
+    assert roles["roles/storage.objectViewer"] == {store, restore}
+    assert roles["roles/storage.objectAdmin"] == {"user:ada@acme.example"}
+    assert account.changes(before) == []
+
+
+def test_nothing_is_upgraded_but_at_night(account: Account, ground: Ground, cluster: Cluster) -> None:
+    """The cluster is in no release channel, and its window is ours; the customer's exclusions stay."""
+    theirs = {
+        "window": {
+            "daily_maintenance_window": {"start_time": "12:00"},
+            "maintenance_exclusions": {
+                "fair": {"start_time": "2027-03-01T00:00:00Z", "end_time": "2027-03-08T00:00:00Z"}
+            },
+        },
+    }
+    gke(account).set_maintenance_policy(request={"name": cluster_name(account.site), "maintenance_policy": theirs})
+    gke(account).update_cluster(
+        name=cluster_name(account.site), update={"desired_release_channel": {"channel": "RAPID"}}
+    )
+
+    account.run("set_maintenance_policy", ground.in_cluster(cluster))
+
+    found = described(account)
+    assert found.release_channel.channel.name == "UNSPECIFIED"
+    assert found.maintenance_policy.window.daily_maintenance_window.start_time == MAINTENANCE_BEGINS
+    assert list(found.maintenance_policy.window.maintenance_exclusions) == ["fair"]
+
+
+@pytest.mark.parametrize(
+    ("name", "update", "place"),
+    [
+        (
+            "storage",
+            {"desired_addons_config": {"gce_persistent_disk_csi_driver_config": {"enabled": False}}},
+            "addons_config",
+        ),
+        ("metrics", {"desired_addons_config": {"horizontal_pod_autoscaling": {"disabled": True}}}, "addons_config"),
+        ("proxy", {"desired_addons_config": {"http_load_balancing": {"disabled": True}}}, "addons_config"),
+        ("proxy", {"desired_gateway_api_config": {"channel": "CHANNEL_DISABLED"}}, "network_config"),
+        ("identity", {"desired_workload_identity_config": {}}, "workload_identity_config"),
+    ],
+)
+def test_what_an_add_on_needs_is_switched_on_again(
+    account: Account, ground: Ground, cluster: Cluster, name: str, update: object, place: str
+) -> None:
+    """GKE's own add-ons are settings of the cluster."""
+    before = getattr(described(account), place)
+    gke(account).update_cluster(name=cluster_name(account.site), update=update)
+
+    account.run("install_add_on", ground.add_on(cluster, name))
+
+    assert getattr(described(account), place) == before
+
+
+def test_an_unknown_add_on_is_refused(account: Account, ground: Ground, cluster: Cluster) -> None:
+    """The message names those that there are."""
+    detail = account.failure("install_add_on", ground.add_on(cluster, "mesh"))
+
+    assert (detail.failure, "storage" in detail.message) == (FailureClass.CONFIG, True)
+
+
+def test_the_cluster_is_deleted_once(account: Account, cluster: Cluster) -> None:
+    """It is gone with everything that GKE made for it, and a second deletion finds nothing to do."""
+    account.inject(FaultKind.LOST_REPLY, "DeleteCluster", times=1)
+    account.run_through("delete_cluster", account.site)
+    before = account.control.position()
+
+    account.run("delete_cluster", account.site)
+
+    assert account.changes(before) == []
+    assert gke(account).list_clusters(parent=location_name(account.site)).clusters == []
+
+
+def _without_state(cluster: container_v1.Cluster) -> dict[str, Any]:
+    found = container_v1.Cluster.to_dict(cluster)
+    return {field: value for field, value in found.items() if field not in ("etag", "label_fingerprint")}
