@@ -20,7 +20,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.development: $(VENV)/.runtime
 	@echo "Installing the development tools into $(VENV) …"
-	$(PIP) install -c constraints.txt -e '.[aws,gcp-simulator,dev]'
+	$(PIP) install -c constraints.txt -e '.[aws,gcp-simulator,azure-simulator,dev]'
 	@touch $@
 
 demo: $(VENV)/.runtime ## Run the main job against simulated clouds, from nothing to a retired deployment

@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
         control=options.control_port,
         gcp=options.gcp_port,
         gcp_grpc=options.gcp_grpc_port,
+        azure=options.azure_port,
     )
     with tempfile.TemporaryDirectory(prefix="byoc-simulators-") as directory:
         asyncio.run(_serve(Path(directory), ports, options))
@@ -37,7 +38,9 @@ async def _serve(directory: Path, ports: Ports, options: argparse.Namespace) -> 
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with Simulators(directory, speed=options.speed, ports=ports, gcp=options.gcp) as simulators:
+    async with Simulators(
+        directory, speed=options.speed, ports=ports, gcp=options.gcp, azure=options.azure
+    ) as simulators:
         line = simulators.endpoints.model_dump_json()
         if options.ready_file is not None:
             # Renamed into place, so that whoever waits for the file never reads half of it.
@@ -58,9 +61,10 @@ async def _wait_for_end(stopped: asyncio.Event, parent: int | None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m simulators", description=__doc__)
-    for name in ("aws", "kubernetes", "internet", "control", "gcp", "gcp-grpc"):
+    for name in ("aws", "kubernetes", "internet", "control", "gcp", "gcp-grpc", "azure"):
         parser.add_argument(f"--{name}-port", type=int, default=0, help="0 (the default) chooses a free port")
     parser.add_argument("--gcp", action="store_true", help="simulate Google Cloud too; needs the extra gcp-simulator")
+    parser.add_argument("--azure", action="store_true", help="simulate Azure too")
     parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds in one real second; inf is allowed")
     parser.add_argument("--ready-file", type=Path, help="file that gets the same JSON line")
     parser.add_argument("--parent", type=int, help="end when the process of this id is no longer the parent")

@@ -10,6 +10,14 @@ from urllib.parse import quote
 import requests
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from simulators.azure.documents import (
+    AzureOutputs,
+    AzureOwnNetwork,
+    AzureOwnNetworkFacts,
+    AzureQuota,
+    AzureTemplate,
+    AzureVendor,
+)
 from simulators.customer import OwnNetwork, OwnNetworkFacts
 from simulators.faults import Fault
 from simulators.gcp.documents import GcpOutputs, GcpOwnNetwork, GcpOwnNetworkFacts, GcpTemplate, GcpVendor, Quota
@@ -175,6 +183,14 @@ class ControlClient:
         """Return the owner of one customer's project of Google Cloud."""
         return ProjectClient(self, project)
 
+    def azure_vendor(self) -> AzureVendor:
+        """Return the vendor's applications at Azure; they are made on the first call after a reset."""
+        return AzureVendor.model_validate(self.call("POST", "/azure/vendor"))
+
+    def subscription(self, subscription: str) -> SubscriptionClient:
+        """Return the owner of one customer's subscription of Azure."""
+        return SubscriptionClient(self, subscription)
+
     def call(self, method: str, path: str, body: Json = None, *, query: dict[str, Any] | None = None) -> Json:
         """Make one request and return its reply's JSON document."""
         reply = self._http.request(method, self._url + path, json=body, params=query, timeout=_TIMEOUT)
@@ -257,3 +273,38 @@ class ProjectClient:
 
     def _act(self, action: str, body: dict[str, Any]) -> Json:
         return self._control.call("POST", f"/gcp/projects/{self.project}/customer/{action}", body)
+
+
+class SubscriptionClient:
+    """Lets the owner of one customer's subscription of Azure act."""
+
+    def __init__(self, control: ControlClient, subscription: str) -> None:
+        self.subscription = subscription
+        self._control = control
+
+    def apply_template(self, template: AzureTemplate) -> AzureOutputs:
+        """Make what the template says, or bring it in line; it has effect afterwards."""
+        return AzureOutputs.model_validate(self._act("apply-template", template.model_dump(mode="json")))
+
+    def delete_template(self) -> None:
+        """Delete everything that the template made."""
+        self._act("delete-template", {})
+
+    def deny(self, role: str, action: str) -> None:
+        """Take one action away from a custom role (its name)."""
+        self._act("deny", {"role": role, "action": action})
+
+    def allow(self, role: str, action: str) -> None:
+        """Give back what `deny` took."""
+        self._act("allow", {"role": role, "action": action})
+
+    def make_network(self, network: AzureOwnNetwork) -> AzureOwnNetworkFacts:
+        """Make a network of the customer's own."""
+        return AzureOwnNetworkFacts.model_validate(self._act("own-network", network.model_dump(mode="json")))
+
+    def set_quota(self, quota: AzureQuota) -> None:
+        """Give the subscription another limit than usual."""
+        self._act("quota", quota.model_dump(mode="json"))
+
+    def _act(self, action: str, body: dict[str, Any]) -> Json:
+        return self._control.call("POST", f"/azure/subscriptions/{self.subscription}/customer/{action}", body)

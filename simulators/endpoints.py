@@ -18,6 +18,7 @@ class Ports:
     control: int = 0
     gcp: int = 0
     gcp_grpc: int = 0
+    azure: int = 0
 
 
 class Endpoints(BaseModel):
@@ -41,5 +42,7 @@ class Endpoints(BaseModel):
     """HTTP; compute, storage, DNS and tokens of Google Cloud, in every project. Empty where it is not simulated."""
     gcp_grpc_address: str = ""
     """Host and port; every other API of Google Cloud by gRPC, over local channel credentials."""
+    azure_url: str = ""
+    """HTTP; every host of Azure, told apart by the `Host` header. Empty where it is not simulated."""
     pid: int
     """Process that serves all of them."""

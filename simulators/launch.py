@@ -22,16 +22,22 @@ _STOP_TIMEOUT = 5.0
 
 @contextlib.contextmanager
 def running_simulators(
-    speed: float = math.inf, ports: Ports | None = None, *, gcp: bool = False, log_file: Path | None = None
+    speed: float = math.inf,
+    ports: Ports | None = None,
+    *,
+    gcp: bool = False,
+    azure: bool = False,
+    log_file: Path | None = None,
 ) -> Iterator[Endpoints]:
-    """Serve the simulators in a child process while the context lasts, with Google Cloud if `gcp` asks for it.
+    """Serve the simulators in a child process while the context lasts; `gcp` and `azure` add those clouds.
 
     The child ends with its parent, even when that is killed, and leaves no files but its log, if one is wanted. Raises
     RuntimeError with the child's output if it does not serve within a minute.
     """
+    clouds = [*(["--gcp"] if gcp else []), *(["--azure"] if azure else [])]
     with log_file.open("w+b") if log_file else tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603 (our own module, with numbers for arguments)
-            [sys.executable, "-m", "simulators", *_arguments(speed, ports or Ports()), *(["--gcp"] if gcp else [])],
+            [sys.executable, "-m", "simulators", *_arguments(speed, ports or Ports()), *clouds],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,

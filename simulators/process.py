@@ -19,6 +19,7 @@ from simulators.kubernetes.simulator import KubernetesSimulator
 from simulators.world import World
 
 if TYPE_CHECKING:
+    from simulators.azure.simulator import Azure
     from simulators.gcp.simulator import GoogleCloud
 
 _TICK = 0.05
@@ -31,10 +32,19 @@ class Simulators:
     An asynchronous context manager: inside it `endpoints` are served, after it nothing of it is left.
     """
 
-    def __init__(self, directory: Path, *, speed: float = 1.0, ports: Ports | None = None, gcp: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        speed: float = 1.0,
+        ports: Ports | None = None,
+        gcp: bool = False,
+        azure: bool = False,
+    ) -> None:
         """Write certificates to `directory`, which the caller removes; `speed` is simulated seconds in a real one.
 
-        Google Cloud is simulated too if `gcp` asks for it; that needs the packages of the extra `gcp-simulator`.
+        Google Cloud is simulated too if `gcp` asks for it; that needs the packages of the extra `gcp-simulator`. So is
+        Azure if `azure` asks for it.
         """
         self.world = World(Clock(speed))
         self.kubernetes = KubernetesSimulator(self.world)
@@ -47,6 +57,10 @@ class Simulators:
             self.google = importlib.import_module("simulators.gcp.simulator").GoogleCloud(self.world, self.kubernetes)
             clouds.append(importlib.import_module("simulators.gcp.control").GcpControl(self.google))
             names.add(self.google.names)
+        self.azure: Azure | None = None
+        if azure:
+            self.azure = importlib.import_module("simulators.azure.simulator").Azure(self.world)
+            clouds.append(importlib.import_module("simulators.azure.control").AzureControl(self.azure))
         self.internet = Internet(self.world, self.kubernetes, names)
         self.control = Control(self.world, self.aws, self.kubernetes, clouds)
         self._directory = directory
@@ -65,6 +79,7 @@ class Simulators:
             control_url=self.control.url,
             gcp_url=self.google.url if self.google is not None else "",
             gcp_grpc_address=self.google.grpc_address if self.google is not None else "",
+            azure_url=self.azure.url if self.azure is not None else "",
             pid=os.getpid(),
         )
 
@@ -73,6 +88,9 @@ class Simulators:
             if self.google is not None:
                 stack.push_async_callback(self.google.stop)
                 await self.google.start(self._ports.gcp, self._ports.gcp_grpc)
+            if self.azure is not None:
+                stack.push_async_callback(self.azure.stop)
+                await self.azure.start(self._ports.azure)
             for server, port in (
                 (self.kubernetes, self._ports.kubernetes),
                 (self.aws, self._ports.aws),
@@ -97,3 +115,5 @@ class Simulators:
             self.world.clock.settle()
             if self.google is not None:
                 self.google.cloud.work.settle()
+            if self.azure is not None:
+                self.azure.cloud.work.settle()

@@ -11,7 +11,7 @@ from simulators.gcp.iam.identities import Identities, Project
 from simulators.gcp.iam.policies import Policies
 from simulators.gcp.iam.roles import Roles
 from simulators.gcp.refusals import Refusal
-from simulators.gcp.work import Work
+from simulators.work import Work
 from simulators.world import World
 
 ENABLED_AT_FIRST = frozenset(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from simulators.gcp.certificates import CertificateManager
 from simulators.gcp.dns import DnsService
 from simulators.gcp.kubernetes_provider import GcpProvider
-from simulators.gcp.work import Work
 from simulators.kubernetes.provider import Destination
+from simulators.work import Work
 
 _LONGEST_CHAIN = 8
 

@@ -1,0 +1,141 @@
+"""Every resource that exists, keyed by its id in lower case."""
+
+from __future__ import annotations
+
+import copy
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from simulators.azure.ids import ResourceId, references
+from simulators.azure.refusals import Json
+
+if TYPE_CHECKING:
+    from simulators.azure.kinds import Kind
+
+
+@dataclass
+class Group:
+    """One resource group."""
+
+    id: str
+    document: Json
+    deleting: bool = False
+
+
+@dataclass
+class Record:
+    """One resource."""
+
+    id: ResourceId
+    kind: Kind
+    document: Json
+    busy: str = ""
+    """The state that it passes through while something changes it, such as `Updating`; empty at rest."""
+    automatic: bool = False
+    """Whether it came with another resource by itself."""
+    hidden: dict[str, Any] = field(default_factory=dict)
+    """What is never shown, such as the contents of a storage account."""
+
+    @property
+    def properties(self) -> Json:
+        """The properties of the document."""
+        found: Json = self.document.setdefault("properties", {})
+        return found
+
+    @property
+    def location(self) -> str:
+        """The region, empty for what is global or a child."""
+        return str(self.document.get("location", ""))
+
+    @property
+    def etag(self) -> str:
+        """The entity tag, without quotes."""
+        return str(self.hidden.get("etag", ""))
+
+    def touched(self) -> None:
+        """Give it another entity tag."""
+        self.hidden["etag"] = secrets.token_hex(8)
+
+    def enter(self, state: str) -> None:
+        """Let its provisioning state be one that passes."""
+        self.busy = state
+        self.properties["provisioningState"] = state
+
+    def settle(self, state: str = "Succeeded") -> None:
+        """Let its provisioning state be one that stays."""
+        self.busy = ""
+        self.properties["provisioningState"] = state
+        self.touched()
+
+
+class Records:
+    """Groups and resources of every subscription."""
+
+    def __init__(self) -> None:
+        self.groups: dict[str, Group] = {}
+        """Keyed by lower-case ids."""
+        self._records: dict[str, Record] = {}
+
+    def get(self, key: str) -> Record | None:
+        """Return a resource by its id, in any case, or None."""
+        return self._records.get(key.lower())
+
+    def add(self, record: Record) -> Record:
+        """Let a resource exist."""
+        record.touched()
+        self._records[record.id.key] = record
+        return record
+
+    def remove(self, record: Record) -> None:
+        """Let a resource and its children be gone."""
+        for key in [key for key in self._records if key == record.id.key or key.startswith(f"{record.id.key}/")]:
+            del self._records[key]
+
+    def of_type(self, kind: str, below: str = "") -> list[Record]:
+        """Return the resources of a type, below a scope."""
+        prefix, wanted = below.lower(), kind.lower()
+        return [
+            record
+            for key, record in self._records.items()
+            if record.kind.type.lower() == wanted and key.startswith(f"{prefix}/")
+        ]
+
+    def below(self, scope: str) -> list[Record]:
+        """Return everything below a scope, children included."""
+        prefix = f"{scope.lower()}/"
+        return [record for key, record in self._records.items() if key.startswith(prefix)]
+
+    def users_of(self, record: Record) -> Iterator[Record]:
+        """Yield what refers to a resource or to a child of it from outside."""
+        key = record.id.key
+        family = key.rpartition("/providers/")[2].split("/")
+        own = key[: key.rfind("/providers/")] + "/providers/" + "/".join(family[:3])
+        for other_key, other in self._records.items():
+            if other_key == own or other_key.startswith(f"{own}/") or not other.kind.binds:
+                continue
+            if any(_is_or_lies_in(reference.lower(), key) for reference in references(other.document)):
+                yield other
+
+    def forget(self) -> None:
+        """Forget everything."""
+        self.groups.clear()
+        self._records.clear()
+
+
+def merged(document: Json, change: Json) -> Json:
+    """Return a document after a merge patch: objects are merged, `null` takes away, everything else replaces."""
+    result = copy.deepcopy(document)
+    for key, value in change.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, dict) and isinstance(result.get(key), dict):
+            result[key] = merged(result[key], value)
+        else:
+            result[key] = copy.deepcopy(value)
+    return result
+
+
+def _is_or_lies_in(reference: str, key: str) -> bool:
+    return reference == key or reference.startswith(f"{key}/")
