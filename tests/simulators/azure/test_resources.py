@@ -84,7 +84,7 @@ def test_tags_are_changed_by_themselves(account: Account) -> None:
 
 
 def test_what_is_in_use_is_not_deleted(account: Account) -> None:
-    """An address stays while its gateway is there, the gateway while a subnet uses it, the subnet while it is in use."""
+    """An address stays while its gateway is there, the gateway while a subnet uses it, the subnet while used itself."""
     make_network(account)
     network = account.network()
     network.public_ip_addresses.begin_create_or_update("byoc", "nat", ADDRESS).result()
