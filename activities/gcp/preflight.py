@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from ipaddress import IPv4Network
 
 from google.cloud import compute_v1
@@ -13,14 +13,12 @@ import catalog
 from activities.contracts import AddressQuestion, CapacityQuestion, PreflightContract
 from activities.failures import refused
 from activities.gcp.compute import DeploymentCompute, last_part
-from activities.gcp.connection import GcpConnections
 from activities.gcp.errors import failures_named
 from activities.gcp.ownership import is_described_as_ours
 from activities.gcp.part import GcpPart
 from activities.gcp.quotas import UsedByOthers, cpus_of, family_metric
-from activities.gcp.settings import GcpSettings
 from activities.gcp.vpc import PROXY_ONLY
-from activities.needs import Need, needs
+from activities.needs import needs
 from activities.placement import MachineFamilies, place, pools_of
 from domain.addresses import AddressesUnusableError, first_overlap, plan_regional_subnets
 from domain.clouds import Cloud, Purpose
@@ -41,13 +39,6 @@ FAMILIES = MachineFamilies(
 
 class GcpPreflight(GcpPart, PreflightContract):
     """Looks, and changes nothing. Whether everything is permitted is another part's question."""
-
-    def __init__(
-        self, settings: GcpSettings, connections: GcpConnections, declared_needs: Callable[[], tuple[Need, ...]]
-    ) -> None:
-        """Take the needs of all activities, which include these: so they are asked for when they are wanted."""
-        super().__init__(settings, connections)
-        self._declared_needs = declared_needs
 
     @activity.defn
     @needs(

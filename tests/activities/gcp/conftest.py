@@ -22,28 +22,10 @@ from google.oauth2.credentials import Credentials
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.gcp.account import GcpAccount, GcpPermissionCheck
-from activities.gcp.add_ons import GcpAddOns
-from activities.gcp.alarms import GcpAlarms
-from activities.gcp.backup_locks import GcpBackupLocks
-from activities.gcp.bucket import GcpBackupBucket
-from activities.gcp.certificate import GcpCertificate
-from activities.gcp.cluster import GcpCluster
-from activities.gcp.cluster_access import GcpClusterAccess
-from activities.gcp.connection import GcpConnections
-from activities.gcp.controller_made import GcpControllerMade
-from activities.gcp.dns import GcpDomain, GcpEndpointRecord
-from activities.gcp.encryption import GcpEncryption
+from activities.gcp.cloud import GcpCloud
 from activities.gcp.identity import access_to
-from activities.gcp.leftovers import GcpLeftovers
-from activities.gcp.network import GcpNetwork
-from activities.gcp.node_pools import GcpNodePools
-from activities.gcp.preflight import GcpPreflight
-from activities.gcp.roles import GcpRoles
 from activities.gcp.settings import GcpSettings
 from activities.gcp.template import as_json, template
-from activities.gcp.workload_identity import GcpWorkloadIdentity
-from activities.needs import Need, declared
 from domain.deployment import Site
 from domain.failure import FailureClass, FailureDetail
 from simulators.control_client import ControlClient
@@ -56,31 +38,6 @@ from simulators.launch import running_simulators
 REGION = "europe-west4"
 EGRESS = ("198.51.100.7/32",)
 """From where the control plane of these tests would call."""
-PARTS: tuple[type[Any], ...] = (
-    GcpAccount,
-    GcpPermissionCheck,
-    GcpNetwork,
-    GcpRoles,
-    GcpEncryption,
-    GcpBackupBucket,
-    GcpBackupLocks,
-    GcpDomain,
-    GcpCertificate,
-    GcpEndpointRecord,
-    GcpCluster,
-    GcpClusterAccess,
-    GcpWorkloadIdentity,
-    GcpAddOns,
-    GcpNodePools,
-    GcpClusterAccess,
-    GcpWorkloadIdentity,
-    GcpControllerMade,
-    GcpAlarms,
-    GcpLeftovers,
-    GcpPreflight,
-)
-"""The parts of the implementation."""
-
 Client = TypeVar("Client")
 _numbers = itertools.count(1)
 
@@ -118,27 +75,15 @@ def settings(endpoints: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
-def activities(settings: GcpSettings) -> dict[str, Callable[..., Any]]:
-    """The activities, as a worker has them, keyed by name."""
-    connections = GcpConnections(settings)
-    found: dict[str, Callable[..., Any]] = {}
-
-    def needs() -> tuple[Need, ...]:
-        return declared(found.values())
-
-    for part in PARTS:
-        more = (needs,) if part in (GcpAccount, GcpPermissionCheck, GcpPreflight) else ()
-        made = _concrete(part)(settings, connections, *more)
-        names = (name for name in dir(part) if not name.startswith("_") and name not in part.__abstractmethods__)
-        found |= {name: getattr(made, name) for name in names}
-    return found
+def cloud(settings: GcpSettings) -> GcpCloud:
+    """What a worker has."""
+    return GcpCloud(settings)
 
 
-def _concrete(part: type[Any]) -> type[Any]:
-    """Return a class of a part, which leaves some activities of its contract to other parts, that has instances."""
-    made = type(part.__name__, (part,), {})
-    made.__abstractmethods__ = frozenset()
-    return made
+@pytest.fixture(scope="session")
+def activities(cloud: GcpCloud) -> dict[str, Callable[..., Any]]:
+    """The activities, keyed by name."""
+    return {activity.__name__: activity for activity in cloud.activities()}
 
 
 @dataclass
@@ -234,7 +179,11 @@ class Account:
 
 @pytest.fixture
 def account(
-    endpoints: Endpoints, control: ControlClient, settings: GcpSettings, activities: dict[str, Callable[..., Any]]
+    endpoints: Endpoints,
+    control: ControlClient,
+    settings: GcpSettings,
+    cloud: GcpCloud,
+    activities: dict[str, Callable[..., Any]],
 ) -> Iterator[Account]:
     """A fresh project whose customer has applied our template: it grants what the activities declare, nothing else."""
     number = next(_numbers)
@@ -249,7 +198,7 @@ def account(
         operation="deployment/acme/provision/1",
     )
     access = access_to(site)
-    document = template(access, (REGION,), settings.principal, declared(activities.values()))
+    document = template(access, (REGION,), settings.principal, cloud.needs())
     url = f"{endpoints.control_url}/gcp/projects/{site.cloud_account_id}/customer/apply-template"
     requests.post(url, json=json.loads(as_json(document)), timeout=60).raise_for_status()
     yield Account(site, activities, control, endpoints, control.position())

@@ -12,9 +12,10 @@ import pytest
 from google.cloud import iam_admin_v1, resourcemanager_v3
 
 from activities.contracts import AccessQuestion
+from activities.gcp.cloud import GcpCloud
 from activities.gcp.identity import access_to, control_account, control_role_id
 from activities.gcp.template import SET_PROJECT_POLICY, as_gcloud, as_json, as_terraform, template
-from activities.needs import Need, declared
+from activities.needs import Need
 from domain.account import AccountAccess
 from domain.clouds import Cloud, Purpose
 from domain.failure import FailureClass
@@ -45,16 +46,14 @@ def role_of(account: Account, purpose: Purpose) -> str:
 class TestVerification:
     """Is everything granted?"""
 
-    def test_a_project_with_the_template_is_complete(self, account: Account) -> None:
+    def test_a_project_with_the_template_is_complete(self, account: Account, cloud: GcpCloud) -> None:
         """Nothing is missing and nothing is surplus, and nothing is changed by asking."""
         report = account.run("verify_access", question(account))
 
         assert report.complete
         assert (report.missing, report.surplus, report.withheld) == ((), (), ())
         assert report.principal == control_account(account.site, Purpose.OBSERVE)
-        assert report.checked_actions == len(
-            {(need.action, need.purpose) for need in declared(account.activities.values())}
-        )
+        assert report.checked_actions == len({(need.action, need.purpose) for need in cloud.needs()})
         assert account.changes() == []
 
     def test_a_permission_that_was_taken_away_is_named(self, account: Account) -> None:

@@ -1,0 +1,95 @@
+"""Everything that Google Cloud owes the workflows, put together: what a worker for Google Cloud registers."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from activities.contracts import (
+    AccountContract,
+    ClusterContract,
+    FoundationContract,
+    KubernetesContract,
+    NetworkContract,
+    PreflightContract,
+)
+from activities.gcp.account import GcpAccount, GcpPermissionCheck
+from activities.gcp.add_ons import GcpAddOns
+from activities.gcp.alarms import GcpAlarms
+from activities.gcp.backup_locks import GcpBackupLocks
+from activities.gcp.bucket import GcpBackupBucket
+from activities.gcp.certificate import GcpCertificate
+from activities.gcp.cluster import GcpCluster
+from activities.gcp.cluster_access import GcpClusterAccess
+from activities.gcp.cluster_token import GcpClusterTokens
+from activities.gcp.connection import GcpConnections
+from activities.gcp.controller_made import GcpControllerMade
+from activities.gcp.dns import GcpDomain, GcpEndpointRecord
+from activities.gcp.encryption import GcpEncryption
+from activities.gcp.leftovers import GcpLeftovers
+from activities.gcp.network import GcpNetwork
+from activities.gcp.node_pools import GcpNodePools
+from activities.gcp.preflight import GcpPreflight
+from activities.gcp.roles import GcpRoles
+from activities.gcp.settings import GcpSettings
+from activities.gcp.workload_identity import GcpWorkloadIdentity
+from activities.needs import Need, declared
+
+Activity = Callable[..., Any]
+
+
+class GcpLook(GcpPermissionCheck, GcpPreflight):
+    """The whole of `PreflightContract`: Python refuses to make an instance while one of its activities is missing."""
+
+
+class GcpFoundation(GcpRoles, GcpEncryption, GcpBackupBucket, GcpDomain, GcpCertificate):
+    """The whole of `FoundationContract`."""
+
+
+class GcpKubernetes(
+    GcpCluster,
+    GcpClusterAccess,
+    GcpWorkloadIdentity,
+    GcpAddOns,
+    GcpNodePools,
+    GcpAlarms,
+    GcpEndpointRecord,
+    GcpBackupLocks,
+    GcpControllerMade,
+    GcpLeftovers,
+):
+    """The whole of `ClusterContract`."""
+
+
+class GcpCloud:
+    """The Google Cloud implementation of every contract of a cloud, on one set of connections."""
+
+    def __init__(self, settings: GcpSettings) -> None:
+        """Connect nowhere yet: accounts are impersonated when an activity first needs them."""
+        self.connections = GcpConnections(settings)
+        self.cluster_credentials = GcpClusterTokens(self.connections)
+        """For the Kubernetes activities of the same worker."""
+        self._contracts: dict[type[ABC], object] = {
+            AccountContract: GcpAccount(settings, self.connections, self.needs),
+            PreflightContract: GcpLook(settings, self.connections, self.needs),
+            NetworkContract: GcpNetwork(settings, self.connections),
+            FoundationContract: GcpFoundation(settings, self.connections),
+            ClusterContract: GcpKubernetes(settings, self.connections),
+        }
+
+    def activities(self) -> list[Activity]:
+        """Return every activity of the contracts, as methods that a worker registers under the contracts' names."""
+        return [
+            getattr(implementation, name)
+            for contract, implementation in self._contracts.items()
+            for name in sorted(contract.__abstractmethods__)
+        ]
+
+    def needs(self) -> tuple[Need, ...]:
+        """Return everything that these activities, and the Kubernetes ones beside them, ask of a customer's project."""
+        # The Kubernetes activities are the same in every cloud; the one that looks for its cluster does so by `find`.
+        finding = declared([self.cluster_credentials.find])
+        by_deletion = {replace(need, activity=KubernetesContract.delete_workloads.__name__) for need in finding}
+        return tuple(sorted({*declared(self.activities()), *by_deletion}))
