@@ -552,7 +552,7 @@ class KubernetesContract(ABC):
     @activity.defn
     @abstractmethod
     def open_endpoint(self, request: EndpointRequest) -> LoadBalancer:
-        """Apply the load balancer's service and return its address once it has one."""
+        """Apply what the load balancer is made for (a Service, a Gateway) and return its address once it has one."""
 
     @activity.defn
     @abstractmethod
@@ -577,7 +577,7 @@ class KubernetesContract(ABC):
     @activity.defn
     @abstractmethod
     def delete_workloads(self, site: Site) -> None:
-        """Delete the endpoint's services, the workloads and their claims, and wait for what controllers made for them.
+        """Delete the endpoint, the workloads and their claims, and wait for what controllers made for them.
 
         A cluster that does not exist (any more) has no workloads: that is success.
         """

@@ -1,5 +1,7 @@
 """The endpoint's certificate: one of Certificate Manager's, in the deployment's region, proven by a record in our zone.
 
+With it comes the policy of how the load balancer speaks TLS.
+
 It is issued as soon as the record is public, before there is a load balancer. A load balancer of the region presents
 it, so that TLS ends where the data is.
 """
@@ -17,11 +19,12 @@ from temporalio.exceptions import ApplicationError
 
 from activities.contracts import CertificateRequest, FoundationContract
 from activities.failures import failure, refused
-from activities.gcp.compute import if_exists
+from activities.gcp.compute import DeploymentCompute, if_exists
 from activities.gcp.dns import our_zone, put_record
 from activities.gcp.errors import failures_named
 from activities.gcp.ownership import is_ours, owner_labels, require_ours
 from activities.gcp.part import GcpPart
+from activities.gcp.tls_policy import PERMISSIONS_TO_ENSURE, PERMISSIONS_TO_REMOVE, ensure_tls_policy, remove_tls_policy
 from activities.needs import needs
 from activities.patience import is_young
 from domain.clouds import Purpose
@@ -43,11 +46,11 @@ class GcpCertificate(GcpPart, FoundationContract):
         "certificatemanager.dnsauthorizations.create", "certificatemanager.dnsauthorizations.get",
         "certificatemanager.dnsauthorizations.use", "dns.changes.create", "dns.managedZones.get",
         "dns.resourceRecordSets.create", "dns.resourceRecordSets.delete",
-        "dns.resourceRecordSets.list",
+        "dns.resourceRecordSets.list", *PERMISSIONS_TO_ENSURE,
         purpose=Purpose.OPERATE,
     )  # fmt: skip
     def create_certificate(self, request: CertificateRequest) -> Certificate:
-        """An issued certificate of the domain exists, and the record in our zone by which it is renewed.
+        """An issued certificate of the domain exists, the record in our zone by which it is renewed, and a TLS policy.
 
         Raises:
             ApplicationError: NOT_READY while Google has not seen the record; after the grace POLICY, because only the
@@ -67,16 +70,18 @@ class GcpCertificate(GcpPart, FoundationContract):
                 raise self._look_again(f"Google has given the certificate {certificate.name} up; it is ordered anew")
             if certificate.managed.state != _Managed.State.ACTIVE:
                 raise self._not_issued(certificate, domain)
+            ensure_tls_policy(DeploymentCompute(self._settings, self._connections, site, Purpose.OPERATE))
         return Certificate(certificate_id=certificate.name)
 
     @activity.defn
     @needs(
         "certificatemanager.certs.delete", "certificatemanager.certs.get",
         "certificatemanager.dnsauthorizations.delete", "certificatemanager.dnsauthorizations.get",
+        *PERMISSIONS_TO_REMOVE,
         purpose=Purpose.DELETE,
     )  # fmt: skip
     def delete_certificate(self, site: Site) -> None:
-        """No certificate of the deployment is left, nor its authorization; while it is in use it cannot go."""
+        """No certificate of the deployment is left, nor what came with it; while it is in use it cannot go."""
         with failures_named():
             manager = self._connections.client(Manager, site, Purpose.DELETE)
             name = certificate_name(site)
@@ -89,6 +94,7 @@ class GcpCertificate(GcpPart, FoundationContract):
             if authorization is not None and is_ours(authorization.labels, site):
                 manager.delete_dns_authorization(name=name)
                 raise self._look_again(f"the authorization {name} is being deleted")
+            remove_tls_policy(DeploymentCompute(self._settings, self._connections, site, Purpose.DELETE))
 
     def _ensure_authorization(self, manager: Manager, site: Site, domain: Domain) -> certificates.DnsAuthorization:
         name = authorization_name(site)

@@ -55,8 +55,9 @@ class GcpLeftovers(GcpPart, ClusterContract):
         "compute.addresses.list", "compute.disks.list", "compute.firewalls.list", "compute.forwardingRules.list",
         "compute.instances.list", "compute.networkEndpointGroups.list", "compute.networks.list",
         "compute.regionBackendServices.list", "compute.regionHealthChecks.list",
-        "compute.regionTargetHttpsProxies.list", "compute.regionUrlMaps.list", "compute.routers.list",
-        "compute.subnetworks.list", "compute.targetPools.list", "container.clusters.list", "dns.managedZones.list",
+        "compute.regionSslPolicies.list", "compute.regionTargetHttpsProxies.list", "compute.regionUrlMaps.list",
+        "compute.routers.list", "compute.subnetworks.list", "compute.targetPools.list", "container.clusters.list",
+        "dns.managedZones.list",
         "iam.serviceAccounts.get", "monitoring.alertPolicies.list", "resourcemanager.projects.getIamPolicy",
         "storage.buckets.get",
         purpose=Purpose.OBSERVE, why="Look for anything that is left of the deployment",
@@ -159,6 +160,7 @@ def _left_in_network(compute: DeploymentCompute) -> Iterator[Leftover]:
         *networks,
         *compute.client(compute_v1.SubnetworksClient).list(**where),
         *compute.client(compute_v1.RoutersClient).list(**where),
+        *compute.client(compute_v1.RegionSslPoliciesClient).list(**where),
     )
     ours = [
         *(each for each in described if is_described_as_ours(each.description, site)),

@@ -199,11 +199,19 @@ class ClusterApi:
                 raise
 
     def list(self, kind: Kind, *, namespace: str = "", selector: str = "", fields: str = "") -> tuple[Object, ...]:
-        """Return the objects (of a namespace, if one is given) that match a label selector and a field selector."""
+        """Return the objects (of a namespace, if one is given) that match a label selector and a field selector.
+
+        Of a kind that the cluster does not serve there are none.
+        """
         selectors = {"labelSelector": selector, "fieldSelector": fields}
         query = {name: text for name, text in selectors.items() if text}
         with self._named(kind.resource):
-            found = self._send(Request("GET", kind.path(namespace), query))
+            try:
+                found = self._send(Request("GET", kind.path(namespace), query))
+            except ApiException as error:
+                if error.status == 404:
+                    return ()
+                raise
         # The API leaves kind and version out of the items of a list.
         head = {"apiVersion": kind.api_version, "kind": kind.name}
         return tuple({**head, **item} for item in found.get("items") or ())

@@ -167,7 +167,7 @@ class KubernetesServer(KubernetesContract):
 
     @activity.defn
     def delete_workloads(self, site: Site) -> None:
-        """Delete the endpoint's services, the workloads and their claims, and wait for what controllers made for them.
+        """Delete the endpoint, the workloads and their claims, and wait for what controllers made for them.
 
         A cluster that does not exist (any more) has no workloads: that is success. One that does not answer is such
         a cluster only if the cloud says so.

@@ -290,7 +290,7 @@ class _Plan:
         proxy: Json = {
             "description": described,
             "urlMap": f"{ROOT}{self._region}/urlMaps/{name}",
-            "certificateManagerCertificates": [f"//certificatemanager.googleapis.com/{each}" for each in certificates],
+            "sslCertificates": [f"//certificatemanager.googleapis.com/{each}" for each in certificates],
         }
         if policy := self._policy_for("GCPGatewayPolicy", self._gateway).get("sslPolicy"):
             self._gateways.require_ssl_policy(f"{self._region}/sslPolicies/{policy}")

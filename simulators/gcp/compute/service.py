@@ -296,7 +296,7 @@ class ComputeService(HttpService):
         return [
             record.name
             for record in self.records.of(project, "targetHttpsProxies")
-            for link in record.document.get("certificateManagerCertificates") or ()
+            for link in record.document.get("sslCertificates") or ()
             if link.endswith(f"/{certificate}")
         ]
 

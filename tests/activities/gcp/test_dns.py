@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import pytest
 import requests
-from google.cloud import certificate_manager_v1, dns
+from google.cloud import certificate_manager_v1, compute_v1, dns
 
 from activities.contracts import CertificateRequest, DomainRequest, PublicationRequest
 from activities.gcp.ownership import owner_description
+from activities.kubernetes.manifests import gcp as manifests
 from domain.facts import Certificate, Domain, LoadBalancer
 from domain.failure import FailureClass
 from simulators.faults import FaultKind
@@ -54,6 +55,43 @@ def test_the_certificate_lives_in_the_region(account: Account, domain: Domain, c
     assert list(found.managed.domains) == [DOMAIN]
     assert found.managed.state.name == "ACTIVE"
     assert [kind for name, kind in records(account, domain) if name.startswith("_acme-challenge_")] == ["CNAME"]
+
+
+def tls_policy(account: Account) -> compute_v1.SslPolicy:
+    """Return how the load balancer is to speak TLS, as the customer sees it."""
+    policies = account.customer(compute_v1.RegionSslPoliciesClient)
+    (found,) = policies.list(project=account.project, region=REGION)
+    return found
+
+
+def test_nobody_may_speak_an_old_tls(account: Account, domain: Domain, certificate: Certificate) -> None:
+    """The policy that the Gateway names asks for TLS 1.2 at least, and is put back if somebody loosens it."""
+    policies = account.customer(compute_v1.RegionSslPoliciesClient)
+    before = tls_policy(account)
+    loose = compute_v1.SslPolicy(min_tls_version="TLS_1_0", profile="COMPATIBLE", fingerprint=before.fingerprint)
+    where = {"project": account.project, "region": REGION, "ssl_policy": before.name}
+    policies.patch_unary(**where, ssl_policy_resource=loose)
+    loosened = tls_policy(account)
+
+    account.run("create_certificate", CertificateRequest(site=account.site, domain=domain))
+
+    after = tls_policy(account)
+    assert before.name == manifests.tls_policy(account.site)
+    assert loosened.min_tls_version == "TLS_1_0"
+    assert [(each.min_tls_version, each.profile) for each in (before, after)] == [("TLS_1_2", "MODERN")] * 2
+
+
+def test_a_tls_policy_of_somebody_else_is_refused(account: Account, domain: Domain) -> None:
+    """One that has our name is neither used nor deleted."""
+    policies = account.customer(compute_v1.RegionSslPoliciesClient)
+    theirs = compute_v1.SslPolicy(name=manifests.tls_policy(account.site), min_tls_version="TLS_1_0")
+    policies.insert_unary(project=account.project, region=REGION, ssl_policy_resource=theirs)
+
+    refused = account.failure("create_certificate", CertificateRequest(site=account.site, domain=domain))
+    account.run("delete_certificate", account.site)
+
+    assert refused.failure is FailureClass.NOT_OURS
+    assert tls_policy(account).min_tls_version == "TLS_1_0"
 
 
 def test_making_them_again_changes_nothing(account: Account, domain: Domain, certificate: Certificate) -> None:
@@ -128,14 +166,20 @@ def test_a_certificate_that_google_gives_up_is_ordered_anew(account: Account, do
 
 def test_lost_replies_make_nothing_twice(account: Account) -> None:
     """Whatever was made without being acknowledged is found."""
-    for operation in ("managedZones.create", "changes.create", "CreateDnsAuthorization", "CreateCertificate"):
+    for operation in (
+        "managedZones.create",
+        "changes.create",
+        "CreateDnsAuthorization",
+        "CreateCertificate",
+        "regionSslPolicies.insert",
+    ):
         account.inject(FaultKind.LOST_REPLY, operation, times=1)
 
     domain = account.run_through("create_domain", DomainRequest(site=account.site, domain=DOMAIN))
     account.run_through("create_certificate", CertificateRequest(site=account.site, domain=domain))
 
     kinds = sorted(each.type for each in account.resources())
-    assert kinds == ["certificate", "dns-authorization", "managed-zone"]
+    assert kinds == ["certificate", "dns-authorization", "managed-zone", "ssl-policy"]
 
 
 def test_a_zone_of_somebody_else_is_refused(account: Account) -> None:

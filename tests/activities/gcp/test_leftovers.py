@@ -83,8 +83,8 @@ def test_everything_is_found_until_it_is_deleted(account: Account) -> None:
         "certificatemanager:certificates", "certificatemanager:dnsAuthorizations", "compute:addresses",
         "compute:backendServices", "compute:disks", "compute:firewalls", "compute:forwardingRules",
         "compute:healthChecks", "compute:instances", "compute:networkEndpointGroups", "compute:networks",
-        "compute:routers", "compute:subnetworks", "compute:targetHttpsProxies", "compute:urlMaps",
-        "container:clusters", "dns:managedZones", "iam:serviceAccounts", "kms:cryptoKeys",
+        "compute:routers", "compute:sslPolicies", "compute:subnetworks", "compute:targetHttpsProxies",
+        "compute:urlMaps", "container:clusters", "dns:managedZones", "iam:serviceAccounts", "kms:cryptoKeys",
         "monitoring:alertPolicies", "resourcemanager:bindings", "storage:buckets",
     }  # fmt: skip
     assert {left.kept_because for left in found} == {""}

@@ -12,7 +12,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.contracts import StorageClassRequest
 from activities.kubernetes.access import KubernetesConnections
-from activities.kubernetes.objects import NAMESPACE, Reference
+from activities.kubernetes.objects import GATEWAY, NAMESPACE, Reference
 from domain.failure import FailureClass
 from simulators.faults import Fault, FaultKind
 from simulators.kubernetes import kinds
@@ -160,3 +160,10 @@ def test_a_site_has_connections_of_its_own(playground: Playground) -> None:
         connections.api(site, playground.cluster).get(DEFAULT)
 
     assert playground.identity.tokens_made == 2
+
+
+def test_of_a_kind_that_the_cluster_does_not_serve_there_is_nothing(playground: Playground) -> None:
+    """A cluster without the Gateway API has no Gateways; nobody has to be asked about that."""
+    connections = KubernetesConnections(playground.identity, playground.settings)
+
+    assert connections.api(SITE, playground.cluster).list(GATEWAY) == ()
