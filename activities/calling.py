@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from importlib import metadata
+from typing import TypeAlias
 
 from temporalio import activity
 
@@ -21,11 +22,14 @@ def _version() -> str:
 PRODUCT = f"byoc/{_version()}"
 """How each User-Agent of ours begins."""
 
-place_of_caller: ContextVar[Site | AccountAccess | None] = ContextVar("caller", default=None)
+Place: TypeAlias = Site | AccountAccess
+"""Whose account: a deployment's, or that of an account as such."""
+
+place_of_caller: ContextVar[Place | None] = ContextVar("caller", default=None)
 """On whose behalf this thread calls. Clients are shared by activities, so it cannot be part of the client."""
 
 
-def agent(place: Site | AccountAccess | None) -> str:
+def agent(place: Place | None) -> str:
     """Return who calls, for the customer's log: `byoc/<version> deployment/<id> operation/<id> step/<activity>`."""
     step = activity.info().activity_type if activity.in_activity() else "-"
     match place:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from domain.actor import CONTROL_PLANE, Actor
 from domain.approval import ApprovalPolicy
 from domain.clouds import Cloud, Purpose
+from domain.deployment import Site
 from domain.model import DnsLabel, Model, OrderedModel
 
 
@@ -34,6 +35,19 @@ class AccountAccess(Model):
     cloud_account_id: str
     """AWS: the 12-digit account id. GCP: the project id. Azure: the subscription id."""
     external_id: str
+
+
+def access_to(place: Site | AccountAccess) -> AccountAccess:
+    """Return how the account of a deployment is reached."""
+    if isinstance(place, AccountAccess):
+        return place
+    return AccountAccess(
+        account=place.account,
+        customer=place.customer,
+        cloud=Cloud(place.cloud),
+        cloud_account_id=place.cloud_account_id,
+        external_id=place.external_id,
+    )
 
 
 class AccountSpec(OrderedModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Network
 
+from domain.clouds import Cloud
 from domain.facts import AddressPlan
 
 LARGEST = 16
@@ -17,13 +18,24 @@ _PRIVATE_BITS = 3
 _PUBLIC_BITS = 8
 """A public subnet is a 256th of the network: only load balancers and gateways live there."""
 
-
 _PROXIES = 24
 """Prefix length of a regional load balancer's proxies: 64 addresses are the least, and 256 need never be widened."""
+
+REGIONAL = frozenset({Cloud.GCP})
+"""Clouds in which one subnet spans all zones of a region, with ranges of its own for pods and services."""
 
 
 class AddressesUnusableError(ValueError):
     """The range cannot be divided as a deployment needs it; the message says why."""
+
+
+def plan_ranges(cloud: Cloud, cidr: IPv4Network, zones: int) -> AddressPlan:
+    """Return the ranges of a network that we make in a cloud, over this number of zones.
+
+    Raises:
+        AddressesUnusableError: the range is too large, too small or not private.
+    """
+    return plan_regional_subnets(cidr) if cloud in REGIONAL else plan_subnets(cidr, zones)
 
 
 def plan_subnets(cidr: IPv4Network, zones: int) -> AddressPlan:

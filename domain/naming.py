@@ -65,6 +65,11 @@ def owner_tags(site: Site, resource: str, spec_hash: str = "") -> dict[str, str]
     return tags
 
 
+def owner_labels(site: Site, resource: str) -> dict[str, str]:
+    """Return the same where a key may hold no colon: each is spelled with a hyphen."""
+    return {tag.replace(":", "-"): value for tag, value in owner_tags(site, resource).items()}
+
+
 def token(site: Site, resource: str) -> str:
     """Return the idempotency token for making one resource: the same for every attempt, another for each generation."""
     return str(uuid5(_TOKENS, f"{site.cloud_account_id}/{site.region}/{site.deployment}/{resource}/{site.generation}"))

@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import field_validator
 
 from domain.account import AccountSpec
+from domain.addresses import REGIONAL
 from domain.approval import unfulfillable
 from domain.catalogue import Catalogue, CloudOffer, Region, VersionStatus
 from domain.clouds import Cloud
@@ -279,7 +280,7 @@ def _existing_network_suits(order: _Order) -> Iterator[Problem]:
     network = order.spec.network.existing
     if network is None:
         return
-    if order.offer and order.offer.cloud is Cloud.GCP:
+    if order.offer and order.offer.cloud in REGIONAL:
         yield from _regional_network_suits(network)
     else:
         yield from _zonal_network_suits(network, ZONES if order.spec.high_availability else 2)

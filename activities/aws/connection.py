@@ -18,11 +18,11 @@ from botocore.session import Session as SdkSession
 from activities.aws import deeds
 from activities.aws.actions import action_of, changes
 from activities.aws.errors import SIGNING_NAME, classify
-from activities.aws.identity import access_to, control_role_arn
+from activities.aws.identity import control_role_arn
 from activities.aws.settings import AwsSettings
 from activities.barrier import before_change
-from activities.calling import agent, place_of_caller
-from domain.account import AccountAccess
+from activities.calling import Place, agent, place_of_caller
+from domain.account import access_to
 from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.failure import FailureClass
@@ -30,9 +30,6 @@ from domain.naming import PREFIX, TAG_CUSTOMER, TAG_DEPLOYMENT
 
 AwsClient: TypeAlias = Any
 """A boto3 client. Its methods are made at run time from the service's model, so no static type describes it."""
-
-Place: TypeAlias = Site | AccountAccess
-"""Whose account: a deployment's, or that of an account as such."""
 
 RENEW_BEFORE = timedelta(minutes=5)
 """Credentials that end sooner are not used any more: a call may be signed minutes before it is sent."""

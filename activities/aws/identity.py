@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from domain.account import AccountAccess
-from domain.clouds import Cloud, Purpose
+from domain.account import AccountAccess, access_to
+from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.naming import PREFIX
 
 PATH = "/byoc/"
 """IAM path of every role and policy of ours, the template's and the deployments' alike."""
-
-
-def access_to(place: Site | AccountAccess) -> AccountAccess:
-    """Return how the account of a deployment is reached."""
-    if isinstance(place, AccountAccess):
-        return place
-    return AccountAccess(
-        account=place.account,
-        customer=place.customer,
-        cloud=Cloud(place.cloud),
-        cloud_account_id=place.cloud_account_id,
-        external_id=place.external_id,
-    )
 
 
 def control_role_name(access: AccountAccess, purpose: Purpose) -> str:

@@ -13,7 +13,6 @@ import catalog
 from activities.aws.connection import AwsClient, AwsConnections
 from activities.aws.ec2 import SUBNET, VPC, DeploymentEc2, Description, Ec2Part
 from activities.aws.errors import failures_named
-from activities.aws.identity import access_to
 from activities.aws.quotas import UsedByOthers, limit_of
 from activities.aws.settings import AwsSettings
 from activities.aws.verification import SIMULATE, checked_actions, missing_permissions, withheld_roles
@@ -21,7 +20,7 @@ from activities.contracts import AddressQuestion, CapacityQuestion, PreflightCon
 from activities.failures import failure, refused
 from activities.needs import Need, needs
 from activities.placement import MachineFamilies, place, pools_of
-from domain.account import AccessReport
+from domain.account import AccessReport, access_to
 from domain.addresses import AddressesUnusableError, first_overlap, plan_subnets
 from domain.clouds import Cloud, Purpose
 from domain.deployment import ExistingNetwork, Site

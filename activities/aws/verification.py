@@ -7,10 +7,11 @@ from itertools import islice
 
 from botocore.exceptions import ClientError
 
-from activities.aws.connection import AwsClient, AwsConnections, Place
+from activities.aws.connection import AwsClient, AwsConnections
 from activities.aws.errors import classify, code_of
 from activities.aws.identity import control_role_arn
 from activities.aws.policy import Condition, Scope, Statement, statements, with_dependents
+from activities.calling import Place
 from activities.needs import Need
 from domain.account import AccountAccess, MissingPermission
 from domain.clouds import Purpose

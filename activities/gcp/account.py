@@ -12,13 +12,13 @@ from activities.contracts import AccessQuestion, AccountContract, PreflightContr
 from activities.failures import failure
 from activities.gcp.connection import GcpConnections
 from activities.gcp.errors import failures_named, is_refusal, refusal_in_words
-from activities.gcp.identity import access_to, control_account
+from activities.gcp.identity import control_account
 from activities.gcp.part import GcpPart
 from activities.gcp.settings import GcpSettings
 from activities.gcp.surplus import LOOKING, surplus_permissions
 from activities.gcp.verification import checked_actions, missing_permissions, withheld_accounts
 from activities.needs import Need, needs
-from domain.account import AccessReport, RevocationProof
+from domain.account import AccessReport, RevocationProof, access_to
 from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.failure import FailureClass, FailureDetail

@@ -18,12 +18,12 @@ from activities.contracts import ClusterContract, InCluster
 from activities.gcp.compute import DeploymentCompute, if_exists
 from activities.gcp.controller_made import load_balancer_parts
 from activities.gcp.errors import failures_named
-from activities.gcp.ownership import LABEL_RESOURCE, is_ours, owner_labels
+from activities.gcp.ownership import LABEL_RESOURCE, is_ours
 from activities.gcp.part import GcpPart
 from activities.needs import needs
 from domain.clouds import Purpose
 from domain.deployment import Site
-from domain.naming import base_name, resource_name
+from domain.naming import base_name, owner_labels, resource_name
 
 _DURATION = duration_pb2.Duration(seconds=300)
 """How long something must be unhealthy before the alarm rings (lifecycles.md, section 5: nodes 5 min)."""
@@ -69,7 +69,8 @@ class GcpAlarms(GcpPart, ClusterContract):
     @activity.defn
     @needs(
         "compute.addresses.list", "compute.firewalls.list", "compute.forwardingRules.list",
-        "compute.networkEndpointGroups.list", "compute.regionBackendServices.list", "compute.regionHealthChecks.list",
+        "compute.networkEndpointGroups.list", "compute.networks.get", "compute.regionBackendServices.list",
+        "compute.regionHealthChecks.list",
         "compute.regionTargetHttpsProxies.list", "compute.regionUrlMaps.list", "compute.targetPools.list",
         "monitoring.alertPolicies.create", "monitoring.alertPolicies.list", "monitoring.alertPolicies.update",
         purpose=Purpose.OPERATE,

@@ -15,14 +15,14 @@ from activities.failures import refused
 from activities.gcp.backup_locks import lock_of
 from activities.gcp.encryption import LABEL_RETAINED_UNTIL
 from activities.gcp.errors import failures_named
-from activities.gcp.ownership import is_ours, owner_labels, require_ours
+from activities.gcp.ownership import is_ours, require_ours
 from activities.gcp.part import GcpPart
 from activities.needs import needs
 from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.facts import Bucket
 from domain.failure import FailureClass
-from domain.naming import global_name
+from domain.naming import global_name, owner_labels
 
 SOFT_DELETION = 7 * 86400
 """Seconds for which what was deleted by mistake can be brought back. A retirement switches it off, for nothing of the

@@ -22,7 +22,7 @@ from activities.failures import failure, refused
 from activities.gcp.compute import DeploymentCompute, if_exists
 from activities.gcp.dns import our_zone, put_record
 from activities.gcp.errors import failures_named
-from activities.gcp.ownership import is_ours, owner_labels, require_ours
+from activities.gcp.ownership import is_ours, require_ours
 from activities.gcp.part import GcpPart
 from activities.gcp.tls_policy import PERMISSIONS_TO_ENSURE, PERMISSIONS_TO_REMOVE, ensure_tls_policy, remove_tls_policy
 from activities.needs import needs
@@ -31,7 +31,7 @@ from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.facts import Certificate, Domain
 from domain.failure import FailureClass, FailureDetail
-from domain.naming import base_name
+from domain.naming import base_name, owner_labels
 
 Manager: TypeAlias = certificates.CertificateManagerClient
 _Managed = certificates.Certificate.ManagedCertificate

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from abc import ABC
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
-
+from activities.cloud import CloudActivities
 from activities.contracts import (
     AccountContract,
     ClusterContract,
     FoundationContract,
-    KubernetesContract,
     NetworkContract,
     PreflightContract,
 )
@@ -35,9 +30,6 @@ from activities.gcp.preflight import GcpPreflight
 from activities.gcp.roles import GcpRoles
 from activities.gcp.settings import GcpSettings
 from activities.gcp.workload_identity import GcpWorkloadIdentity
-from activities.needs import Need, declared
-
-Activity = Callable[..., Any]
 
 
 class GcpLook(GcpPermissionCheck, GcpPreflight):
@@ -63,33 +55,17 @@ class GcpKubernetes(
     """The whole of `ClusterContract`."""
 
 
-class GcpCloud:
+class GcpCloud(CloudActivities):
     """The Google Cloud implementation of every contract of a cloud, on one set of connections."""
 
     def __init__(self, settings: GcpSettings) -> None:
         """Connect nowhere yet: accounts are impersonated when an activity first needs them."""
         self.connections = GcpConnections(settings)
         self.cluster_credentials = GcpClusterTokens(self.connections)
-        """For the Kubernetes activities of the same worker."""
-        self._contracts: dict[type[ABC], object] = {
+        self._contracts = {
             AccountContract: GcpAccount(settings, self.connections, self.needs),
             PreflightContract: GcpLook(settings, self.connections, self.needs),
             NetworkContract: GcpNetwork(settings, self.connections),
             FoundationContract: GcpFoundation(settings, self.connections),
             ClusterContract: GcpKubernetes(settings, self.connections),
         }
-
-    def activities(self) -> list[Activity]:
-        """Return every activity of the contracts, as methods that a worker registers under the contracts' names."""
-        return [
-            getattr(implementation, name)
-            for contract, implementation in self._contracts.items()
-            for name in sorted(contract.__abstractmethods__)
-        ]
-
-    def needs(self) -> tuple[Need, ...]:
-        """Return everything that these activities, and the Kubernetes ones beside them, ask of a customer's project."""
-        # The Kubernetes activities are the same in every cloud; the one that looks for its cluster does so by `find`.
-        finding = declared([self.cluster_credentials.find])
-        by_deletion = {replace(need, activity=KubernetesContract.delete_workloads.__name__) for need in finding}
-        return tuple(sorted({*declared(self.activities()), *by_deletion}))

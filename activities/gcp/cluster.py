@@ -28,13 +28,12 @@ from activities.gcp.gke import (
     pool_path,
 )
 from activities.gcp.health import health_failure
-from activities.gcp.ownership import owner_labels
 from activities.gcp.part import GcpPart
 from activities.needs import needs
 from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.facts import Cluster
-from domain.naming import base_name
+from domain.naming import base_name, owner_labels
 
 
 class GcpCluster(GcpPart, ClusterContract):

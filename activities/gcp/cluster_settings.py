@@ -15,10 +15,9 @@ from google.cloud import container_v1
 from activities.contracts import ClusterRequest
 from activities.gcp.gke import FIRST_POOL
 from activities.gcp.node_configuration import node_config
-from activities.gcp.ownership import owner_labels
 from domain.deployment import Site
 from domain.facts import Key
-from domain.naming import base_name
+from domain.naming import base_name, owner_labels
 
 _Log, _Metric = container_v1.LoggingComponentConfig.Component, container_v1.MonitoringComponentConfig.Component
 LOGS = (_Log.SYSTEM_COMPONENTS, _Log.APISERVER, _Log.SCHEDULER, _Log.CONTROLLER_MANAGER)

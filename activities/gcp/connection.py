@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import google.auth
 import google.auth.credentials
@@ -20,16 +20,11 @@ from google.auth.transport.requests import AuthorizedSession, Request
 from google.cloud import dns, storage
 from google.oauth2 import service_account
 
-from activities.calling import PRODUCT, place_of_caller
+from activities.calling import PRODUCT, Place, place_of_caller
 from activities.gcp.identity import control_account
 from activities.gcp.settings import GcpSettings
 from activities.gcp.transport import Adapter, Interceptor
-from domain.account import AccountAccess
 from domain.clouds import Purpose
-from domain.deployment import Site
-
-Place: TypeAlias = Site | AccountAccess
-"""Whose project: a deployment's, or that of an account as such."""
 
 Client = TypeVar("Client")
 

@@ -30,7 +30,7 @@ from activities.gcp.compute import (
     path_of,
 )
 from activities.gcp.errors import failures_named
-from activities.gcp.firewall import is_tag_of_cluster
+from activities.gcp.firewall import is_tag_of_cluster, own_network
 from activities.gcp.ownership import is_ours
 from activities.gcp.part import GcpPart
 from activities.kubernetes.manifests.identity import SERVER_NAMESPACE
@@ -114,7 +114,8 @@ class GcpControllerMade(GcpPart, ClusterContract):
         "compute.regionUrlMaps.delete",
         "compute.regionBackendServices.list", "compute.regionBackendServices.delete",
         "compute.regionHealthChecks.list", "compute.regionHealthChecks.delete", "compute.networkEndpointGroups.list",
-        "compute.networkEndpointGroups.delete", "compute.firewalls.list", "compute.disks.list", "compute.disks.delete",
+        "compute.networkEndpointGroups.delete", "compute.firewalls.list", "compute.networks.get",
+        "compute.disks.list", "compute.disks.delete",
         REGION_OPERATION, ZONE_OPERATION,
         purpose=Purpose.DELETE,
     )  # fmt: skip
@@ -142,7 +143,7 @@ def load_balancer_parts(compute: DeploymentCompute) -> Mapping[Collection, list[
     found = {kind: list(_listed(compute, kind)) for kinds in ORDER for kind in kinds}
     everything = [made for listed in found.values() for made in listed]
     firewalls = compute.client(compute_v1.FirewallsClient).list(project=compute.project)
-    ours = _known(everything, compute.site, set(_services(firewalls, compute.site)))
+    ours = _known(everything, compute.site, own_network(compute), set(_services(firewalls, compute.site)))
     return {kind: [made for made in listed if made.path in ours] for kind, listed in found.items()}
 
 
@@ -163,7 +164,7 @@ def is_of_cluster(labels: Mapping[str, str], site: Site) -> bool:
     return labels.get(_LABEL_CLUSTER) == base_name(site) or is_ours(labels, site)
 
 
-def _known(everything: Iterable[Made], site: Site, services: set[str]) -> set[str]:
+def _known(everything: Iterable[Made], site: Site, network: str, services: set[str]) -> set[str]:
     """Return the paths of what is ours: what says so itself, and whatever hangs together with it."""
     everything = list(everything)
     used = {path for made in everything for path in made.leads_to}
@@ -173,7 +174,7 @@ def _known(everything: Iterable[Made], site: Site, services: set[str]) -> set[st
         before = len(ours)
         led_to = {path for made in everything if made.path in ours for path in made.leads_to}
         for made in everything:
-            itself = _says_so(made, site) or made.name in services or _cluster_in(made.name) in clusters
+            itself = _says_so(made, site, network) or made.name in services or _cluster_in(made.name) in clusters
             if itself or made.path in led_to or made.leads_to & ours or (made.is_end and made.path not in used):
                 ours.add(made.path)
                 clusters |= {_cluster_in(made.name)} - {""}
@@ -181,8 +182,9 @@ def _known(everything: Iterable[Made], site: Site, services: set[str]) -> set[st
             return ours
 
 
-def _says_so(made: Made, site: Site) -> bool:
-    in_our_network = last_part(made.network) == base_name(site)
+def _says_so(made: Made, site: Site, network: str) -> bool:
+    """Return whether something is in the network that we made (empty if there is none), or names our cluster."""
+    in_our_network = bool(network) and last_part(made.network) == network
     return in_our_network or f'/locations/{site.region}/clusters/{base_name(site)}"' in made.description
 
 

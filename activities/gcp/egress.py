@@ -8,12 +8,12 @@ from temporalio import activity
 from activities.contracts import InNetwork, NetworkContract
 from activities.gcp.compute import REGION_OPERATION, DeploymentCompute, if_exists, last_part, path_of
 from activities.gcp.errors import failures_named
-from activities.gcp.ownership import is_described_as_ours, is_ours, owner_description, owner_labels, require_ours
+from activities.gcp.ownership import is_described_as_ours, is_ours, owner_description, require_ours
 from activities.gcp.part import GcpPart
 from activities.needs import needs
 from domain.clouds import Purpose
 from domain.deployment import Site
-from domain.naming import resource_name
+from domain.naming import owner_labels, resource_name
 
 _NAT = "egress"
 _LOGGED = compute_v1.RouterNatLogConfig(enable=True, filter="ERRORS_ONLY")

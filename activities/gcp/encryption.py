@@ -17,7 +17,7 @@ from activities.contracts import FoundationContract, Retention
 from activities.gcp.backup_locks import locked_until
 from activities.gcp.compute import if_exists
 from activities.gcp.errors import failures_named
-from activities.gcp.ownership import is_ours, owner_labels, require_ours
+from activities.gcp.ownership import is_ours, require_ours
 from activities.gcp.part import GcpPart
 from activities.gcp.policies import PolicyEditor
 from activities.gcp.project import ServiceAgent, project_number, service_agent
@@ -25,7 +25,7 @@ from activities.needs import needs
 from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.facts import Key
-from domain.naming import TAG_RETAINED_UNTIL, base_name, global_name
+from domain.naming import TAG_RETAINED_UNTIL, base_name, global_name, owner_labels
 
 LABEL_RETAINED_UNTIL = TAG_RETAINED_UNTIL.replace(":", "-")
 ROTATION = timedelta(days=365)

@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 import requests
-from google.api_core.exceptions import GoogleAPICallError, NotFound
+from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError, TransportError
 
 from activities.failures import failure
@@ -157,11 +157,6 @@ def classify(code: str, message: str = "", *, status: str = "") -> FailureClass:
     if known is FailureClass.PERMISSION and told is FailureClass.POLICY:
         return FailureClass.POLICY
     return known or told or FailureClass.UNKNOWN
-
-
-def is_not_found(error: GoogleAPICallError) -> bool:
-    """Return whether Google says that the thing does not exist."""
-    return isinstance(error, NotFound)
 
 
 def reason_of(error: GoogleAPICallError) -> str:

@@ -16,14 +16,13 @@ from activities.gcp.compute import GLOBAL_OPERATION, DeploymentCompute, if_exist
 from activities.gcp.errors import failures_named
 from activities.gcp.ownership import is_described_as_ours, owner_description, require_ours
 from activities.gcp.part import GcpPart
+from activities.kubernetes.manifests.gcp import HEALTH_CHECKS
 from activities.needs import needs
 from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.facts import Firewall
 from domain.naming import base_name, resource_name
 
-HEALTH_CHECKS = ("35.191.0.0/16", "130.211.0.0/22")
-"""From where Google's load balancers look at their backends (Cloud Load Balancing, "Health checks overview")."""
 _LAST_PRIORITY = 65534
 """Just before the rule that every network ends with."""
 _LEAKED = ("gke-", "gkegw1-", "k8s-", "k8s2-")

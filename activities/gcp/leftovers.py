@@ -30,7 +30,7 @@ from activities.gcp.controller_made import is_of_cluster, load_balancer_parts
 from activities.gcp.egress import is_our_address
 from activities.gcp.encryption import DESTROYED, LABEL_RETAINED_UNTIL, SCHEDULED, ring_name
 from activities.gcp.errors import failures_named
-from activities.gcp.firewall import belongs_to
+from activities.gcp.firewall import belongs_to, own_network
 from activities.gcp.gke import location_name
 from activities.gcp.ownership import is_described_as_ours, is_ours
 from activities.gcp.part import GcpPart
@@ -40,7 +40,6 @@ from activities.needs import needs
 from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.facts import Leftover
-from domain.naming import base_name
 
 _NAMES_STAY = "Google keeps the names of keys; "
 
@@ -53,7 +52,8 @@ class GcpLeftovers(GcpPart, ClusterContract):
         "certificatemanager.certs.list", "certificatemanager.dnsauthorizations.list",
         "cloudkms.cryptoKeyVersions.list", "cloudkms.cryptoKeys.list", "cloudkms.keyRings.get",
         "compute.addresses.list", "compute.disks.list", "compute.firewalls.list", "compute.forwardingRules.list",
-        "compute.instances.list", "compute.networkEndpointGroups.list", "compute.networks.list",
+        "compute.instances.list", "compute.networkEndpointGroups.list", "compute.networks.get",
+        "compute.networks.list",
         "compute.regionBackendServices.list", "compute.regionHealthChecks.list",
         "compute.regionSslPolicies.list", "compute.regionTargetHttpsProxies.list", "compute.regionUrlMaps.list",
         "compute.routers.list", "compute.subnetworks.list", "compute.targetPools.list", "container.clusters.list",
@@ -152,12 +152,9 @@ def _left(service: str, name: str, kept_because: str = "") -> Leftover:
 def _left_in_network(compute: DeploymentCompute) -> Iterator[Leftover]:
     """Yield networks and what is in them, by our descriptions or labels or by what made them for our cluster."""
     site, where = compute.site, {"project": compute.project, "region": compute.region}
-    networks = list(compute.client(compute_v1.NetworksClient).list(project=compute.project))
-    own = [
-        each.name for each in networks if each.name == base_name(site) and is_described_as_ours(each.description, site)
-    ]
+    network = own_network(compute)
     described = (
-        *networks,
+        *compute.client(compute_v1.NetworksClient).list(project=compute.project),
         *compute.client(compute_v1.SubnetworksClient).list(**where),
         *compute.client(compute_v1.RoutersClient).list(**where),
         *compute.client(compute_v1.RegionSslPoliciesClient).list(**where),
@@ -168,7 +165,7 @@ def _left_in_network(compute: DeploymentCompute) -> Iterator[Leftover]:
         *(
             rule
             for rule in compute.client(compute_v1.FirewallsClient).list(project=compute.project)
-            if belongs_to(rule, site, next(iter(own), ""))
+            if belongs_to(rule, site, network)
         ),
     ]
     for each in ours:

@@ -6,9 +6,9 @@ from typing import Any
 
 from google.cloud import container_v1
 
-from activities.gcp.ownership import owner_labels
 from domain.deployment import Site
 from domain.facts import Firewall, Key, Roles
+from domain.naming import owner_labels
 
 BOOT_DISK_GB = 50
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)

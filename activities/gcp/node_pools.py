@@ -20,13 +20,14 @@ from activities.gcp.errors import failures_named
 from activities.gcp.gke import UNDER_WAY, cluster_name, find_cluster, one_operation_at_a_time, pool_path
 from activities.gcp.health import health_failure
 from activities.gcp.node_configuration import node_config
-from activities.gcp.ownership import is_ours, owner_labels, require_ours
+from activities.gcp.ownership import is_ours, require_ours
 from activities.gcp.part import GcpPart
 from activities.kubernetes.manifests.identity import POOL_LABEL
 from activities.needs import needs
 from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.facts import Machine, NodePool
+from domain.naming import owner_labels
 from domain.shape import PoolName
 
 _MANAGEMENT = {"auto_upgrade": False, "auto_repair": True}

@@ -10,16 +10,11 @@ from collections.abc import Mapping
 from activities.failures import refused
 from domain.deployment import Site
 from domain.failure import FailureClass
-from domain.naming import OWNER_VALUE, TAG_DEPLOYMENT, TAG_OWNER, TAG_RESOURCE, owner_tags
+from domain.naming import OWNER_VALUE, TAG_DEPLOYMENT, TAG_OWNER, TAG_RESOURCE, owner_labels
 
 LABEL_OWNER = TAG_OWNER.replace(":", "-")
 LABEL_DEPLOYMENT = TAG_DEPLOYMENT.replace(":", "-")
 LABEL_RESOURCE = TAG_RESOURCE.replace(":", "-")
-
-
-def owner_labels(site: Site, resource: str) -> dict[str, str]:
-    """Return the labels by which a resource is known as ours, keyed by label."""
-    return {tag.replace(":", "-"): value for tag, value in owner_tags(site, resource).items()}
 
 
 def is_ours(labels: Mapping[str, str], site: Site) -> bool:

@@ -34,10 +34,13 @@ class PolicyEditor:
         self._edit(lambda policy: _add(policy, role, members))
 
     def grant_exactly(self, role: str, members: Sequence[str]) -> None:
-        """Let these members have the role without conditions, and nobody else."""
+        """Let these members have the role without conditions, and nobody else have it in any way."""
 
         def edit(policy: Any) -> None:  # noqa: ANN401 - a message without types
-            for binding in [each for each in policy.bindings if _is_plain(each, role)]:
+            bindings = [each for each in policy.bindings if each.role == role]
+            if len(bindings) == 1 and _is_plain(bindings[0], role) and set(bindings[0].members) == set(members):
+                return
+            for binding in bindings:
                 policy.bindings.remove(binding)
             _add(policy, role, members)
 

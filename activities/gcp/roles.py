@@ -18,16 +18,15 @@ from activities.gcp.ownership import is_described_as_ours, owner_description, re
 from activities.gcp.part import GcpPart
 from activities.gcp.policies import PolicyEditor
 from activities.gcp.project import container_agent
+from activities.kubernetes.manifests.gcp import account_email, account_id
 from activities.needs import needs
 from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.facts import Roles
-from domain.naming import base_name, short_name
+from domain.naming import base_name
 
 NODE_ROLE = "roles/container.defaultNodeServiceAccount"
 """What Google recommends for nodes, and all that they may do in the project: write logs and metrics."""
-
-_LONGEST_ID = 30
 
 
 class RoleName(StrEnum):
@@ -105,16 +104,6 @@ class GcpRoles(GcpPart, FoundationContract):
     def _is_ours_or_gone(self, iam: iam_admin_v1.IAMClient, site: Site, role: RoleName) -> bool:
         found = if_exists(lambda: iam.get_service_account(name=_full_name(site, role)))
         return found is None or is_described_as_ours(found.description, site)
-
-
-def account_id(site: Site, role: RoleName) -> str:
-    """Return the id of one of the deployment's service accounts."""
-    return short_name(site, role.value, limit=_LONGEST_ID)
-
-
-def account_email(site: Site, role: RoleName) -> str:
-    """Return the e-mail address of one of the deployment's service accounts, whether or not it exists."""
-    return f"{account_id(site, role)}@{site.cloud_account_id}.iam.gserviceaccount.com"
 
 
 def our_emails(site: Site) -> Iterable[str]:

@@ -8,7 +8,8 @@ from itertools import islice
 from google.auth.exceptions import RefreshError
 from google.cloud import resourcemanager_v3
 
-from activities.gcp.connection import GcpConnections, Place
+from activities.calling import Place
+from activities.gcp.connection import GcpConnections
 from activities.gcp.errors import is_refusal
 from activities.needs import Need
 from domain.account import AccountAccess, MissingPermission

@@ -17,16 +17,14 @@ from activities.contracts import ClusterContract, WorkloadIdentityRequest
 from activities.gcp.bucket import backup_bucket
 from activities.gcp.errors import failures_named
 from activities.gcp.part import GcpPart
+from activities.gcp.policies import POLICY_VERSION, PolicyEditor
 from activities.kubernetes.manifests.identity import RESTORE_ACCOUNT, RESTORE_NAMESPACE, SERVER_NAMESPACE
 from activities.needs import needs
 from domain.clouds import Purpose
-from domain.deployment import Site
 from domain.shape import Component
 
 WORKLOAD_ROLE = "roles/iam.workloadIdentityUser"
 """What lets a workload act as a service account."""
-_POLICY_VERSION = 3
-"""The newest: what an older one would be shown without its conditions, it would also be written without."""
 
 
 class GcpWorkloadIdentity(GcpPart, ClusterContract):
@@ -50,11 +48,12 @@ class GcpWorkloadIdentity(GcpPart, ClusterContract):
             self._let_use_backups(client, request)
             iam = self._connections.client(iam_admin_v1.IAMClient, request.site, Purpose.OPERATE)
             for account, members in workloads(request).items():
-                self._let_act(iam, request.site, account, members)
+                resource = f"projects/{request.site.cloud_account_id}/serviceAccounts/{account}"
+                PolicyEditor(iam, resource, self._settings).grant_exactly(WORKLOAD_ROLE, sorted(members))
 
     def _let_use_backups(self, client: storage.Client, request: WorkloadIdentityRequest) -> None:
         bucket = client.bucket(backup_bucket(request.site))
-        policy = bucket.get_iam_policy(requested_policy_version=_POLICY_VERSION, retry=None)
+        policy = bucket.get_iam_policy(requested_policy_version=POLICY_VERSION, retry=None)
         wanted = bucket_roles(request)
         ours = {member for members in wanted.values() for member in members}
         kept = [_without(binding, ours) for binding in policy.bindings]
@@ -65,29 +64,13 @@ class GcpWorkloadIdentity(GcpPart, ClusterContract):
         if _comparable(policy.bindings) == _comparable(_merged(bindings)):
             return
         policy.bindings = _merged(bindings)
-        policy.version = _POLICY_VERSION
+        policy.version = POLICY_VERSION
         try:
             bucket.set_iam_policy(policy, retry=None)
         except BadRequest as error:
             if "does not exist" not in str(error.message):
                 raise
             raise self._look_again(f"Google does not see a new service account yet: {error.message}") from error
-
-    @staticmethod
-    def _let_act(iam: iam_admin_v1.IAMClient, site: Site, account: str, members: set[str]) -> None:
-        resource = f"projects/{site.cloud_account_id}/serviceAccounts/{account}"
-        policy = iam.get_iam_policy(
-            request={"resource": resource, "options": {"requested_policy_version": _POLICY_VERSION}}
-        )
-        bindings = [binding for binding in policy.bindings if binding.role == WORKLOAD_ROLE]
-        if len(bindings) == 1 and set(bindings[0].members) == members and not bindings[0].condition.expression:
-            return
-        for binding in bindings:
-            policy.bindings.remove(binding)
-        policy.bindings.add(role=WORKLOAD_ROLE, members=sorted(members))
-        policy.version = _POLICY_VERSION
-        # The policy has the etag of its reading: one that was changed meanwhile is refused, and looked at again.
-        iam.set_iam_policy(request={"resource": resource, "policy": policy})
 
 
 def workloads(request: WorkloadIdentityRequest) -> Mapping[str, set[str]]:

@@ -9,17 +9,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import metadata
 from urllib.parse import urlencode
 
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
-from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from urllib3.exceptions import HTTPError
 
 from activities import deeds
 from activities.barrier import before_change
+from activities.calling import agent
 from activities.failures import not_ready
 from activities.kubernetes.credentials import ClusterCredentials
 from activities.kubernetes.errors import conflicts_of, failures_named
@@ -40,22 +39,6 @@ _TOKEN_LIFE = 10 * 60.0
 _GRANTED_LATE = frozenset({FailureClass.AUTH, FailureClass.PERMISSION})
 _CONNECTIONS = 16
 """Kept open to one cluster; more are opened when needed and closed afterwards."""
-
-
-def _version() -> str:
-    try:
-        return metadata.version("byoc")
-    except metadata.PackageNotFoundError:
-        return "0"
-
-
-_AGENT = f"byoc/{_version()}"
-
-
-def user_agent(site: Site) -> str:
-    """Return the User-Agent of a call on behalf of `site`: the cluster's audit log then says which step made it."""
-    step = activity.info().activity_type if activity.in_activity() else "none"
-    return f"{_AGENT} deployment/{site.deployment} operation/{site.operation or 'none'} step/{step}"
 
 
 @dataclass(frozen=True)
@@ -131,7 +114,7 @@ class KubernetesConnections:
         headers = {
             "Accept": "application/json",
             "Authorization": f"Bearer {self._token(connection, site, cluster)}",
-            "User-Agent": user_agent(site),
+            "User-Agent": agent(site),
         }
         if request.body is not None:
             headers["Content-Type"] = request.content_type

@@ -13,8 +13,9 @@ from typing import Any, Self
 import requests
 
 from activities.barrier import before_change
+from activities.calling import agent
 from activities.kubernetes import api_keys
-from activities.kubernetes.access import ClusterApi, user_agent
+from activities.kubernetes.access import ClusterApi
 from activities.kubernetes.patience import still_waiting
 from activities.kubernetes.settings import KubernetesSettings
 from domain.deployment import Site
@@ -54,7 +55,7 @@ class PublicEndpoint:
         self._session.verify = settings.public_ca_file or True
         if settings.public_proxy:
             self._session.proxies = {"https": settings.public_proxy}
-        self._session.headers["User-Agent"] = user_agent(site)
+        self._session.headers["User-Agent"] = agent(site)
 
     def __enter__(self) -> Self:
         return self

@@ -33,7 +33,6 @@ class RoleDefinition(Kind):
     has_state: bool = False
     binds: bool = False
     changed: int = 201
-    deletion: str | None = ""
 
     def prepare(self, cloud: Cloud, request: Request, record: Record, before: Json | None) -> None:
         """Refuse a name that is no GUID, and a title that another role has."""
@@ -91,7 +90,6 @@ class RoleAssignment(Kind):
     has_state: bool = False
     binds: bool = False
     changed: int = 201
-    deletion: str | None = ""
 
     def attributes(self, request: Request, record: Record | None) -> Mapping[str, str]:
         """Return what conditions on delegation ask about."""

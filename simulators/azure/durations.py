@@ -16,29 +16,13 @@ class Durations(BaseModel):
     nat: float = 20.0
     load_balancer: float = 15.0
     private_endpoint: float = 60.0
-    zone_deletion: float = 10.0
     disk: float = 5.0
     snapshot: float = 30.0
     encryption_set: float = 10.0
-    storage_account: float = 20.0
-    vault: float = 30.0
-    workspace: float = 30.0
-    certificate: float = 5.0
     group_deletion: float = 20.0
     """A resource group that is empty by then."""
     registration: float = 30.0
     """Until a namespace is registered."""
-    cluster: float = 300.0
-    cluster_update: float = 120.0
-    cluster_upgrade: float = 480.0
-    cluster_deletion: float = 300.0
-    node_pool: float = 150.0
-    node_pool_update: float = 60.0
-    node_upgrade: float = 180.0
-    """Each batch of nodes that is replaced."""
-    node_pool_deletion: float = 120.0
-    service_load_balancer: float = 40.0
-    """From a Service of type LoadBalancer until its address is known."""
 
 
 class Delays(BaseModel):

@@ -7,7 +7,7 @@ import json
 import math
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
@@ -188,12 +188,6 @@ class Identities:
                 f" exactly match with one of the allowed audiences '{','.join(audiences)}'.",
             )
         return found.principal
-
-    def service_principals(self, tenant: str) -> Iterator[Principal]:
-        """Yield the applications that a tenant has let in."""
-        for principal in self._principals.values():
-            if principal.tenant == tenant and principal.name.startswith("app:"):
-                yield principal
 
     def forget(self) -> None:
         """Forget everybody."""

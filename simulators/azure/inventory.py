@@ -9,11 +9,11 @@ from simulators.inventory import Resource
 
 _FACTS = ("addressSpace", "addressPrefix", "ipAddress", "roleDefinitionId", "principalId", "diskSizeGB")
 _ENCRYPTED = ("encryption", "diskEncryptionSetID")
-_CAN_BE_ENCRYPTED = ("Microsoft.Compute/disks", "Microsoft.Compute/snapshots", "Microsoft.Storage/storageAccounts")
+_CAN_BE_ENCRYPTED = ("Microsoft.Compute/disks", "Microsoft.Compute/snapshots")
 
 
 def inventory(cloud: Cloud, subscription: str) -> Iterator[Resource]:
-    """Yield every resource of a subscription, but not what comes with another resource by itself."""
+    """Yield every resource of a subscription."""
     scope = f"/subscriptions/{subscription}"
     for key, group in cloud.records.groups.items():
         if key.startswith(f"{scope}/"):
@@ -28,8 +28,6 @@ def inventory(cloud: Cloud, subscription: str) -> Iterator[Resource]:
                 state=document["properties"]["provisioningState"],
             )
     for record in cloud.records.below(scope):
-        if record.automatic:
-            continue
         properties = record.properties
         encrypted = any(
             "keyvault" in str(properties.get(name)).lower() or "diskEncryptionSets" in str(properties.get(name))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-from simulators.azure.api import Check, Reply, Request
+from simulators.azure.api import Check, Request
 from simulators.azure.cloud import Cloud
 from simulators.azure.ids import ResourceId
 from simulators.azure.records import Record
@@ -24,8 +24,6 @@ LINKED: Mapping[str, str] = {
 }
 """What the caller needs on a resource that another one is made to use, keyed by type; whoever reads it may be named."""
 
-PostAction = Callable[[Request, Record], Reply]
-
 
 @dataclass(frozen=True)
 class Kind:
@@ -35,16 +33,11 @@ class Kind:
     """`Microsoft.Network/virtualNetworks`."""
     seconds: str = ""
     """The duration (of `Durations`) of each change; empty for a type whose changes are done with the call."""
-    deletion: str | None = None
-    """The duration of a deletion, where it is another; empty if only deletions are done with the call."""
     created: int = 201
     """The status with which a creation is answered."""
     changed: int = 200
-    by_location: bool = False
-    """Whether operations are told by `Location` alone."""
     regional: bool = True
     """Whether it has a region and tags; children have none."""
-    parent_location: bool = False
     tag: str = ""
     """The field that shows the entity tag: `etag`, `eTag`."""
     busy: str = "AnotherOperationInProgress"
@@ -58,8 +51,6 @@ class Kind:
     """Whether it has a provisioning state."""
     creating: str = "Creating"
     updating: str = "Updating"
-    actions: Mapping[str, PostAction] = field(default_factory=dict)
-    """What can be posted to a resource, keyed by lower-case names."""
 
     @property
     def service(self) -> str:

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from simulators.azure.api import Reply, Request
 from simulators.azure.cloud import Cloud
-from simulators.azure.faults import is_late, late_error
+from simulators.azure.faults import late_error
 from simulators.azure.refusals import Json, Refusal
 from simulators.faults import Fault
 
@@ -68,16 +68,11 @@ class Operations:
             operation.ended = self._cloud.now()
 
         def failed(fault: Fault) -> None:
-            operation.error = late_error(fault, request.service)
+            operation.error = late_error(fault)
             operation.ended = self._cloud.now()
             fail(operation.error)
 
-        fault = request.fault
-        if fault is not None and is_late(fault, request):
-            late = fault
-            self._cloud.work.start(seconds, lambda: failed(late))
-        else:
-            self._cloud.work.start(seconds, done, fault=fault, fail=failed)
+        self._cloud.work.start(seconds, done, fault=request.fault, fail=failed)
         return operation
 
     def headers(self, request: Request, operation: Operation, *, by_location: bool = False) -> Mapping[str, str]:

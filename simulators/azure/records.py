@@ -6,7 +6,7 @@ import copy
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from simulators.azure.ids import ResourceId, references
 from simulators.azure.refusals import Json
@@ -33,10 +33,8 @@ class Record:
     document: Json
     busy: str = ""
     """The state that it passes through while something changes it, such as `Updating`; empty at rest."""
-    automatic: bool = False
-    """Whether it came with another resource by itself."""
-    hidden: dict[str, Any] = field(default_factory=dict)
-    """What is never shown, such as the contents of a storage account."""
+    etag: str = field(default_factory=lambda: secrets.token_hex(8))
+    """The entity tag, without quotes."""
 
     @property
     def properties(self) -> Json:
@@ -49,14 +47,9 @@ class Record:
         """The region, empty for what is global or a child."""
         return str(self.document.get("location", ""))
 
-    @property
-    def etag(self) -> str:
-        """The entity tag, without quotes."""
-        return str(self.hidden.get("etag", ""))
-
     def touched(self) -> None:
         """Give it another entity tag."""
-        self.hidden["etag"] = secrets.token_hex(8)
+        self.etag = secrets.token_hex(8)
 
     def enter(self, state: str) -> None:
         """Let its provisioning state be one that passes."""

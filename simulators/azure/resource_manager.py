@@ -72,17 +72,9 @@ class ResourceManager:
         return self._about(request, resource) if resource is not None else partial(_unknown, request)
 
     def _about(self, request: Request, resource: ResourceId) -> Deed:
-        """Understand a call about a resource, or a collection, or an action of one."""
+        """Understand a call about a resource or a collection."""
         request.service = resource.namespace.rpartition(".")[2].lower()
         request.region = self._region(request, resource)
-        if request.method == "POST" and not resource.is_resource:
-            owner = ResourceId(resource.scope, resource.namespace, resource.parts[:-1])
-            kind, action = self._resources.kind_of(owner), resource.parts[-1]
-            if kind is not None and action.lower() in kind.actions:
-                request.operation = f"{kind.short_type}/{action}/action"
-                request.mutating = not action.lower().startswith("list")
-                return partial(self._resources.act, request, owner, kind, action)
-            return partial(_unknown, request)
         kind = self._resources.kind_of(resource)
         verb = _VERBS.get(request.method)
         if kind is None or verb is None:

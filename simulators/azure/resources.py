@@ -1,4 +1,4 @@
-"""What Resource Manager does with resources of every kind: put, read, change, delete, list, and act on them."""
+"""What Resource Manager does with resources of every kind: put, read, change, delete and list them."""
 
 from __future__ import annotations
 
@@ -76,8 +76,7 @@ class Resources:
             return Reply(status=204)
         self._matches(request, record)
         self.may_delete(record)
-        seconds = self._seconds(kind.seconds if kind.deletion is None else kind.deletion)
-        if not (kind.seconds if kind.deletion is None else kind.deletion):
+        if not kind.seconds:
             body = self.shown(record).body if not kind.has_state else None
             self.remove(record)
             return Reply(body, 200)
@@ -85,18 +84,13 @@ class Resources:
         operation = self.operations.start(
             request,
             self._operation_path(record),
-            seconds,
+            self._seconds(kind.seconds),
             lambda: self.remove(record),
             fail=partial(kind.failed, self.cloud, record),
             result=lambda: Reply(status=204),
         )
-        headers = self.operations.headers(request, operation, by_location=kind.by_location)
+        headers = self.operations.headers(request, operation)
         return Reply(status=202, headers=headers)
-
-    def act(self, request: Request, resource: ResourceId, kind: Kind, action: str) -> Reply:
-        """Do what is posted to a resource."""
-        self.cloud.require(request, Check(f"{kind.type}/{action}/action", resource.text))
-        return kind.actions[action.lower()](request, self._existing(resource))
 
     def shown(self, record: Record) -> Reply:
         """Return a resource as it is read."""
@@ -164,7 +158,7 @@ class Resources:
         document.setdefault("properties", {})
         if kind.regional:
             self._place(document, before, kind)
-        record = Record(resource, kind, document, hidden=current.hidden if current is not None else {})
+        record = Record(resource, kind, document)
         if before is not None:
             record.id = current.id if current is not None else resource
             document["id"], document["name"] = before["id"], before["name"]
@@ -198,12 +192,12 @@ class Resources:
         operation = self.operations.start(
             request,
             self._operation_path(record),
-            self._seconds(record.hidden.pop("duration", record.kind.seconds)),
+            self._seconds(record.kind.seconds),
             finish,
             fail=partial(record.kind.failed, self.cloud, record),
             result=lambda: self.shown(record),
         )
-        headers = self.operations.headers(request, operation, by_location=record.kind.by_location)
+        headers = self.operations.headers(request, operation)
         reply = self._answer(record, status)
         return Reply(reply.body, status, {**reply.headers, **headers})
 

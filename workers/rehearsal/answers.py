@@ -18,7 +18,7 @@ from typing import Any, TypeGuard, get_args, get_origin, get_type_hints
 from pydantic import BaseModel
 
 from activities.contracts import STEP_CONTRACTS, AddressQuestion, CapacityQuestion
-from domain.addresses import AddressesUnusableError, plan_regional_subnets, plan_subnets
+from domain.addresses import AddressesUnusableError, plan_ranges
 from domain.catalogue import Catalogue
 from domain.clouds import Cloud
 from domain.cost import PriceList
@@ -133,9 +133,7 @@ def is_planned(value: object) -> bool:
 
 def _addresses(question: AddressQuestion) -> AddressPlan:
     try:
-        if question.site.cloud == Cloud.GCP:
-            return plan_regional_subnets(question.network.cidr)
-        return plan_subnets(question.network.cidr, len(question.placement.zones))
+        return plan_ranges(Cloud(question.site.cloud), question.network.cidr, len(question.placement.zones))
     except AddressesUnusableError as error:
         raise CannotAnswer(f"network.cidr: {error}") from error
 

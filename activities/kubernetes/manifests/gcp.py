@@ -30,13 +30,15 @@ from activities.kubernetes.objects import (
 )
 from domain.deployment import Site
 from domain.facts import Certificate, Key, Network
-from domain.naming import owner_tags, resource_name, short_name
+from domain.naming import owner_labels, resource_name, short_name
 from domain.shape import Component
 
 GATEWAY_CLASS = "gke-l7-regional-external-managed"
 _CERTIFICATES = "networking.gke.io/cert-manager-certs"
 """Option of a listener: names of certificates of Certificate Manager in the cluster's region."""
 _ACCOUNT = "iam.gke.io/gcp-service-account"
+HEALTH_CHECKS = ("35.191.0.0/16", "130.211.0.0/22")
+"""From where Google's load balancers look at their backends ("Health checks overview")."""
 _LONGEST_ID = 30
 _LONGEST_REQUEST = 24 * 60 * 60
 """Seconds after which the load balancer ends a request, and so a subscription, which then is begun anew. Both ports
@@ -48,7 +50,7 @@ class GcpManifests:
 
     def storage(self, site: Site, key: Key) -> Object:
         """Return balanced disks of one zone encrypted with the deployment's own key, each with the owner labels."""
-        labels = {tag.replace(":", "-"): value for tag, value in owner_tags(site, "volume").items()}
+        labels = owner_labels(site, "volume")
         return {
             "provisioner": "pd.csi.storage.gke.io",
             "parameters": {
@@ -78,19 +80,28 @@ class GcpManifests:
         )
 
     def probe_sources(self) -> tuple[str, ...]:
-        """Return from where Google's load balancers look at the health of pods ("Health checks overview")."""
-        return ("35.191.0.0/16", "130.211.0.0/22")
+        """Return from where Google's load balancers look at the health of pods."""
+        return HEALTH_CHECKS
 
     def service_account_annotations(self, site: Site, name: str) -> dict[str, str]:
         """Return the service account of the project as which the store or the restore acts; others act as nobody."""
         if name not in (Component.STORE, RESTORE_ACCOUNT):
             return {}
-        account = short_name(site, str(name), limit=_LONGEST_ID)
-        return {_ACCOUNT: f"{account}@{site.cloud_account_id}.iam.gserviceaccount.com"}
+        return {_ACCOUNT: account_email(site, name)}
 
     def identity_endpoints(self) -> tuple[tuple[str, int], ...]:
         """Return GKE's metadata server on each node, as policies see it in clusters with Dataplane V2."""
         return (("169.254.169.254/32", 80),)
+
+
+def account_id(site: Site, name: str) -> str:
+    """Return the id of one of the deployment's service accounts in the project: of `nodes`, `store` or `restore`."""
+    return short_name(site, str(name), limit=_LONGEST_ID)
+
+
+def account_email(site: Site, name: str) -> str:
+    """Return the e-mail address of one of them, whether or not it exists."""
+    return f"{account_id(site, name)}@{site.cloud_account_id}.iam.gserviceaccount.com"
 
 
 def tls_policy(site: Site) -> str:

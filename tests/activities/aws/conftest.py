@@ -4,36 +4,30 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from dataclasses import dataclass
+from datetime import timedelta
 
 import boto3
 import pytest
 from botocore.config import Config
 from pydantic import SecretStr
-from temporalio.exceptions import ApplicationError
-from temporalio.testing import ActivityEnvironment
 
 from activities.aws.cloud import AwsCloud
 from activities.aws.connection import AwsClient
-from activities.aws.identity import access_to
 from activities.aws.settings import AwsSettings
 from activities.aws.template import template
 from activities.contracts import AddOn, ClusterRequest, NodePoolRequest
+from domain.account import access_to
 from domain.deployment import Site
 from domain.facts import Cluster, Firewall, Key, Machine, Network, Placement, Roles
-from domain.failure import FailureClass, FailureDetail
 from domain.shape import PoolName
 from simulators.control_client import ControlClient
 from simulators.customer import OwnNetwork
 from simulators.endpoints import Endpoints
-from simulators.faults import Fault, FaultKind
 from simulators.inventory import Resource
-from simulators.journal import Call
 from simulators.launch import running_simulators
+from tests.activities.tenant import Tenant, by_name
 
 REGION = "eu-west-1"
 EGRESS = ("198.51.100.7/32",)
@@ -75,60 +69,11 @@ def cloud(endpoints: Endpoints, control: ControlClient) -> AwsCloud:
 
 
 @dataclass
-class Account:
-    """One customer's account, the deployment in it, and what a test does and sees there."""
+class Account(Tenant):
+    """One customer's AWS account, the deployment in it, and what a test does and sees there."""
 
-    site: Site
-    cloud: AwsCloud
-    control: ControlClient
     endpoint: str
-    since: int
-    """The journal's position when the account was made."""
-
-    def run(self, activity: str, argument: object, *, patience: float = 20.0) -> Any:
-        """Run an activity as Temporal does: again while it says that it is not ready, for `patience` real seconds."""
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                return self.attempt(activity, argument)
-            except ApplicationError as error:
-                if error.type != FailureClass.NOT_READY or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
-
-    def run_through(self, activity: str, argument: object) -> Any:
-        """Run an activity as Temporal does when replies are lost: passing faults are tried again too."""
-        for _ in range(20):
-            try:
-                return self.run(activity, argument)
-            except ApplicationError as error:
-                if error.type not in {FailureClass.TRANSIENT, FailureClass.CONFLICT}:
-                    raise
-        raise AssertionError(f"{activity} did not get through 20 passing faults")
-
-    def attempt(self, activity: str, argument: object, *, age: timedelta = timedelta()) -> Any:
-        """Run an activity once, as an attempt of a step that began `age` ago."""
-        found = {method.__name__: method for method in self.cloud.activities()}[activity]
-        environment = ActivityEnvironment()
-        begun = datetime.now(UTC) - age
-        environment.info = replace(environment.info, activity_type=activity, scheduled_time=begun)
-        return environment.run(found, argument)
-
-    def attempt_once(self, activity: str, argument: object, *, age: timedelta = timedelta()) -> FailureDetail | None:
-        """Run an activity once and return how it failed, None if it did not."""
-        try:
-            self.attempt(activity, argument, age=age)
-        except ApplicationError as error:
-            detail: FailureDetail = error.details[0]
-            return detail
-        return None
-
-    def failure(self, activity: str, argument: object) -> FailureDetail:
-        """Run an activity until it fails for good, and return how."""
-        with pytest.raises(ApplicationError) as caught:
-            self.run(activity, argument)
-        detail: FailureDetail = caught.value.details[0]
-        return detail
+    cloud: AwsCloud
 
     def customer(self, service: str, region: str = REGION) -> AwsClient:
         """Return a client with which the customer looks at, or changes, anything in the account."""
@@ -139,20 +84,6 @@ class Account:
             aws_access_key_id=self.site.cloud_account_id,
             aws_secret_access_key="unchecked",
             config=Config(user_agent="customer", retries={"total_max_attempts": 1}),
-        )
-
-    def inject(self, kind: FaultKind, operation: str, **details: Any) -> Fault:
-        """Make an operation misbehave in this account."""
-        fault = Fault(kind=kind, operation=operation, account=self.site.cloud_account_id, agent="byoc/", **details)
-        return self.control.inject(fault)
-
-    def changes(self, after: int | None = None) -> list[Call]:
-        """Return the calls of ours that changed something, since the account was made or since a position."""
-        return self.control.journal(
-            after=self.since if after is None else after,
-            account=self.site.cloud_account_id,
-            agent="byoc/",
-            changed=True,
         )
 
     def resources(self, service: str) -> list[Resource]:
@@ -180,7 +111,7 @@ def account(endpoints: Endpoints, control: ControlClient, cloud: AwsCloud) -> It
     )
     document = template(access_to(site), (REGION,), control.vendor().principal, cloud.needs())
     control.customer(site.cloud_account_id).apply_template(json.dumps(document))
-    yield Account(site, cloud, control, endpoints.aws_url, control.position())
+    yield Account(site, by_name(cloud.activities()), control, control.position(), endpoints.aws_url, cloud)
     control.clear_faults()
 
 

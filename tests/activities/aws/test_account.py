@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from activities.aws.identity import access_to, control_role_arn
+from activities.aws.identity import control_role_arn
 from activities.contracts import AccessQuestion
-from domain.account import AccessReport, RevocationProof
+from domain.account import AccessReport, RevocationProof, access_to
 from domain.clouds import Purpose
 from domain.failure import FailureClass
 from tests.activities.aws.conftest import REGION, Account

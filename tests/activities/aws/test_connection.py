@@ -12,8 +12,9 @@ from pydantic import SecretStr
 from temporalio.testing import ActivityEnvironment
 
 from activities.aws.connection import RENEW_BEFORE, AwsConnections
-from activities.aws.identity import access_to, control_role_arn
+from activities.aws.identity import control_role_arn
 from activities.aws.settings import AwsSettings
+from domain.account import access_to
 from domain.clouds import Purpose
 from simulators.control_client import ControlClient
 from simulators.endpoints import Endpoints

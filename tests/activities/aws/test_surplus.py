@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from activities.aws.account import MOST_SURPLUS
-from activities.aws.identity import access_to, boundary_arn
+from activities.aws.identity import boundary_arn
 from activities.contracts import AccessQuestion
-from domain.account import AccessReport, SurplusPermission
+from domain.account import AccessReport, SurplusPermission, access_to
 from domain.clouds import Purpose
 from domain.failure import FailureClass
 from tests.activities.aws.conftest import REGION, Account

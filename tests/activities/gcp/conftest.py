@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import grpc
 import pytest
@@ -19,21 +18,17 @@ from google.auth.transport.grpc import secure_authorized_channel
 from google.auth.transport.requests import Request
 from google.cloud import dns, storage
 from google.oauth2.credentials import Credentials
-from temporalio.exceptions import ApplicationError
-from temporalio.testing import ActivityEnvironment
 
 from activities.gcp.cloud import GcpCloud
-from activities.gcp.identity import access_to
 from activities.gcp.settings import GcpSettings
 from activities.gcp.template import as_json, template
+from domain.account import access_to
 from domain.deployment import Site
-from domain.failure import FailureClass, FailureDetail
 from simulators.control_client import ControlClient
 from simulators.endpoints import Endpoints
-from simulators.faults import Fault, FaultKind
 from simulators.inventory import Resource
-from simulators.journal import Call
 from simulators.launch import running_simulators
+from tests.activities.tenant import Tenant, by_name
 
 REGION = "europe-west4"
 EGRESS = ("198.51.100.7/32",)
@@ -80,71 +75,16 @@ def cloud(settings: GcpSettings) -> GcpCloud:
     return GcpCloud(settings)
 
 
-@pytest.fixture(scope="session")
-def activities(cloud: GcpCloud) -> dict[str, Callable[..., Any]]:
-    """The activities, keyed by name."""
-    return {activity.__name__: activity for activity in cloud.activities()}
-
-
 @dataclass
-class Account:
+class Account(Tenant):
     """One customer's project, the deployment in it, and what a test does and sees there."""
 
-    site: Site
-    activities: dict[str, Callable[..., Any]]
-    control: ControlClient
     endpoints: Endpoints
-    since: int
-    """The journal's position when the project was made."""
 
     @property
     def project(self) -> str:
         """The project's id."""
         return self.site.cloud_account_id
-
-    def run(self, activity: str, argument: object, *, patience: float = 20.0) -> Any:
-        """Run an activity as Temporal does: again while it says that it is not ready, for `patience` real seconds."""
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                return self.attempt(activity, argument)
-            except ApplicationError as error:
-                if error.type != FailureClass.NOT_READY or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
-
-    def run_through(self, activity: str, argument: object) -> Any:
-        """Run an activity as Temporal does when replies are lost: passing faults are tried again too."""
-        for _ in range(20):
-            try:
-                return self.run(activity, argument)
-            except ApplicationError as error:
-                if error.type not in {FailureClass.TRANSIENT, FailureClass.CONFLICT}:
-                    raise
-        raise AssertionError(f"{activity} did not get through 20 passing faults")
-
-    def attempt(self, activity: str, argument: object, *, age: timedelta = timedelta()) -> Any:
-        """Run an activity once, as an attempt of a step that began `age` ago."""
-        environment = ActivityEnvironment()
-        begun = datetime.now(UTC) - age
-        environment.info = replace(environment.info, activity_type=activity, scheduled_time=begun)
-        return environment.run(self.activities[activity], argument)
-
-    def attempt_once(self, activity: str, argument: object, *, age: timedelta = timedelta()) -> FailureDetail | None:
-        """Run an activity once and return how it failed, None if it did not."""
-        try:
-            self.attempt(activity, argument, age=age)
-        except ApplicationError as error:
-            detail: FailureDetail = error.details[0]
-            return detail
-        return None
-
-    def failure(self, activity: str, argument: object) -> FailureDetail:
-        """Run an activity until it fails for good, and return how."""
-        with pytest.raises(ApplicationError) as caught:
-            self.run(activity, argument)
-        detail: FailureDetail = caught.value.details[0]
-        return detail
 
     def customer(self, kind: type[Client]) -> Client:
         """Return a client with which the project's owner looks at, or changes, anything in it."""
@@ -161,17 +101,6 @@ class Account:
         )
         return kind(transport=transport(channel=channel))
 
-    def inject(self, kind: FaultKind, operation: str, **details: Any) -> Fault:
-        """Make an operation misbehave in this project."""
-        fault = Fault(kind=kind, operation=operation, account=self.project, agent="byoc/", **details)
-        return self.control.inject(fault)
-
-    def changes(self, after: int | None = None) -> list[Call]:
-        """Return the calls of ours that changed something, since the project was made or since a position."""
-        return self.control.journal(
-            after=self.since if after is None else after, account=self.project, agent="byoc/", changed=True
-        )
-
     def resources(self) -> list[Resource]:
         """Return what the project holds, without what the template made."""
         return [each for each in self.control.inventory(self.project) if each.service not in ("iam", "serviceusage")]
@@ -183,7 +112,6 @@ def account(
     control: ControlClient,
     settings: GcpSettings,
     cloud: GcpCloud,
-    activities: dict[str, Callable[..., Any]],
 ) -> Iterator[Account]:
     """A fresh project whose customer has applied our template: it grants what the activities declare, nothing else."""
     number = next(_numbers)
@@ -201,5 +129,5 @@ def account(
     document = template(access, (REGION,), settings.principal, cloud.needs())
     url = f"{endpoints.control_url}/gcp/projects/{site.cloud_account_id}/customer/apply-template"
     requests.post(url, json=json.loads(as_json(document)), timeout=60).raise_for_status()
-    yield Account(site, activities, control, endpoints, control.position())
+    yield Account(site, by_name(cloud.activities()), control, control.position(), endpoints)
     control.clear_faults()

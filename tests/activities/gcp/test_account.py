@@ -13,10 +13,10 @@ from google.cloud import iam_admin_v1, resourcemanager_v3
 
 from activities.contracts import AccessQuestion
 from activities.gcp.cloud import GcpCloud
-from activities.gcp.identity import access_to, control_account, control_role_id
+from activities.gcp.identity import control_account, control_role_id
 from activities.gcp.template import SET_PROJECT_POLICY, as_gcloud, as_json, as_terraform, template
 from activities.needs import Need
-from domain.account import AccountAccess
+from domain.account import AccountAccess, access_to
 from domain.clouds import Cloud, Purpose
 from domain.failure import FailureClass
 from tests.activities.gcp.conftest import REGION, Account

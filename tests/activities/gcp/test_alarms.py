@@ -8,9 +8,9 @@ import pytest
 from google.cloud.monitoring_v3 import AlertPolicy, AlertPolicyServiceClient, NotificationChannelServiceClient
 
 from activities.contracts import InCluster
-from activities.gcp.ownership import owner_labels
+from activities.gcp.ownership import owner_description
 from domain.facts import Cluster
-from domain.naming import base_name
+from domain.naming import base_name, owner_labels
 from simulators.faults import FaultKind
 from tests.activities.gcp.conftest import REGION, Account
 from tests.activities.gcp.test_node_pools import make_balancer, make_network
@@ -22,7 +22,7 @@ NODES, BALANCER = "unhealthy-nodes", "failing-load-balancer"
 def order(account: Account) -> InCluster:
     """The order for alarms on a cluster, whose load balancer exists beside a stranger's."""
     name = base_name(account.site)
-    make_balancer(account, "gkegw1-1a2b", make_network(account, name))
+    make_balancer(account, "gkegw1-1a2b", make_network(account, name, owner_description(account.site, "network")))
     make_balancer(account, "gkegw1-9z9z", make_network(account, "theirs"))
     cluster = Cluster(name=name, endpoint="https://192.0.2.1", certificate_authority="", version="1.35", oidc_issuer="")
     return InCluster(site=account.site, cluster=cluster)

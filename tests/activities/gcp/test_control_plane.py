@@ -12,12 +12,11 @@ from activities.gcp.cluster_settings import LOGS, MAINTENANCE_BEGINS
 from activities.gcp.cluster_token import GcpClusterTokens
 from activities.gcp.connection import GcpConnections
 from activities.gcp.gke import cluster_name, location_name
-from activities.gcp.ownership import owner_labels
 from activities.gcp.settings import GcpSettings
 from activities.gcp.workload_identity import WORKLOAD_ROLE
 from domain.facts import Cluster
 from domain.failure import FailureClass
-from domain.naming import base_name
+from domain.naming import base_name, owner_labels
 from simulators.faults import FaultKind
 from tests.activities.gcp.conftest import EGRESS, Account
 from tests.activities.gcp.ground import Ground, make_ground

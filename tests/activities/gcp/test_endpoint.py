@@ -36,6 +36,7 @@ from domain.shape import Component, PoolName
 from simulators.faults import Fault, FaultKind
 from tests.activities.gcp.conftest import REGION, Account
 from tests.activities.gcp.ground import Ground, make_ground
+from tests.activities.tenant import by_name
 
 RELEASE = next(release for release in reversed(catalog.load().releases) if not release.withdrawn)
 SMALL = catalog.load().shapes[0]
@@ -89,8 +90,7 @@ def deployment(account: Account, settings: GcpSettings) -> Deployment:
         public_ca_file=str(account.endpoints.internet_ca_file),
     )
     server = KubernetesServer(tokens, tokens, GcpManifests(), kubernetes)
-    inside = {activity.__name__: activity for activity in server.activities()}
-    account = replace(account, activities={**account.activities, **inside})
+    account = replace(account, activities={**account.activities, **by_name(server.activities())})
     ground = make_ground(account)
     domain = account.run("create_domain", DomainRequest(site=account.site, domain=f"{account.site.deployment}.example"))
     certificate = account.run("create_certificate", CertificateRequest(site=account.site, domain=domain))

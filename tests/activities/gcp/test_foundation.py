@@ -11,10 +11,10 @@ from google.cloud import iam_admin_v1, kms_v1, resourcemanager_v3, storage
 from activities.contracts import BackupLock, BucketRequest, Retention
 from activities.gcp.bucket import backup_bucket
 from activities.gcp.encryption import LABEL_RETAINED_UNTIL, key_name, ring_name
-from activities.gcp.ownership import owner_labels
 from activities.gcp.roles import NODE_ROLE, RoleName, account_email
 from domain.facts import Backup, Bucket, Key, Roles
 from domain.failure import FailureClass
+from domain.naming import owner_labels
 from simulators.faults import FaultKind
 from tests.activities.gcp.conftest import REGION, Account
 

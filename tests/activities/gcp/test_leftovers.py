@@ -17,10 +17,9 @@ from activities.contracts import (
     NodePoolRequest,
     Retention,
 )
-from activities.gcp.ownership import owner_labels
 from activities.gcp.roles import NODE_ROLE
 from domain.facts import Backup, Leftover, Machine, Placement
-from domain.naming import base_name
+from domain.naming import base_name, owner_labels
 from domain.shape import PoolName
 from tests.activities.gcp.conftest import Account
 from tests.activities.gcp.ground import MACHINE, ZONES

@@ -9,10 +9,10 @@ from google.cloud import compute_v1
 
 from activities.contracts import InNetwork, NetworkRequest
 from activities.gcp.compute import last_part
-from activities.gcp.ownership import owner_labels
 from domain.deployment import ExistingNetwork, NetworkSpec, Site
 from domain.facts import AddressPlan, Machine, Network, Placement
 from domain.failure import FailureClass
+from domain.naming import owner_labels
 from domain.shape import PoolName
 from simulators.faults import FaultKind
 from simulators.gcp.documents import GcpOwnNetwork

@@ -10,10 +10,9 @@ from google.cloud import compute_v1, container_v1
 
 from activities.gcp.gke import cluster_name, pool_path
 from activities.gcp.node_configuration import BOOT_DISK_GB
-from activities.gcp.ownership import owner_labels
 from domain.facts import Cluster
 from domain.failure import FailureClass
-from domain.naming import base_name
+from domain.naming import base_name, owner_labels
 from domain.shape import PoolName
 from simulators.faults import FaultKind
 from tests.activities.gcp.conftest import REGION, Account
@@ -215,9 +214,9 @@ def test_what_controllers_left_is_deleted(account: Account, ground: Ground, clus
     assert {name for name in left if name.startswith(("gkegw", "k8s", "pvc"))} == {*stranger, "pvc-theirs"}
 
 
-def make_network(account: Account, name: str) -> str:
-    """Make a network of somebody else's and return its name."""
-    network = compute_v1.Network(name=name, auto_create_subnetworks=False)
+def make_network(account: Account, name: str, description: str = "") -> str:
+    """Make a network (somebody else's, unless described as ours) and return its name."""
+    network = compute_v1.Network(name=name, description=description, auto_create_subnetworks=False)
     account.customer(compute_v1.NetworksClient).insert_unary(project=account.project, network_resource=network)
     return name
 

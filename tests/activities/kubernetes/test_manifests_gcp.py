@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from activities.gcp.ownership import owner_labels
 from activities.gcp.roles import RoleName, account_email
 from activities.kubernetes.manifests.foundation import foundation, restore_foundation, storage_class
 from activities.kubernetes.manifests.gcp import GcpManifests
 from activities.kubernetes.manifests.topology import METRICS_PORT, PORTS, PUBLIC_PORTS
 from activities.kubernetes.objects import Object
+from domain.naming import owner_labels
 from domain.shape import Component
 from tests.activities.kubernetes.samples import GCP_CERTIFICATE, GCP_KEY, GCP_NETWORK, GCP_SITE
 
