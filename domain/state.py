@@ -76,6 +76,11 @@ class DeploymentPhase(StrEnum):
     ABORTED = "aborted"
     """Provisioning was given up and everything that it made was taken back."""
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the deployment's life has ended."""
+        return self in (DeploymentPhase.RETIRED, DeploymentPhase.ABORTED)
+
 
 class DeploymentOrder(Model):
     """A validated order: what the customer asked for, with what the catalogue said on that day."""

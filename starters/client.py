@@ -255,7 +255,9 @@ class ControlPlane:
         Raises:
             Refused: Deployments live in it.
         """
-        living = [row.name for row in await self.deployments(account=name)]
+        # The list is a moment behind: it may still have what has just retired.
+        listed = [row.name for row in await self.deployments(account=name)]
+        living = [each for each in listed if not (await self.deployment(each)).phase.is_over]
         if living:
             raise Refused(f"account {name!r} has deployments: {', '.join(living)}; retire them first")
         return await self._ask_account(name, Account.revoke, reason)
@@ -305,8 +307,7 @@ class ControlPlane:
         """Return the generation that a new order of this name has: one more than the newest one that is over."""
         with contextlib.suppress(NotFound):
             known = await self.deployment(name)
-            over = known.phase in (DeploymentPhase.RETIRED, DeploymentPhase.ABORTED)
-            return known.order.site.generation + (1 if over else 0)
+            return known.order.site.generation + (1 if known.phase.is_over else 0)
         return 1
 
     async def deployment(self, name: str) -> DeploymentState:

@@ -9,13 +9,11 @@ from domain.approval import ApprovalPolicy
 from domain.deployment import FinalBackup
 from domain.facts import DeploymentFacts
 from domain.operation import OperationKind
-from domain.state import DeploymentOrder, DeploymentPhase, DeploymentState, OperationOrder
+from domain.state import DeploymentOrder, DeploymentState, OperationOrder
 from starters.client import ControlPlane, NotFound, Refused
 from starters.manifest import DeploymentManifest
 from starters.ordering import place_order
 from workflows.temporal import ids
-
-_OVER = (DeploymentPhase.RETIRED, DeploymentPhase.ABORTED)
 
 
 async def plan_of_manifest(plane: ControlPlane, manifest: DeploymentManifest) -> PlanQuestion:
@@ -25,7 +23,7 @@ async def plan_of_manifest(plane: ControlPlane, manifest: DeploymentManifest) ->
         known = await plane.deployment(manifest.metadata.name)
     except NotFound:
         return _first(order)
-    if known.phase in _OVER:
+    if known.phase.is_over:
         return _first(order)
     return plan_of_deployment(known, OperationKind.PROVISION, order=order, policy=order.approvals)
 
@@ -51,7 +49,7 @@ def plan_of_deployment(
         Refused: The deployment is over.
     """
     site = state.order.site
-    if state.phase in _OVER:
+    if state.phase.is_over:
         raise Refused(f"deployment {site.deployment!r} is {state.phase}: there is nothing to plan")
     wanted, now = order or state.order, datetime.now(UTC)
     operation = ids.operation_id(kind, state.operations + 1)

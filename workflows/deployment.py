@@ -64,7 +64,6 @@ _PHASE_WHILE = {
     OperationKind.RETIRE: DeploymentPhase.RETIRING,
 }
 _PROVISIONED = (OperationKind.PROVISION, OperationPhase.DONE)
-_OVER = (DeploymentPhase.RETIRED, DeploymentPhase.ABORTED)
 
 _KNOWS_ITS_ACCOUNT = "knows-its-account"
 """Patch: a run that was begun before deployments joined their account joins it after its next continue-as-new."""
@@ -105,7 +104,7 @@ class Deployment(Approvals):
         self._show()
         self._passing_on = asyncio.create_task(self._keep_passing_on())
         await self._join_account()
-        while self.state.phase not in _OVER:
+        while not self.state.phase.is_over:
             await self._until_something_is_to_be_done()
             if self._has_ended():
                 await self._settle()
@@ -347,7 +346,7 @@ class Deployment(Approvals):
             }
         )
         self._become(self._phase_after(outcome, was_first=was_first))
-        if self.state.phase in _OVER:
+        if self.state.phase.is_over:
             self.decline_the_rest()
         self.void_stale_plans()
 
@@ -385,7 +384,7 @@ class Deployment(Approvals):
                     or self.approvals_due()
                     or self._must_continue_as_new()
                     or self.next_instant() != instant
-                    or self.state.phase in _OVER
+                    or self.state.phase.is_over
                 ),
                 timeout=left,
                 timeout_summary="Until an approval expires, or a plan is tried again" if left is not None else None,
@@ -498,7 +497,7 @@ class Deployment(Approvals):
         return next((each.summary for each in (*running, *queued) if each.summary.kind is OperationKind.RETIRE), None)
 
     def _refuse_if_over(self) -> None:
-        if self.state.phase in _OVER:
+        if self.state.phase.is_over:
             raise ApplicationError(f"the deployment is {self.state.phase}", type="TooLate")
 
     def _become(self, phase: DeploymentPhase) -> None:

@@ -209,9 +209,9 @@ class Installation:
         except TimeoutError:
             raise AssertionError(await self._explained(plane, customer, state)) from None
 
-    async def until_held(self, *, seconds: float = 30.0) -> str:
+    async def until_held(self) -> str:
         """Wait until a call is held at a rule, and return the hold's id."""
-        held = await asyncio.to_thread(self.control.held, wait=seconds)
+        held = await asyncio.to_thread(self.control.held, wait=min(self.patience, 60.0))
         assert held, "no call was held: the step made none of the kind that was waited for"
         return held[0].id
 

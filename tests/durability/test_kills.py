@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from domain.operation import Choice, StepDecision
 from domain.state import ApiKeyChange, ApiKeyChangeKind, DeploymentPhase
 from simulators.faults import Fault, FaultKind
 from tests.durability.installation import ACTOR, Customer, Installation, left_behind
+from tests.durability.interruptions import Interruptions, Process, shared_out
 from workflows import steps
 
 pytestmark = pytest.mark.durability
@@ -32,83 +34,69 @@ ELSEWHERE = {
 """Steps that belong to other lifecycles or have nothing to do in a first provisioning; each has its own test below."""
 PROVISIONING = sorted({step.name for step in steps.ALL} - ELSEWHERE)
 TAKING_BACK = sorted({undo.name for undo in steps.UNDOS})
-LOOKS_ONLY = {
-    "check_permissions",
-    "check_quotas",
-    "choose_placement",
-    "plan_addresses",
-    "set_maintenance_policy",
-    "delete_load_balancers_and_volumes",
-}
-"""Steps that change nothing when all is well: they are interrupted at their first look instead of their first deed."""
+IN_ONE_LIFE = 6
+"""Steps at which a process dies in one life of a deployment: each has its turn, and there are fewer lives to live."""
 
 
-@pytest.mark.parametrize("step", PROVISIONING)
-async def test_worker_killed_between_deed_and_reply(
-    installation: Installation, customer: Customer, undisturbed: Counter[str], step: str
+def _grouped(names: list[str], size: int) -> list[Any]:
+    return [pytest.param(group, id=f"{group[0]}…") for group in shared_out(names, size)]
+
+
+@pytest.mark.parametrize("process", Process)
+@pytest.mark.parametrize("group", _grouped(PROVISIONING, IN_ONE_LIFE))
+async def test_process_killed_while_provisioning(
+    installation: Installation,
+    customer: Customer,
+    undisturbed: Counter[str],
+    group: tuple[str, ...],
+    process: Process,
 ) -> None:
-    """The worker dies after its call changed the world and before it learns so; the end is the same as undisturbed."""
-    installation.hold(customer, step, after_the_deed=True, mutating=_mutating(step))
+    """A process dies around a deed (the worker after it, Temporal before it); the end is the same as undisturbed."""
+    interruptions = Interruptions(installation, customer, group, process)
     await installation.order(customer)
 
-    await installation.until_held()
-    installation.replace_worker()
+    await interruptions.live_through()
 
     await installation.until_phase(customer, DeploymentPhase.ACTIVE)
     assert installation.inventory(customer) == undisturbed
 
 
-@pytest.mark.parametrize("step", PROVISIONING)
-async def test_server_killed_at_step(
-    installation: Installation, customer: Customer, undisturbed: Counter[str], step: str
+@pytest.mark.parametrize("group", _grouped(PROVISIONING, 2 * IN_ONE_LIFE))
+async def test_abort_at_step_takes_everything_back(
+    installation: Installation, customer: Customer, group: tuple[str, ...]
 ) -> None:
-    """Temporal dies while the step is between its start and its first deed, and comes back on its database."""
-    installation.hold(customer, step, after_the_deed=False, mutating=_mutating(step))
-    await installation.order(customer)
+    """Aborted between deed and reply of a step, and of those beside it, the account ends as before the order."""
+    before, missing = installation.inventory(customer), set(group)
+    while missing:
+        interruptions = Interruptions(installation, customer, missing, Process.WORKER)
+        await installation.order(customer)
+        held = await interruptions.held_together()
 
-    held = await installation.until_held()
-    installation.restart_server()
-    installation.control.release(held)
+        plane = await installation.connected()
+        await plane.decide(customer.name, StepDecision(choice=Choice.ABORT, actor=ACTOR))
+        installation.control.clear_faults()
+        for each in held:
+            installation.control.release(each.id)
 
-    await installation.until_phase(customer, DeploymentPhase.ACTIVE)
-    assert installation.inventory(customer) == undisturbed
-
-
-@pytest.mark.parametrize("step", PROVISIONING)
-async def test_abort_at_step_takes_everything_back(installation: Installation, customer: Customer, step: str) -> None:
-    """Aborted between deed and reply of a step, the account ends as it was before the order."""
-    before = installation.inventory(customer)
-    installation.hold(customer, step, after_the_deed=True, mutating=_mutating(step))
-    await installation.order(customer)
-    held = await installation.until_held()
-
-    plane = await installation.connected()
-    await plane.decide(customer.name, StepDecision(choice=Choice.ABORT, actor=ACTOR))
-    installation.control.release(held)
-
-    await installation.until_phase(customer, DeploymentPhase.ABORTED)
-    assert left_behind(installation.inventory(customer) - before) == Counter()
+        await installation.until_phase(customer, DeploymentPhase.ABORTED)
+        assert left_behind(installation.inventory(customer) - before) == Counter(), interruptions.steps_of(held)
+        missing -= interruptions.steps_of(held)
 
 
-@pytest.mark.parametrize("process", ["worker", "server"])
-@pytest.mark.parametrize("undo", TAKING_BACK)
+@pytest.mark.parametrize("process", Process)
+@pytest.mark.parametrize("group", _grouped(TAKING_BACK, IN_ONE_LIFE))
 async def test_process_killed_while_retiring(
-    installation: Installation, customer: Customer, undo: str, process: str
+    installation: Installation, customer: Customer, group: tuple[str, ...], process: Process
 ) -> None:
     """A process dies around a deletion (the worker after it, Temporal before it); in the end nothing is left."""
     before = installation.inventory(customer)
     await installation.order(customer)
     await installation.until_phase(customer, DeploymentPhase.ACTIVE)
-    installation.hold(customer, undo, after_the_deed=process == "worker", mutating=_mutating(undo))
+    interruptions = Interruptions(installation, customer, group, process)
     plane = await installation.connected()
     await plane.retire(customer.name, final_backup=FinalBackup.NONE)
 
-    held = await installation.until_held()
-    if process == "worker":
-        installation.replace_worker()
-    else:
-        installation.restart_server()
-        installation.control.release(held)
+    await interruptions.live_through()
 
     await installation.until_phase(customer, DeploymentPhase.RETIRED)
     assert left_behind(installation.inventory(customer) - before) == Counter()
@@ -171,7 +159,3 @@ async def test_worker_killed_while_verifying_and_revoking(installation: Installa
     installation.replace_worker()
 
     await installation.until_account(name, AccountPhase.REVOKED)
-
-
-def _mutating(step: str) -> bool | None:
-    return None if step in LOOKS_ONLY else True
