@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from enum import StrEnum
+
 from domain.account import AccountAccess
-from domain.clouds import Purpose
+from domain.clouds import Cloud, Purpose
 from domain.model import Model
+
+
+class TemplateForm(StrEnum):
+    """How what is asked of a customer's account is written down."""
+
+    JSON = "json"
+    YAML = "yaml"
+    GCLOUD = "gcloud"
+    """A shell script for Google Cloud's own command line."""
+    TERRAFORM = "terraform"
+    TABLE = "table"
+    """Markdown, which the customer's security review reads."""
+    TABLE_JSON = "table-json"
+    """The same for programs, a `PermissionTable`."""
+
+
+_TABLES = (TemplateForm.TABLE, TemplateForm.TABLE_JSON)
+
+FORMS: Mapping[Cloud, tuple[TemplateForm, ...]] = {
+    Cloud.AWS: (TemplateForm.JSON, TemplateForm.YAML, *_TABLES),
+    Cloud.GCP: (TemplateForm.GCLOUD, TemplateForm.TERRAFORM, TemplateForm.JSON, *_TABLES),
+}
+"""The forms that each cloud has, the one that is usually applied first; a cloud that is not served has none."""
 
 
 class PermissionUse(Model):
@@ -26,14 +52,15 @@ class PermissionLine(Model):
     """In the cloud's own spelling, `ec2:CreateVpc`."""
     purpose: Purpose
     resources: tuple[str, ...]
-    """ARN patterns; `*` where the conditions alone limit the action."""
+    """Patterns of names (ARNs on AWS); `*` where the conditions alone limit the action."""
     conditions: tuple[str, ...]
     uses: tuple[PermissionUse, ...]
 
     @property
     def service(self) -> str:
-        """The service to which the action belongs, `ec2`."""
-        return self.action.partition(":")[0]
+        """The service to which the action belongs: `ec2` of `ec2:CreateVpc`, `compute` of `compute.networks.create`."""
+        separator = next((each for each in ":/." if each in self.action), ":")
+        return self.action.partition(separator)[0]
 
 
 class PermissionTable(Model):

@@ -31,13 +31,15 @@ from catalog import CatalogueInvalid
 from domain.account import AccountAccess
 from domain.actor import CONTROL_PLANE
 from domain.clouds import Cloud
+from domain.permission import TemplateForm
 from domain.plan import Plan
 from starters.client import ControlPlane, ControlPlaneError, Unreachable
 from workers import assembly, telemetry
+from workers.clouds import NoSuchForm, NotServed
 from workers.histories import check_histories
 from workers.rehearsal.planning import Planner
 from workers.rehearsal.server import CannotRehearse
-from workers.settings import WorkerSettings, read_settings
+from workers.settings import PRINCIPALS, WorkerSettings, read_settings, variable
 from workflows.temporal import logs
 from workflows.temporal.connection import connect
 from workflows.temporal.settings import BadSettings
@@ -77,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runner = asyncio.Runner()
         with tracing:
             runner.run(_run(options, settings))
-    except (BadSettings, assembly.NotServed) as error:
+    except (BadSettings, NotServed, NoSuchForm) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except CannotStart as error:
@@ -96,12 +98,12 @@ def _parser() -> argparse.ArgumentParser:
         ("all", "all of them in one process"),
     ):
         worker = kinds.add_parser(kind, help=what)
-        worker.add_argument("--cloud", choices=[*Cloud], default=Cloud.AWS, help="whose activities to run")
+        worker.add_argument("--cloud", choices=[*Cloud], help="whose activities to run")
         worker.add_argument("--region", default="", help="poll the queue of this region, for data locality")
         worker.add_argument("--parent", type=int, help="end at once when the process of this id is not the parent")
     template = kinds.add_parser("template", help="print what a customer applies; reads an AccountAccess on stdin")
     template.add_argument("--region", action="append", required=True, help="region of the account; repeatable")
-    template.add_argument("--format", choices=["json", "yaml", "table", "table-json"], default="json")
+    template.add_argument("--format", choices=[*TemplateForm], help="by default what is usually applied in the cloud")
     plan = kinds.add_parser("plan", help="print what an operation will do; reads a PlanQuestion on stdin")
     plan.add_argument("--diff", action="store_true", help="compare each step with what exists")
     plan.add_argument("--profile", help="with --diff: profile of Temporal's own configuration file")
@@ -146,14 +148,16 @@ async def _plan(question: PlanQuestion, settings: WorkerSettings, *, profile: st
     return await planner.plan(question, compare=ask)
 
 
-def _print_template(regions: Sequence[str], form: str, settings: WorkerSettings) -> int:
+def _print_template(regions: Sequence[str], form: str | None, settings: WorkerSettings) -> int:
     """Print the template for the account that standard input describes, and return the exit code."""
     try:
         access = AccountAccess.model_validate_json(sys.stdin.read())
-        sys.stdout.write(assembly.permission_template(access, regions, form, settings))
+        sys.stdout.write(assembly.permission_template(access, regions, TemplateForm(form) if form else None, settings))
     except ValidationError as error:
         sys.stderr.write(f"standard input is not an account's access: {error}\n")
         return 2
+    except (NotServed, NoSuchForm):
+        raise
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -172,15 +176,17 @@ async def _check_histories(options: argparse.Namespace, settings: WorkerSettings
 
 
 async def _run(options: argparse.Namespace, settings: WorkerSettings) -> None:
-    kind, cloud, region = options.kind, Cloud(options.cloud), options.region
+    kind, region = options.kind, options.region
+    clouds = _clouds(options, settings)
     watch = asyncio.create_task(_end_without(options.parent)) if options.parent else None
     client = await _connect(
         settings.temporal_profile, tracing=settings.tracing, metrics_address=settings.metrics_address
     )
     stop, stop_now = _signals()
-    workers = _workers(kind, cloud, region, client, settings)
+    workers = _workers(kind, clouds, region, client, settings)
     running = asyncio.gather(*(worker.run() for worker in workers))
-    log.info("worker runs", kind=kind, cloud=cloud, region=region, build=settings.build_id or "", pid=os.getpid())
+    served = ", ".join(clouds)
+    log.info("worker runs", kind=kind, clouds=served, region=region, build=settings.build_id or "", pid=os.getpid())
     ends: set[asyncio.Future[Any]] = {running, stop}
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     if not running.done():
@@ -257,12 +263,33 @@ async def _end_without(parent: int) -> None:
     os._exit(1)
 
 
-def _workers(kind: str, cloud: Cloud, region: str, client: Client, settings: WorkerSettings) -> list[Worker]:
+def _clouds(options: argparse.Namespace, settings: WorkerSettings) -> tuple[Cloud, ...]:
+    """Return in which clouds the worker acts: the one that is named, else those whose settings are there.
+
+    Raises:
+        BadSettings: None is, or a region is given for several.
+    """
+    if options.kind not in ("cloud", "all"):
+        return ()
+    if options.cloud:
+        return (Cloud(options.cloud),)
+    if options.kind == "cloud":
+        return (Cloud.AWS,)
+    clouds = settings.clouds
+    if not clouds:
+        names = " or ".join(variable(setting) for setting in PRINCIPALS.values())
+        raise BadSettings(f"no cloud has its settings: set {names}, or give --cloud")
+    if options.region and len(clouds) > 1:
+        served = " and ".join(clouds)
+        raise BadSettings(f"--region: {options.region} is of one cloud; there are settings for {served}. Give --cloud")
+    return clouds
+
+
+def _workers(kind: str, clouds: Sequence[Cloud], region: str, client: Client, settings: WorkerSettings) -> list[Worker]:
     workers = []
     if kind in ("lifecycles", "all"):
         workers.append(assembly.lifecycles_worker(client, settings))
-    if kind in ("cloud", "all"):
-        workers.append(assembly.cloud_worker(client, settings, cloud, region))
+    workers += [assembly.cloud_worker(client, settings, cloud, region) for cloud in clouds]
     if kind in ("services", "all"):
         workers.append(assembly.services_worker(client, settings))
     return workers

@@ -14,6 +14,8 @@ from activities.comparison import Comparisons
 from activities.needs import Need
 from domain.account import AccountAccess
 from domain.clouds import Cloud
+from domain.permission import FORMS, TemplateForm
+from workers.clouds import CloudWiring, NoSuchForm, NotServed
 from workers.deeds import RecordedDeeds
 from workers.liveness import SignsOfLife
 from workers.rehearsal.planning import Planning
@@ -30,12 +32,8 @@ from workflows.temporal import queues
 WORKFLOWS: tuple[type, ...] = (Account, Compare, Deployment, Provision, Reconfigure, Retire)
 """Every workflow type. A new lifecycle is one more name here."""
 
-
-class NotServed(ValueError):  # noqa: N818 - it names what is so
-    """This version does not act in the cloud; the message says in which it does."""
-
-    def __init__(self, cloud: Cloud) -> None:
-        super().__init__(f"cloud is {cloud}; this version acts in: aws")
+_OURS = frozenset({"activities", "catalog", "domain", "starters", "workers", "workflows"})
+"""Packages of this repository: that one of them cannot be imported is a defect."""
 
 
 def lifecycles_worker(client: Client, settings: WorkerSettings) -> Worker:
@@ -104,51 +102,57 @@ def declared_needs(settings: WorkerSettings, cloud: Cloud) -> tuple[Need, ...]:
     """Return the permissions that the activities of one cloud declare.
 
     Raises:
-        NotServed: This version does not act in the cloud.
+        NotServed: This version does not act in the cloud, or its SDK is not installed.
     """
-    match cloud:
-        case Cloud.AWS:
-            from workers.aws import aws_cloud  # noqa: PLC0415 - as below
-
-            return aws_cloud(settings).needs()
-        case Cloud.GCP | Cloud.AZURE:
-            raise NotServed(cloud)
-        case _:
-            assert_never(cloud)
+    return _wiring_of(cloud).declared_needs(settings)
 
 
 def cloud_activities(settings: WorkerSettings, cloud: Cloud) -> Sequence[Callable[..., Any]]:
-    """Return the activities of one cloud; only here its SDK is imported, so a worker needs only its cloud's extra.
+    """Return the activities of one cloud.
 
     Raises:
-        NotServed: This version does not act in the cloud.
+        NotServed: This version does not act in the cloud, or its SDK is not installed.
     """
-    match cloud:
-        case Cloud.AWS:
-            from workers.aws import activities  # noqa: PLC0415 - only this cloud's worker has this SDK installed
-
-            return activities(settings)
-        case Cloud.GCP | Cloud.AZURE:
-            raise NotServed(cloud)
-        case _:
-            assert_never(cloud)
+    return _wiring_of(cloud).activities(settings)
 
 
-def permission_template(access: AccountAccess, regions: Sequence[str], form: str, settings: WorkerSettings) -> str:
-    """Return what the customer applies, as `json` or `yaml`, or as the `table` that their security review reads.
+def permission_template(
+    access: AccountAccess, regions: Sequence[str], form: TemplateForm | None, settings: WorkerSettings
+) -> str:
+    """Return what the customer applies, or the table that their security review reads.
 
-    `table-json` is the same table for programs.
+    Without a form it is the one that is usually applied in the account's cloud.
 
     Raises:
-        NotServed: This version does not act in the account's cloud.
+        NotServed: This version does not act in the account's cloud, or its SDK is not installed.
+        NoSuchForm: The cloud does not have the form.
         ValueError: The settings do not say who acts.
     """
-    match access.cloud:
-        case Cloud.AWS:
-            from workers.aws import rendered_template  # noqa: PLC0415 - as above
+    wiring, forms = _wiring_of(access.cloud), FORMS[access.cloud]
+    if form is not None and form not in forms:
+        raise NoSuchForm(f"--format: {form} is no form of {access.cloud}. Allowed: {', '.join(forms)}")
+    return wiring.rendered_template(access, regions, form or forms[0], settings)
 
-            return rendered_template(access, regions, form, settings)
-        case Cloud.GCP | Cloud.AZURE:
-            raise NotServed(access.cloud)
-        case _:
-            assert_never(access.cloud)
+
+def _wiring_of(cloud: Cloud) -> CloudWiring:
+    """Return the module of one cloud; only here its SDK is imported, so a worker needs only its cloud's extra."""
+    try:
+        match cloud:
+            case Cloud.AWS:
+                from workers import aws  # noqa: PLC0415 - only this cloud's worker has this SDK installed
+
+                return aws
+            case Cloud.GCP:
+                from workers import gcp  # noqa: PLC0415 - as above
+
+                return gcp
+            case Cloud.AZURE:
+                raise NotServed(f"cloud is {cloud}; this version acts in: {', '.join(FORMS)}")
+            case _:
+                assert_never(cloud)
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] in _OURS:
+            raise
+        raise NotServed(
+            f"cloud is {cloud}, whose SDK is not installed ({error}): pip install 'byoc[{cloud}]'"
+        ) from error

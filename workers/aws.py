@@ -1,23 +1,24 @@
-"""The AWS worker's activities, wired: AWS itself, and the Kubernetes clusters in it."""
+"""The AWS worker's activities, wired: AWS itself, and the Kubernetes clusters in it; and what its customers apply."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
 from typing import Any
 
 from activities.aws import template
 from activities.aws.cloud import AwsCloud
 from activities.aws.settings import AwsSettings
 from activities.kubernetes.manifests.aws import AwsManifests
-from activities.kubernetes.server import KubernetesServer
-from activities.kubernetes.settings import KubernetesSettings
 from activities.needs import Need
 from domain.account import AccountAccess
-from domain.permission import PermissionLine, PermissionTable
+from domain.permission import PermissionLine, PermissionTable, TemplateForm
 from workers.assembly import WORKFLOWS
-from workers.permissions import as_markdown, occurrences, uses
+from workers.clusters import cluster_activities
+from workers.permissions import occurrences, rendered, uses
 from workers.settings import WorkerSettings
+
+IN_REGIONS = "aws:RequestedRegion = "
+"""Begins the condition that nearly every permission has."""
 
 
 def aws_cloud(settings: WorkerSettings) -> AwsCloud:
@@ -34,28 +35,21 @@ def aws_cloud(settings: WorkerSettings) -> AwsCloud:
     )
 
 
+def declared_needs(settings: WorkerSettings) -> tuple[Need, ...]:
+    """Return the permissions that these activities declare."""
+    return aws_cloud(settings).needs()
+
+
 def activities(settings: WorkerSettings) -> list[Callable[..., Any]]:
     """Return every activity that a worker of the queue `cloud-aws` registers."""
     cloud = aws_cloud(settings)
-    server = KubernetesServer(
-        cloud.cluster_credentials,
-        cloud.cluster_credentials,
-        AwsManifests(),
-        KubernetesSettings(
-            poll_interval=settings.poll_interval,
-            grace=settings.grace,
-            access_grace=min(settings.grace, timedelta(minutes=1)),
-            public_proxy=settings.public_proxy,
-            public_ca_file=str(settings.public_ca_file) if settings.public_ca_file else None,
-        ),
-    )
-    return [*cloud.activities(), *server.activities()]
+    return [*cloud.activities(), *cluster_activities(settings, cloud.cluster_credentials, AwsManifests())]
 
 
-def rendered_template(access: AccountAccess, regions: Sequence[str], form: str, settings: WorkerSettings) -> str:
-    """Return the CloudFormation template of an account as `json` or `yaml`, or its permissions.
-
-    These are a `table` in Markdown for people, or the same as JSON, `table-json`.
+def rendered_template(
+    access: AccountAccess, regions: Sequence[str], form: TemplateForm, settings: WorkerSettings
+) -> str:
+    """Return the CloudFormation template of an account, or its permissions as a table.
 
     Raises:
         ValueError: The settings do not say as whom we act, so no role could trust us.
@@ -65,12 +59,12 @@ def rendered_template(access: AccountAccess, regions: Sequence[str], form: str, 
             "BYOC_AWS_PRINCIPAL is not set: the customer's roles must name the ARN that the workers run as, "
             "such as arn:aws:iam::111122223333:role/byoc-control-plane"
         )
-    needs = aws_cloud(settings).needs()
-    if form.startswith("table"):
-        permissions = permission_table(access, regions, settings.aws_principal, needs)
-        return as_markdown(permissions) if form == "table" else permissions.model_dump_json(by_alias=True) + "\n"
+    needs = declared_needs(settings)
+    if form in (TemplateForm.TABLE, TemplateForm.TABLE_JSON):
+        table = permission_table(access, regions, settings.aws_principal, needs)
+        return rendered(table, form, in_regions=IN_REGIONS)
     document = template.template(access, regions, settings.aws_principal, needs)
-    return template.as_yaml(document) if form == "yaml" else template.as_json(document)
+    return template.as_yaml(document) if form is TemplateForm.YAML else template.as_json(document)
 
 
 def permission_table(

@@ -13,7 +13,7 @@ from itertools import groupby
 from types import CodeType, FunctionType
 
 from domain.clouds import Purpose
-from domain.permission import PermissionLine, PermissionTable, PermissionUse
+from domain.permission import PermissionLine, PermissionTable, PermissionUse, TemplateForm
 from domain.text import table
 from workflows import steps
 from workflows.steps import Step, Undo
@@ -23,9 +23,6 @@ _PURPOSES = {
     Purpose.OPERATE: "make and change deployments",
     Purpose.DELETE: "take deployments away",
 }
-
-_REGION = "aws:RequestedRegion = "
-"""Begins the condition that nearly every line has; the table says it once."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +66,28 @@ def uses(needs: Iterable[tuple[str, str]], occurrences: Mapping[str, Occurrence]
     )
 
 
-def as_markdown(permissions: PermissionTable) -> str:
-    """Return the table as Markdown: what protects the customer, then each role, service by service."""
+def rendered(permissions: PermissionTable, form: TemplateForm, *, in_regions: str = "") -> str:
+    """Return the table as Markdown, or as JSON for programs."""
+    if form is TemplateForm.TABLE:
+        return as_markdown(permissions, in_regions=in_regions)
+    return permissions.model_dump_json(by_alias=True) + "\n"
+
+
+def as_markdown(permissions: PermissionTable, *, in_regions: str = "") -> str:
+    """Return the table as Markdown: what protects the customer, then each role, service by service.
+
+    `in_regions` begins the condition that nearly every line of a cloud has, to name our regions; the text says it once.
+    """
     access = permissions.access
     parts = [
         f"# What {access.customer} grants in {access.cloud} account {access.cloud_account_id}, and why",
         " ".join(permissions.protections),
-        f"“Our regions” are {', '.join(permissions.regions)}.",
+        *([f"“Our regions” are {', '.join(permissions.regions)}."] if in_regions else []),
     ]
     for purpose, lines in groupby(permissions.lines, key=lambda line: line.purpose):
         parts.append(f"## {purpose.title()}: {_PURPOSES[purpose]}")
         for service, of_service in groupby(lines, key=lambda line: line.service):
-            rows = [_row(line) for line in of_service]
+            rows = [_row(line, in_regions) for line in of_service]
             parts.append(f"### {purpose.title()}, {service}\n\n{table(_HEAD, rows)}")
     return "\n\n".join(parts) + "\n"
 
@@ -88,10 +95,10 @@ def as_markdown(permissions: PermissionTable) -> str:
 _HEAD = ("Action", "Resource", "Condition", "Step (lifecycles): why")
 
 
-def _row(line: PermissionLine) -> tuple[str, str, str, str]:
-    conditions = ["our regions" if each.startswith(_REGION) else each for each in line.conditions]
+def _row(line: PermissionLine, in_regions: str) -> tuple[str, str, str, str]:
+    shortened = ["our regions" if in_regions and each.startswith(in_regions) else each for each in line.conditions]
     needed_by = "; ".join(f"{use.step} ({' · '.join(use.lifecycles)}): {use.why}" for use in line.uses)
-    return line.action, ", ".join(line.resources), "; ".join(conditions) or "none", needed_by
+    return line.action, ", ".join(line.resources), "; ".join(shortened) or "none", needed_by
 
 
 def _steps_of(workflow: type) -> Iterator[Step[object, object] | Undo]:

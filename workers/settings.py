@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from ipaddress import ip_address
@@ -14,6 +15,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from domain.clouds import Cloud
 from workflows.temporal.settings import PREFIX, BadSettings, complaints, lower
 
 _LONGEST_IDENTIFIER = 100
@@ -121,10 +123,31 @@ class WorkerSettings(BaseSettings):
     aws_principal: str = ""
     """ARN of the principal that the customers' roles trust; the worker runs as it."""
 
+    gcp_principal: str = ""
+    """E-mail address of the service account that customers let impersonate theirs; the worker runs as it."""
+    gcp_credentials_file: Path | None = None
+    """That account's key, where the machine or pod lends no identity."""
+    gcp_endpoint_url: str | None = None
+    gcp_grpc_address: str | None = None
+
     public_proxy: str | None = None
     """HTTP proxy through which public endpoints are reached."""
     public_ca_file: Path | None = None
     """Certificate authorities of public endpoints, instead of the well-known ones."""
+
+    @property
+    def clouds(self) -> tuple[Cloud, ...]:
+        """The clouds for which these settings say as whom we act there."""
+        return tuple(cloud for cloud, principal in PRINCIPALS.items() if getattr(self, principal))
+
+
+PRINCIPALS: Mapping[Cloud, str] = {Cloud.AWS: "aws_principal", Cloud.GCP: "gcp_principal"}
+"""The setting that says as whom we act; keyed by cloud."""
+
+
+def variable(setting: str) -> str:
+    """Return the name of a setting in the environment."""
+    return f"{PREFIX}{setting}".upper()
 
 
 def read_settings() -> WorkerSettings:

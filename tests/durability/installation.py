@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import math
 import multiprocessing
 import os
@@ -13,7 +14,7 @@ import signal
 import socket
 import subprocess
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -23,12 +24,12 @@ from typing import Any
 
 from temporalio.service import RPCError
 
-from activities.aws.template import template
 from domain.account import AccountAccess, AccountPhase, AccountSpec
 from domain.actor import Actor, Door
 from domain.clouds import Cloud, Purpose
 from domain.naming import TAG_RESOURCE
 from domain.operation import Pace
+from domain.permission import TemplateForm
 from domain.state import DeploymentPhase, DeploymentState
 from simulators.control_client import ControlClient
 from simulators.endpoints import Endpoints
@@ -38,13 +39,14 @@ from simulators.launch import running_simulators
 from starters.client import ControlPlane, Unreachable
 from starters.ordering import place_order, read_orders
 from tests.conftest import dynamic_config_arguments, executable
-from workers.aws import aws_cloud
+from tests.durability.clouds import CLOUDS
+from workers.assembly import permission_template
 from workers.settings import WorkerSettings
 from workflows.temporal import search_attributes
 from workflows.temporal.connection import connect
 from workflows.temporal.settings import UNENCRYPTED, EncryptionSettings
 
-REGION = "eu-west-1"
+REGION = CLOUDS[Cloud.AWS].region
 ACTOR = Actor(name="durability@test", door=Door.CONTROL_PLANE)
 BRISK = Pace(
     permission_probe=timedelta(seconds=1),
@@ -54,7 +56,7 @@ BRISK = Pace(
     liveness=timedelta(seconds=1.5),
 )
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["workers.__main__", "workers.aws"])
+_processes.set_forkserver_preload(["workers.__main__", *(f"workers.{cloud}" for cloud in CLOUDS)])
 _accounts = itertools.count(os.getpid() * 1000)
 
 
@@ -63,7 +65,7 @@ class Customer:
     """One customer's account, connected, and the deployment that is ordered in it."""
 
     account: str
-    """Its id in the cloud: 12 digits on AWS."""
+    """Its id in the cloud: 12 digits on AWS, a project at Google Cloud."""
     name: str
     cloud: Cloud = Cloud.AWS
 
@@ -145,10 +147,13 @@ class Installation:
     async def customer(self, name: str, cloud: Cloud = Cloud.AWS) -> Customer:
         """Connect a fresh account whose customer has applied our template."""
         plane = await self.connected()
-        number = f"{next(_accounts) % 10**12:012d}"
-        customer = Customer(account=number, name=name, cloud=cloud)
+        customer = Customer(account=CLOUDS[cloud].account_id(next(_accounts)), name=name, cloud=cloud)
         spec = AccountSpec(
-            name=customer.account_name, customer="acme", cloud=cloud, cloud_account_id=number, regions=(REGION,)
+            name=customer.account_name,
+            customer="acme",
+            cloud=cloud,
+            cloud_account_id=customer.account,
+            regions=(CLOUDS[cloud].region,),
         )
         await plane.connect_account(spec, pace=self.pace)
         await self.apply_template(customer)
@@ -167,13 +172,11 @@ class Installation:
             cloud_account_id=spec.cloud_account_id,
             external_id=state.external_id,
         )
-        document = template(access, spec.regions, self.settings.aws_principal, aws_cloud(self.settings).needs())
+        cloud = CLOUDS[spec.cloud]
+        document = json.loads(permission_template(access, spec.regions, TemplateForm.JSON, self.settings))
         if without is not None:
-            for part in ("Resources", "Outputs"):
-                document[part] = {
-                    name: value for name, value in document[part].items() if not name.startswith(without.title())
-                }
-        await asyncio.to_thread(self.control.customer(customer.account).apply_template, document)
+            document = cloud.without(document, without)
+        await asyncio.to_thread(cloud.apply_template, self.control, customer.account, document)
 
     async def order(self, customer: Customer, **spec: Any) -> None:
         """Order the customer's deployment (or another one, by `name`, in the same account)."""
@@ -265,7 +268,7 @@ kind: Deployment
 metadata: {{name: {name}}}
 spec:
   account: {customer.account_name}
-  region: {REGION}
+  region: {CLOUDS[customer.cloud].region}
   shape: {shape}
   highAvailability: {str(high_availability).lower()}
   endpoint: {{domain: {name}.db.acme.example}}
@@ -275,27 +278,37 @@ spec:
 
 
 def left_behind(resources: Counter[str]) -> Counter[str]:
-    """Return what of these is an orphan: all but keys scheduled for deletion, for no cloud deletes one at once."""
-    return Counter({name: number for name, number in resources.items() if "PendingDeletion" not in name})
+    """Return what of these is an orphan: all but keys that are on their way out, for no cloud deletes one at once."""
+    return Counter({name: number for name, number in resources.items() if not _LEAVING.search(name)})
+
+
+_LEAVING = re.compile("PendingDeletion|DESTROYED")
+_NAMED = ("iam", "s3", "eks", "cloudwatch", "logs", "compute", "container", "storage", "kms", "dns", "monitoring")
+"""Services whose resources are told apart by their names."""
+_DIGEST = re.compile("-[0-9a-f]{8}$|[-_]?[0-9a-f]{10}(?=$|_)")
 
 
 def _described(resource: Resource, customer: Customer) -> str:
     """Say what a resource is, without what differs from customer to customer (ids, names, account)."""
-    role = resource.tags.get(TAG_RESOURCE, "")
-    named = resource.name or resource.id if resource.service in ("iam", "s3", "eks", "cloudwatch", "logs") else ""
-    named = re.sub(r"-[0-9a-f]{8}$", "", named.replace(customer.name, "NAME").replace(customer.account, "ACCOUNT"))
+    role = resource.tags.get(TAG_RESOURCE) or resource.tags.get(TAG_RESOURCE.replace(":", "-"), "")
+    named = resource.name or resource.id if resource.service in _NAMED else ""
+    named = _DIGEST.sub("", named.replace(customer.name, "NAME").replace(customer.account, "ACCOUNT"))
     objects = resource.details.get("objects", "")
     return f"{resource.service} {resource.type} {role} {named} {resource.state} {resource.encrypted} {objects}".strip()
 
 
 @contextlib.asynccontextmanager
 async def installed(
-    folder: Path, speed: float = math.inf, *, encryption: EncryptionSettings = UNENCRYPTED, **settings: str
+    folder: Path,
+    speed: float = math.inf,
+    *,
+    clouds: Sequence[Cloud] = (Cloud.AWS,),
+    encryption: EncryptionSettings = UNENCRYPTED,
+    **settings: str,
 ) -> AsyncIterator[Installation]:
     """Start everything; stop what then runs. The worker has `settings` in its environment besides its usual ones."""
-    with running_simulators(speed=speed, log_file=folder / "simulators.log") as endpoints:
+    with running_simulators(speed=speed, gcp=Cloud.GCP in clouds, log_file=folder / "simulators.log") as endpoints:
         control = ControlClient(endpoints.control_url)
-        vendor = control.vendor()
         port = _free_port()
         environment = {
             "TEMPORAL_ADDRESS": f"127.0.0.1:{port}",
@@ -305,16 +318,14 @@ async def installed(
             "BYOC_CONSISTENCY_WAIT": "0.05" if math.isinf(speed) else f"{20 / speed:.2f}",
             "BYOC_STICKY_TIMEOUT": "1",
             "BYOC_GRACEFUL_SHUTDOWN": "1",
-            "BYOC_AWS_ENDPOINT_URL": endpoints.aws_url,
-            "BYOC_AWS_PRINCIPAL": vendor.principal,
             "BYOC_PUBLIC_PROXY": endpoints.internet_proxy_url,
             "BYOC_PUBLIC_CA_FILE": str(endpoints.internet_ca_file),
-            "AWS_ACCESS_KEY_ID": vendor.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": vendor.secret_access_key,
             "BYOC_ENCRYPTION": encryption.encryption.value,
             "BYOC_ENCRYPTION_KEYS": str(encryption.encryption_keys or ""),
             **settings,
         }
+        for cloud in clouds:
+            environment |= CLOUDS[cloud].environment(endpoints, control, folder)
         installation = Installation(endpoints, control, folder, port, environment, encryption)
         installation.start_server()
         try:

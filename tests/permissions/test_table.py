@@ -8,7 +8,7 @@ from domain.account import AccountAccess
 from domain.clouds import Cloud, Purpose
 from domain.permission import PermissionTable
 from workers.assembly import WORKFLOWS
-from workers.aws import permission_table
+from workers.aws import IN_REGIONS, permission_table
 from workers.permissions import as_markdown, occurrences
 from workflows import steps
 
@@ -46,7 +46,7 @@ def test_every_line_says_which_step_of_which_lifecycle_needs_it_and_why() -> Non
 
 def test_a_reviewer_reads_protection_first_and_then_role_by_role() -> None:
     """The Markdown begins with what protects the customer; each action is under its role and service."""
-    text = as_markdown(the_table())
+    text = as_markdown(the_table(), in_regions=IN_REGIONS)
 
     assert text.index("external id 3b5b4a3e") < text.index("## Observe") < text.index("## Operate")
     operate = text[text.index("## Operate") : text.index("## Delete")]

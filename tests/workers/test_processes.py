@@ -158,9 +158,9 @@ def test_a_bad_setting_is_one_line(settings_only: WorkerProcesses, variable: str
 
 def test_a_cloud_that_is_not_served_is_one_line(settings_only: WorkerProcesses, address: str) -> None:
     """Exit code 2, and which cloud is."""
-    worker = settings_only.start_anyhow("cloud", "--cloud", "gcp", TEMPORAL_ADDRESS=address)
+    worker = settings_only.start_anyhow("cloud", "--cloud", "azure", TEMPORAL_ADDRESS=address)
 
-    assert (worker.exit_code(), worker.said) == (2, "cloud is gcp; this version acts in: aws\n")
+    assert (worker.exit_code(), worker.said) == (2, "cloud is azure; this version acts in: aws, gcp\n")
 
 
 def test_a_temporal_that_does_not_answer_is_one_line(settings_only: WorkerProcesses) -> None:

@@ -25,6 +25,7 @@ from domain.failure import FailureClass
 from domain.operation import OperationKind
 from domain.plan import CostItem, Plan, PlannedAction, PlannedChange, PlannedQuota, PlannedStep, basis_of, hash_of
 from domain.sizing import QuotaNeed, quota_needs
+from workers.clouds import NotServed
 from workers.rehearsal.answers import ACTIVITIES, Answers, is_planned, is_search
 from workers.rehearsal.server import CannotRehearse, rehearsal_server
 from workers.rehearsal.stage import Interpose, Rehearsed, Stage
@@ -59,7 +60,7 @@ class Planner:
 
         Raises:
             CannotRehearse: The operation does not come to its end.
-            workers.assembly.NotServed: This version does not act in the cloud.
+            NotServed: This version does not act in the cloud, or its SDK is not installed.
             catalog.CatalogueInvalid: The table of durations cannot be used.
         """
         order, cloud = question.order, Cloud(question.order.site.cloud)
@@ -112,12 +113,13 @@ class Planning(PlanningContract):
         """Rehearse the operation and return what it will do; nothing is touched.
 
         Raises:
-            ApplicationError: CONFIG, if the operation does not come to its end in the rehearsal.
+            ApplicationError: CONFIG, if the operation does not come to its end in the rehearsal, or if this worker
+                has not what it needs for the cloud.
         """
         async with self._free:
             try:
                 return await self._planner.plan(question)
-            except (CannotRehearse, catalog.CatalogueInvalid) as error:
+            except (CannotRehearse, NotServed, catalog.CatalogueInvalid) as error:
                 raise refused(FailureClass.CONFIG, str(error)) from error
 
 

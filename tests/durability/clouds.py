@@ -1,0 +1,126 @@
+"""What differs from cloud to cloud in an installation of tests: one entry for each cloud."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from domain.clouds import Cloud, Purpose
+from simulators.control_client import ControlClient
+from simulators.endpoints import Endpoints
+from simulators.gcp.documents import GcpTemplate
+
+Document = dict[str, Any]
+"""What a customer applies, as JSON."""
+
+
+class SimulatedCloud(ABC):
+    """One simulated cloud, as a worker and a customer need it."""
+
+    region: str
+    """Where deployments of tests run."""
+
+    @abstractmethod
+    def account_id(self, number: int) -> str:
+        """Return the id of an account that no other number has."""
+
+    @abstractmethod
+    def environment(self, endpoints: Endpoints, control: ControlClient, folder: Path) -> dict[str, str]:
+        """Return what a worker has in its environment to act in this cloud; `folder` is for files."""
+
+    @abstractmethod
+    def apply_template(self, control: ControlClient, account: str, document: Document) -> None:
+        """Let the customer apply our template."""
+
+    @abstractmethod
+    def delete_template(self, control: ControlClient, account: str) -> None:
+        """Let the customer take everything of the template away."""
+
+    @abstractmethod
+    def without(self, document: Document, purpose: Purpose) -> Document:
+        """Return a template that lacks what one of our roles is."""
+
+
+class SimulatedAws(SimulatedCloud):
+    """AWS."""
+
+    region = "eu-west-1"
+
+    def account_id(self, number: int) -> str:
+        """Return 12 digits."""
+        return f"{number % 10**12:012d}"
+
+    def environment(self, endpoints: Endpoints, control: ControlClient, folder: Path) -> dict[str, str]:
+        """Return the vendor's access key."""
+        vendor = control.vendor()
+        return {
+            "BYOC_AWS_ENDPOINT_URL": endpoints.aws_url,
+            "BYOC_AWS_PRINCIPAL": vendor.principal,
+            "AWS_ACCESS_KEY_ID": vendor.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": vendor.secret_access_key,
+        }
+
+    def apply_template(self, control: ControlClient, account: str, document: Document) -> None:
+        """Create or update the stack."""
+        control.customer(account).apply_template(document)
+
+    def delete_template(self, control: ControlClient, account: str) -> None:
+        """Delete the stack."""
+        control.customer(account).delete_template()
+
+    def without(self, document: Document, purpose: Purpose) -> Document:
+        """Leave out the role with its policies."""
+        parts = {
+            part: {name: value for name, value in document[part].items() if not name.startswith(purpose.title())}
+            for part in ("Resources", "Outputs")
+        }
+        return document | parts
+
+
+class SimulatedGcp(SimulatedCloud):
+    """Google Cloud."""
+
+    region = "europe-west4"
+
+    def account_id(self, number: int) -> str:
+        """Return a project's id."""
+        return f"acme-{number % 10**12:012d}"
+
+    def environment(self, endpoints: Endpoints, control: ControlClient, folder: Path) -> dict[str, str]:
+        """Return the vendor's service account, whose key goes into a file."""
+        vendor = control.gcp_vendor()
+        key = folder / "gcp-vendor.json"
+        key.write_text(json.dumps(vendor.key), "utf-8")
+        return {
+            "BYOC_GCP_ENDPOINT_URL": endpoints.gcp_url,
+            "BYOC_GCP_GRPC_ADDRESS": endpoints.gcp_grpc_address,
+            "BYOC_GCP_PRINCIPAL": vendor.principal,
+            "BYOC_GCP_CREDENTIALS_FILE": str(key),
+        }
+
+    def apply_template(self, control: ControlClient, account: str, document: Document) -> None:
+        """Make service accounts, roles and bindings."""
+        control.project(account).apply_template(GcpTemplate.model_validate(document))
+
+    def delete_template(self, control: ControlClient, account: str) -> None:
+        """Delete them."""
+        control.project(account).delete_template()
+
+    def without(self, document: Document, purpose: Purpose) -> Document:
+        """Leave out the service account with its roles."""
+        kept = [each for each in document["serviceAccounts"] if f"-{purpose}-" not in each["accountId"]]
+        ids = {each["accountId"] for each in kept}
+        bindings = [each for each in document["bindings"] if ids.issuperset(each["accountIds"])]
+        roles = {each["role"] for each in bindings}
+        return document | {
+            "serviceAccounts": kept,
+            "bindings": bindings,
+            "roles": [each for each in document["roles"] if each["roleId"] in roles],
+        }
+
+
+CLOUDS: Mapping[Cloud, SimulatedCloud] = {Cloud.AWS: SimulatedAws(), Cloud.GCP: SimulatedGcp()}
+"""A further cloud is one more entry."""

@@ -1,0 +1,36 @@
+"""What a worker does in the Kubernetes clusters of its cloud: everywhere the same, but for what each cloud decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Protocol
+
+from activities.kubernetes.credentials import ClusterCredentials, ClusterFinder
+from activities.kubernetes.manifests.clouds import CloudManifests
+from activities.kubernetes.server import KubernetesServer
+from activities.kubernetes.settings import KubernetesSettings
+from workers.settings import WorkerSettings
+
+
+class ClusterEntrance(ClusterCredentials, ClusterFinder, Protocol):
+    """Finds a deployment's cluster and opens it."""
+
+
+def cluster_activities(
+    settings: WorkerSettings, entrance: ClusterEntrance, manifests: CloudManifests
+) -> list[Callable[..., Any]]:
+    """Return the activities that a cloud's worker registers beside those of the cloud itself."""
+    server = KubernetesServer(
+        entrance,
+        entrance,
+        manifests,
+        KubernetesSettings(
+            poll_interval=settings.poll_interval,
+            grace=settings.grace,
+            access_grace=min(settings.grace, timedelta(minutes=1)),
+            public_proxy=settings.public_proxy,
+            public_ca_file=str(settings.public_ca_file) if settings.public_ca_file else None,
+        ),
+    )
+    return server.activities()
