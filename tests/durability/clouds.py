@@ -16,12 +16,31 @@ from simulators.gcp.documents import GcpTemplate
 Document = dict[str, Any]
 """What a customer applies, as JSON."""
 
+_LOOKS_ONLY = frozenset(
+    {
+        "check_permissions",
+        "check_quotas",
+        "choose_placement",
+        "plan_addresses",
+        "set_maintenance_policy",
+        "delete_load_balancers_and_volumes",
+    }
+)
+
 
 class SimulatedCloud(ABC):
     """One simulated cloud, as a worker and a customer need it."""
 
     region: str
     """Where deployments of tests run."""
+    bucket: str
+    """The type of a bucket in the inventory."""
+    kept_with_backups: frozenset[str]
+    """The kinds of leftovers that stay as long as a backup that is locked."""
+    looks_only: frozenset[str] = _LOOKS_ONLY
+    """Steps that change nothing when all is well: they are interrupted at their first look instead of their deed."""
+    idle: frozenset[str] = frozenset()
+    """Steps that call nobody when all is well."""
 
     @abstractmethod
     def account_id(self, number: int) -> str:
@@ -48,6 +67,8 @@ class SimulatedAws(SimulatedCloud):
     """AWS."""
 
     region = "eu-west-1"
+    bucket = "bucket"
+    kept_with_backups = frozenset({"s3:bucket", "kms:key"})
 
     def account_id(self, number: int) -> str:
         """Return 12 digits."""
@@ -84,6 +105,9 @@ class SimulatedGcp(SimulatedCloud):
     """Google Cloud."""
 
     region = "europe-west4"
+    bucket = "bucket"
+    kept_with_backups = frozenset({"storage:buckets", "kms:cryptoKeys"})
+    looks_only = _LOOKS_ONLY | {"create_private_endpoints", "delete_private_endpoints"}
 
     def account_id(self, number: int) -> str:
         """Return a project's id."""

@@ -6,34 +6,61 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 
 import pytest
 
+from domain.clouds import Cloud
 from domain.state import DeploymentPhase
+from tests.durability.clouds import CLOUDS
 from tests.durability.installation import Customer, Installation, installed
 
 _numbers = itertools.count(1)
 
 
+@dataclass
+class Undisturbed:
+    """In each cloud, a customer whose deployment was provisioned with nothing to disturb it, once it is asked for."""
+
+    installation: Installation
+    _customers: dict[Cloud, Customer] = field(default_factory=dict)
+
+    async def customer(self, cloud: Cloud) -> Customer:
+        """Return the customer; the deployment is active."""
+        if cloud not in self._customers:
+            customer = await self.installation.customer(f"d{os.getpid() % 10_000}x0", cloud)
+            await self.installation.order(customer)
+            await self.installation.until_phase(customer, DeploymentPhase.ACTIVE)
+            self._customers[cloud] = customer
+        return self._customers[cloud]
+
+    async def inventory(self, cloud: Cloud) -> Counter[str]:
+        """Return what the account then holds."""
+        return self.installation.inventory(await self.customer(cloud))
+
+
 @pytest.fixture(scope="session")
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
     """Simulated clouds that answer at once, Temporal on a database file, one worker."""
-    async with installed(tmp_path_factory.mktemp("installation")) as running:
+    async with installed(tmp_path_factory.mktemp("installation"), clouds=tuple(CLOUDS)) as running:
         yield running
 
 
 @pytest.fixture
-async def customer(installation: Installation) -> AsyncIterator[Customer]:
+def cloud() -> Cloud:
+    """Where a test is: in the first cloud, unless it names others."""
+    return Cloud.AWS
+
+
+@pytest.fixture
+async def customer(installation: Installation, cloud: Cloud) -> AsyncIterator[Customer]:
     """A connected account of its own, and no faults of earlier tests."""
     installation.control.clear_faults()
-    yield await installation.customer(f"d{os.getpid() % 10_000}x{next(_numbers)}")
+    yield await installation.customer(f"d{os.getpid() % 10_000}x{next(_numbers)}", cloud)
     installation.control.clear_faults()
 
 
 @pytest.fixture(scope="session")
-async def undisturbed(installation: Installation) -> Counter[str]:
-    """What an account holds after a provisioning that nothing disturbed."""
-    model = await installation.customer(f"d{os.getpid() % 10_000}x0")
-    await installation.order(model)
-    await installation.until_phase(model, DeploymentPhase.ACTIVE)
-    return installation.inventory(model)
+async def undisturbed(installation: Installation) -> Undisturbed:
+    """What the other tests' deployments are held against."""
+    return Undisturbed(installation)

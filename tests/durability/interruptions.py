@@ -8,17 +8,9 @@ from collections.abc import Collection, Sequence
 from enum import StrEnum
 
 from simulators.world import Held
+from tests.durability.clouds import CLOUDS
 from tests.durability.installation import Customer, Installation
 
-LOOKS_ONLY = {
-    "check_permissions",
-    "check_quotas",
-    "choose_placement",
-    "plan_addresses",
-    "set_maintenance_policy",
-    "delete_load_balancers_and_volumes",
-}
-"""Steps that change nothing when all is well: they are interrupted at their first look instead of their first deed."""
 _SETTLING = 1.0
 """Real seconds without another held call after which no further step will reach its deed beside those that are held."""
 
@@ -28,11 +20,6 @@ class Process(StrEnum):
 
     WORKER = "worker"
     SERVER = "server"
-
-
-def mutating(step: str) -> bool | None:
-    """Return which calls of a step are its deeds: those that change something, or any if it only looks."""
-    return None if step in LOOKS_ONLY else True
 
 
 def shared_out(steps: Sequence[str], in_one_life: int) -> list[tuple[str, ...]]:
@@ -52,7 +39,10 @@ class Interruptions:
         self._process = process
         self._rules = {
             installation.hold(
-                customer, step, after_the_deed=process is Process.WORKER, mutating=mutating(step)
+                customer,
+                step,
+                after_the_deed=process is Process.WORKER,
+                mutating=None if step in CLOUDS[customer.cloud].looks_only else True,
             ).id: step
             for step in steps
         }

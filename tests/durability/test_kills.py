@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -18,6 +17,8 @@ from domain.facts import ApiKeyRecord
 from domain.operation import Choice, StepDecision
 from domain.state import ApiKeyChange, ApiKeyChangeKind, DeploymentPhase
 from simulators.faults import Fault, FaultKind
+from tests.durability.clouds import CLOUDS
+from tests.durability.conftest import Undisturbed
 from tests.durability.installation import ACTOR, Customer, Installation, left_behind
 from tests.durability.interruptions import Interruptions, Process, shared_out
 from workflows import steps
@@ -34,34 +35,41 @@ ELSEWHERE = {
 """Steps that belong to other lifecycles or have nothing to do in a first provisioning; each has its own test below."""
 PROVISIONING = sorted({step.name for step in steps.ALL} - ELSEWHERE)
 TAKING_BACK = sorted({undo.name for undo in steps.UNDOS})
-IN_ONE_LIFE = 6
+IN_ONE_LIFE = 10
 """Steps at which a process dies in one life of a deployment: each has its turn, and there are fewer lives to live."""
 
 
-def _grouped(names: list[str], size: int) -> list[Any]:
-    return [pytest.param(group, id=f"{group[0]}…") for group in shared_out(names, size)]
+def _everywhere(names: list[str]) -> pytest.MarkDecorator:
+    """Return the parameters `cloud` and `group`: in every cloud, the steps in groups."""
+    cases = [
+        pytest.param(cloud, group, id=f"{cloud}-{number}")
+        for cloud, simulated in CLOUDS.items()
+        for number, group in enumerate(shared_out([each for each in names if each not in simulated.idle], IN_ONE_LIFE))
+    ]
+    return pytest.mark.parametrize(("cloud", "group"), cases)
 
 
 @pytest.mark.parametrize("process", Process)
-@pytest.mark.parametrize("group", _grouped(PROVISIONING, IN_ONE_LIFE))
+@_everywhere(PROVISIONING)
 async def test_process_killed_while_provisioning(
     installation: Installation,
     customer: Customer,
-    undisturbed: Counter[str],
+    undisturbed: Undisturbed,
     group: tuple[str, ...],
     process: Process,
 ) -> None:
     """A process dies around a deed (the worker after it, Temporal before it); the end is the same as undisturbed."""
+    expected = await undisturbed.inventory(customer.cloud)
     interruptions = Interruptions(installation, customer, group, process)
     await installation.order(customer)
 
     await interruptions.live_through()
 
     await installation.until_phase(customer, DeploymentPhase.ACTIVE)
-    assert installation.inventory(customer) == undisturbed
+    assert installation.inventory(customer) == expected
 
 
-@pytest.mark.parametrize("group", _grouped(PROVISIONING, 2 * IN_ONE_LIFE))
+@_everywhere(PROVISIONING)
 async def test_abort_at_step_takes_everything_back(
     installation: Installation, customer: Customer, group: tuple[str, ...]
 ) -> None:
@@ -84,7 +92,7 @@ async def test_abort_at_step_takes_everything_back(
 
 
 @pytest.mark.parametrize("process", Process)
-@pytest.mark.parametrize("group", _grouped(TAKING_BACK, IN_ONE_LIFE))
+@_everywhere(TAKING_BACK)
 async def test_process_killed_while_retiring(
     installation: Installation, customer: Customer, group: tuple[str, ...], process: Process
 ) -> None:
