@@ -286,6 +286,8 @@ _LEAVING = re.compile("PendingDeletion|DESTROYED")
 _NAMED = ("iam", "s3", "eks", "cloudwatch", "logs", "compute", "container", "storage", "kms", "dns", "monitoring")
 """Services whose resources are told apart by their names."""
 _DIGEST = re.compile("-[0-9a-f]{8}$|[-_]?[0-9a-f]{10}(?=$|_)")
+_CHOSEN = re.compile("(?<=-)[0-9a-f]{2,}(?=-|$)")
+"""In a name that Google or a cluster's controller has chosen: what it made up."""
 
 
 def _described(resource: Resource, customer: Customer) -> str:
@@ -293,6 +295,8 @@ def _described(resource: Resource, customer: Customer) -> str:
     role = resource.tags.get(TAG_RESOURCE) or resource.tags.get(TAG_RESOURCE.replace(":", "-"), "")
     named = resource.name or resource.id if resource.service in _NAMED else ""
     named = _DIGEST.sub("", named.replace(customer.name, "NAME").replace(customer.account, "ACCOUNT"))
+    if resource.service == "compute":
+        named = _CHOSEN.sub("#", named)
     objects = resource.details.get("objects", "")
     return f"{resource.service} {resource.type} {role} {named} {resource.state} {resource.encrypted} {objects}".strip()
 
