@@ -107,7 +107,8 @@ class SimulatedGcp(SimulatedCloud):
     region = "europe-west4"
     bucket = "bucket"
     kept_with_backups = frozenset({"storage:buckets", "kms:cryptoKeys"})
-    looks_only = _LOOKS_ONLY | {"create_private_endpoints", "delete_private_endpoints"}
+    looks_only = _LOOKS_ONLY | {"create_private_endpoints", "grant_cluster_access", "install_add_on"}
+    idle = frozenset({"delete_private_endpoints"})
 
     def account_id(self, number: int) -> str:
         """Return a project's id."""
