@@ -7,6 +7,7 @@ manages) is not listed.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,7 +40,8 @@ class Resource(BaseModel):
     """None where the type has no such property."""
     state: str = ""
     details: dict[str, Any] = {}
-    """A few facts that proofs ask for: the object count of a bucket, the zone of a volume."""
+    """A few facts that proofs ask for: the object count of a bucket, the zone of a volume, the oldest version of TLS of
+    each listener of a load balancer (`tls`)."""
 
 
 class Inventory:
@@ -191,6 +193,7 @@ def _load_balancers(client: _Clients, region: str) -> Iterator[Resource]:
             region=region,
             tags=_tags(described[0].get("Tags") if described else None),
             state=balancer.get("State", {}).get("Code", ""),
+            details={"tls": [_oldest_tls(each) for each in elb.describe_listeners(LoadBalancerArn=arn)["Listeners"]]},
         )
     for group in elb.describe_target_groups()["TargetGroups"]:
         yield Resource(
@@ -200,6 +203,14 @@ def _load_balancers(client: _Clients, region: str) -> Iterator[Resource]:
             name=group["TargetGroupName"],
             region=region,
         )
+
+
+def _oldest_tls(listener: Mapping[str, Any]) -> str:
+    """Return the oldest version of TLS that a listener speaks, by the name of its policy; empty if it speaks none."""
+    if listener["Protocol"] not in {"TLS", "HTTPS"}:
+        return ""
+    found = re.search(r"-TLS(?:13)?-1-(\d)-", listener.get("SslPolicy", ""))
+    return f"1.{found[1]}" if found else "1.0"
 
 
 def _auto_scaling_groups(client: _Clients, region: str) -> Iterator[Resource]:

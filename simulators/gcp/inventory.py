@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from simulators.gcp.api import region_of
+from simulators.gcp.compute.records import full_name
 from simulators.gcp.refusals import Json
 from simulators.inventory import Resource
 
@@ -47,8 +48,25 @@ def _compute(google: GoogleCloud, project: str) -> Iterator[Resource]:
             tags=document.get("labels") or {},
             encrypted=encrypted if path.path in ("disks", "snapshots") else None,
             state=document.get("status", ""),
-            details={key: document[key] for key in _FACTS if key in document},
+            details={key: document[key] for key in _FACTS if key in document} | _tls(google, document, path.path),
         )
+
+
+def _tls(google: GoogleCloud, document: Json, kind: str) -> Json:
+    """Return the oldest version of TLS that what accepts connections speaks (empty for none), or nothing."""
+    match kind:
+        case "targetHttpsProxies":
+            policy = google.compute.records.find(full_name("", document.get("sslPolicy", "")))
+            return {"tls": [_oldest_tls(policy.document if policy else {})]}
+        case "targetHttpProxies" | "targetPools":
+            return {"tls": [""]}
+        case _:
+            return {}
+
+
+def _oldest_tls(policy: Json) -> str:
+    """Return `1.2` for `TLS_1_2`, which is the minimum of a policy; without one Google takes 1.0."""
+    return str(policy.get("minTlsVersion", "TLS_1_0")).removeprefix("TLS_").replace("_", ".")
 
 
 def _clusters(google: GoogleCloud, project: str) -> Iterator[Resource]:

@@ -37,6 +37,12 @@ class SimulatedCloud(ABC):
     """The type of a bucket in the inventory."""
     kept_with_backups: frozenset[str]
     """The kinds of leftovers that stay as long as a backup that is locked."""
+    without_regions: frozenset[str]
+    """Services of the journal that have no region, wherever they are called."""
+    placeless: frozenset[tuple[str, str]]
+    """(service, type), in the inventory, of what lies in no region: it describes, and holds no data."""
+    at_rest: frozenset[str]
+    """Types, in the inventory, of what data rest in."""
     looks_only: frozenset[str] = _LOOKS_ONLY
     """Steps that change nothing when all is well: they are interrupted at their first look instead of their deed."""
     idle: frozenset[str] = frozenset()
@@ -69,6 +75,9 @@ class SimulatedAws(SimulatedCloud):
     region = "eu-west-1"
     bucket = "bucket"
     kept_with_backups = frozenset({"s3:bucket", "kms:key"})
+    without_regions = frozenset({"iam", "route53"})
+    placeless = frozenset({("iam", "policy"), ("iam", "role"), ("route53", "hosted-zone"), ("route53", "record")})
+    at_rest = frozenset({"bucket", "cluster", "volume", "log-group"})
 
     def account_id(self, number: int) -> str:
         """Return 12 digits."""
@@ -107,6 +116,18 @@ class SimulatedGcp(SimulatedCloud):
     region = "europe-west4"
     bucket = "bucket"
     kept_with_backups = frozenset({"storage:buckets", "kms:cryptoKeys"})
+    without_regions = frozenset()
+    placeless = frozenset(
+        {
+            ("compute", "firewall"),
+            ("compute", "network"),
+            ("dns", "managed-zone"),
+            ("iam", "role"),
+            ("iam", "service-account"),
+            ("monitoring", "alert-policy"),
+        }
+    )
+    at_rest = frozenset({"bucket", "cluster", "disk"})
     looks_only = _LOOKS_ONLY | {"create_private_endpoints", "grant_cluster_access", "install_add_on"}
     idle = frozenset({"delete_private_endpoints"})
 
