@@ -19,11 +19,13 @@ import requests
 from typer.testing import CliRunner
 
 from domain.account import AccountPhase
+from domain.clouds import Cloud
 from domain.state import DeploymentPhase
 from simulators.faults import Fault, FaultKind
 from starters.cli.app import app
 from starters.codec.tokens import issue
 from starters.key_usage import payloads_in
+from tests.durability.clouds import CLOUDS
 from tests.durability.installation import REGION, Customer, Installation, installed
 from workflows.temporal import key_ring
 from workflows.temporal.settings import Encryption, EncryptionSettings
@@ -72,12 +74,14 @@ async def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
     encryption = EncryptionSettings(encryption=Encryption.REQUIRED, encryption_keys=keys)
     options = {"BYOC_METRICS_ADDRESS": metrics, "BYOC_LOG_LEVEL": "debug"}
     found = Played()
-    async with installed(folder, encryption=encryption, **options) as installation:
+    async with installed(folder, clouds=tuple(CLOUDS), encryption=encryption, **options) as installation:
         environment = {
             "TEMPORAL_ADDRESS": installation.address,
             **{name: value for name, value in installation.worker_environment.items() if name.startswith("BYOC_")},
         }
         await _play(installation, Operator(environment, found))
+        further = [cloud for cloud in CLOUDS if cloud is not Cloud.AWS]
+        await asyncio.gather(*(_play_in(cloud, installation, Operator(environment, found)) for cloud in further))
         await _read_through_the_codec(installation, environment, folder, found)
         await _collect(installation, found)
         reply = await asyncio.to_thread(requests.get, f"http://{metrics}/metrics", timeout=10)
@@ -144,6 +148,24 @@ async def _play(installation: Installation, operator: Operator) -> None:
     await operator.types("accounts", "revoke", account)
     await asyncio.to_thread(administrator.delete_template)
     await installation.until_account(account, AccountPhase.REVOKED)
+
+
+async def _play_in(cloud: Cloud, installation: Installation, operator: Operator) -> None:
+    """Connect, provision with trouble, retire with a backup and revoke in a further cloud."""
+    customer = await installation.customer(f"secretive-{cloud}", cloud)
+    for kind in (FaultKind.ERROR, FaultKind.REVOKE, FaultKind.LOST_REPLY, FaultKind.THROTTLE):
+        installation.control.inject(Fault(kind=kind, account=customer.account, agent="step/create_", times=2))
+    await installation.order(customer)
+    await _until_waiting(installation, customer)
+    await operator.types("deployments", "show", customer.name)
+    await operator.types("accounts", "template", customer.account_name)
+    await installation.until_phase(customer, DeploymentPhase.ACTIVE)
+    await operator.types("deployments", "retire", customer.name, "--yes", "--watch")
+    await operator.types("deployments", "receipt", customer.name)
+    await operator.types("accounts", "show", customer.account_name, "-o", "json")
+    await operator.types("accounts", "revoke", customer.account_name)
+    await asyncio.to_thread(CLOUDS[cloud].delete_template, installation.control, customer.account)
+    await installation.until_account(customer.account_name, AccountPhase.REVOKED)
 
 
 async def _until_waiting(installation: Installation, customer: Customer) -> None:
