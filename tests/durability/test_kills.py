@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from domain.account import AccountPhase
+from domain.clouds import Cloud
 from domain.deployment import FinalBackup
 from domain.facts import ApiKeyRecord
 from domain.operation import Choice, StepDecision
@@ -41,16 +44,33 @@ IN_ONE_LIFE = 10
 
 def _everywhere(names: list[str]) -> pytest.MarkDecorator:
     """Return the parameters `cloud` and `group`: in every cloud, the steps in groups."""
+    return pytest.mark.parametrize(("cloud", "group"), [_case(*each) for each in _groups(names)])
+
+
+def _with_processes(names: list[str]) -> pytest.MarkDecorator:
+    """Return the parameters `cloud`, `group` and `process`.
+
+    The worker dies in every cloud; Temporal, which knows nothing of clouds, dies in the first.
+    """
     cases = [
-        pytest.param(cloud, group, id=f"{cloud}-{number}")
-        for cloud, simulated in CLOUDS.items()
-        for number, group in enumerate(shared_out([each for each in names if each not in simulated.idle], IN_ONE_LIFE))
+        _case(cloud, number, group, process)
+        for cloud, number, group in _groups(names)
+        for process in (Process if cloud is Cloud.AWS else [Process.WORKER])
     ]
-    return pytest.mark.parametrize(("cloud", "group"), cases)
+    return pytest.mark.parametrize(("cloud", "group", "process"), cases)
 
 
-@pytest.mark.parametrize("process", Process)
-@_everywhere(PROVISIONING)
+def _groups(names: list[str]) -> Iterator[tuple[Cloud, int, tuple[str, ...]]]:
+    for cloud, simulated in CLOUDS.items():
+        groups = shared_out([each for each in names if each not in simulated.idle], IN_ONE_LIFE)
+        yield from ((cloud, number, group) for number, group in enumerate(groups))
+
+
+def _case(cloud: Cloud, number: int, group: tuple[str, ...], *process: Process) -> Any:
+    return pytest.param(cloud, group, *process, id="-".join((cloud, str(number), *process)))
+
+
+@_with_processes(PROVISIONING)
 async def test_process_killed_while_provisioning(
     installation: Installation,
     customer: Customer,
@@ -91,8 +111,7 @@ async def test_abort_at_step_takes_everything_back(
         missing -= interruptions.steps_of(held)
 
 
-@pytest.mark.parametrize("process", Process)
-@_everywhere(TAKING_BACK)
+@_with_processes(TAKING_BACK)
 async def test_process_killed_while_retiring(
     installation: Installation, customer: Customer, group: tuple[str, ...], process: Process
 ) -> None:
