@@ -200,7 +200,7 @@ class Story:
         self._say(f"Everything runs. Simulated clouds go {self._speed:g} times faster than real ones.")
         self._say(f"Watch along in the Temporal UI: {self._playground.ui_url}")
 
-        self._chapter(f"1. Customers let us in, in {self._clouds()}")
+        self._chapter(f"1. Customers in {self._clouds()} let us in")
         await asyncio.gather(*(self._connect(plane, customer) for customer in everybody))
 
         self._chapter("2. Their deployments, side by side, and a permission that is missing")
