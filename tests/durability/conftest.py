@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 import pytest
 
 from domain.state import DeploymentPhase
-from tests.durability.clouds import CLOUDS
 from tests.durability.installation import Customer, Installation, installed
 
 _numbers = itertools.count(1)
@@ -18,8 +17,8 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
-    """Simulated clouds that answer at once, Temporal on a database file, one worker of all of them."""
-    async with installed(tmp_path_factory.mktemp("installation"), clouds=tuple(CLOUDS)) as running:
+    """Simulated clouds that answer at once, Temporal on a database file, one worker."""
+    async with installed(tmp_path_factory.mktemp("installation")) as running:
         yield running
 
 
