@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +16,7 @@ from catalog import load
 from domain.account import AccessReport, AccountAccess, AccountPhase, AccountSpec
 from domain.clouds import Cloud
 from domain.order import Problem
-from domain.permission import PermissionTable
+from domain.permission import FORMS, PermissionTable, TemplateForm
 from domain.state import AccountState
 from starters.cli.asking import ask
 from starters.cli.errors import BadInput, Exit, fail
@@ -33,14 +32,6 @@ app = typer.Typer(
 Name = Annotated[str, typer.Argument(help="name of the account", metavar="NAME")]
 Reason = Annotated[str, typer.Option(help="why; it goes into the audit trail")]
 POLL_SECONDS = 0.5
-
-
-class TemplateForm(StrEnum):
-    """How the permission template is printed."""
-
-    JSON = "json"
-    YAML = "yaml"
-    TABLE = "table"
 
 
 @app.command()
@@ -62,6 +53,8 @@ def connect(
     """Invite an account: from now on it is verified until everything is granted, then every day.
 
     Example: byoc accounts connect acme-aws --customer acme --account-id 111122223333 --region eu-west-1
+
+    Example: byoc accounts connect acme-gcp --customer acme --cloud gcp --account-id acme-data --region europe-west4
     """
     spec = read_account(file) if file else _spec_of_options(name, customer, cloud, cloud_account_id, region, contact)
     state = ask(lambda plane: plane.connect_account(spec))
@@ -73,7 +66,7 @@ def connect(
     _print_account(state)
     if state.phase is not AccountPhase.ACTIVE:
         stdout.print(
-            f"\nNext: `byoc accounts template {spec.name} > template.json`; the customer applies it. "
+            f"\nNext: `byoc accounts template {spec.name}` prints what the customer applies. "
             f"`byoc accounts show {spec.name}` says what is still missing."
         )
 
@@ -82,35 +75,46 @@ def connect(
 def template(
     name: Name,
     form: Annotated[
-        TemplateForm, typer.Option("--format", help="json or yaml: what is applied; table: what a reviewer reads")
-    ] = TemplateForm.JSON,
+        TemplateForm | None,
+        typer.Option(
+            "--format",
+            help="what is applied (AWS: json, yaml; GCP: gcloud, terraform, json), by default the first of these; "
+            "table: what a reviewer reads",
+        ),
+    ] = None,
     output: Annotated[
         Format, typer.Option("--output", "-o", help="with --format table: table for people; json or yaml for programs")
     ] = Format.TABLE,
 ) -> None:
     """Print what the customer applies: roles with exactly the permissions that our steps need.
 
-    With --format table it is what their security review reads: for each action its limits, which step of which
-    lifecycle needs it, and why.
+    For AWS it is a CloudFormation template, for Google Cloud a script that is to be read before it is run, or the same
+    for Terraform. With --format table it is what their security review reads: for each action its limits, which step
+    of which lifecycle needs it, and why.
 
     Example: byoc accounts template acme-aws --format yaml > byoc.yaml
+
+    Example: byoc accounts template acme-gcp --format terraform > byoc.tf
     """
     if output is not Format.TABLE and form is not TemplateForm.TABLE:
-        raise BadInput(
-            [f"--output: {output} is how the table is printed. Allowed with --format {form}: none; give --format table"]
-        )
+        given = f"with --format {form}" if form else "without --format"
+        raise BadInput([f"--output: {output} is how the table is printed. Allowed {given}: none; give --format table"])
     state = ask(lambda plane: plane.account(name))
-    text, code = render_template(state, form if output is Format.TABLE else "table-json")
+    forms = FORMS.get(state.spec.cloud, ())
+    if form and forms and form not in forms:
+        raise BadInput([f"--format: {form} is no form of {state.spec.cloud}. Allowed: {', '.join(forms)}"])
+    text, code = render_template(state, form if output is Format.TABLE else TemplateForm.TABLE_JSON)
     if code:
-        fail(text.strip() or "the template cannot be made", Exit.FAILED)
+        said = text.strip() or "the template cannot be made"
+        fail(said, Exit.BAD_INPUT if code == Exit.BAD_INPUT else Exit.FAILED)
     if output is Format.TABLE:
         sys.stdout.write(text)
     else:
         print_data(PermissionTable.model_validate_json(text), output)
 
 
-def render_template(state: AccountState, form: str) -> tuple[str, int]:
-    """Return the template's text in a form that workers know and 0, or what went wrong and another number.
+def render_template(state: AccountState, form: TemplateForm | None) -> tuple[str, int]:
+    """Return the template's text in a form of the account's cloud and 0, or what went wrong and another number.
 
     It is made from the permissions that the activities of the account's cloud declare, so that cloud's SDK does it, in
     a process of its own.
@@ -128,8 +132,7 @@ def render_template(state: AccountState, form: str) -> tuple[str, int]:
         "-m",
         "workers",
         "template",
-        "--format",
-        form,
+        *(["--format", form] if form else []),
         *(f"--region={r}" for r in spec.regions),
     ]
     made = subprocess.run(arguments, input=access.model_dump_json(), capture_output=True, text=True, check=False)  # noqa: S603

@@ -128,8 +128,8 @@ def _made(process: subprocess.Popen[str], question: PlanQuestion) -> Plan:
             process.kill()
             raise
     if process.returncode:
-        unreachable = process.returncode == Exit.UNREACHABLE
-        fail(said.strip() or "the plan cannot be made", Exit.UNREACHABLE if unreachable else Exit.FAILED)
+        known = process.returncode in (Exit.BAD_INPUT, Exit.UNREACHABLE)
+        fail(said.strip() or "the plan cannot be made", Exit(process.returncode) if known else Exit.FAILED)
     return Plan.model_validate_json(made)
 
 

@@ -14,6 +14,7 @@ import typer
 from starters.cli.errors import Exit, fail
 from starters.cli.output import stdout
 from starters.playground.children import ChildDied
+from starters.playground.clouds import SimulatedCloud
 from starters.playground.installation import CannotStart, Installation, installed
 from starters.playground.story import Story, StoryBroke
 from starters.playground.world import WorldRefused
@@ -44,9 +45,9 @@ def demo(
 ) -> None:
     """Play the whole story on this machine, in about a minute.
 
-    Two customers connect their accounts, two deployments are provisioned side by side, a permission is missing and
-    comes back, a client uses the server, and one deployment leaves with a receipt. Clouds are simulated: nothing
-    leaves loopback.
+    A customer in each cloud connects its account, their deployments are provisioned side by side, a permission is
+    missing and comes back, a client uses the server, and one deployment leaves with a receipt. Clouds are simulated:
+    nothing leaves loopback.
 
     Example: byoc demo --keep
     """
@@ -81,6 +82,9 @@ def _say(line: str) -> None:
 
 def _print_places(playground: Installation) -> None:
     state, addresses = playground.state, playground.addresses
+    places = {name: url for cloud in playground.vendors for name, url in cloud.places(addresses).items()}
+    clouds = "\n".join(f"  {name:<18}  {url}" for name, url in places.items())
+    connecting = "\n".join(_connecting(cloud) for cloud in playground.vendors)
     stdout.print(
         f"""
 The playground runs. Ctrl-C stops all of it.
@@ -89,7 +93,7 @@ The playground runs. Ctrl-C stops all of it.
   … in plain text     {playground.login_url}
                       (log in once; used up, the next link is in {state}/codec-login)
   Temporal            {playground.temporal}
-  Simulated AWS       {addresses.aws_url}
+{clouds}
   Simulated clusters  {addresses.kubernetes_url}
   Control API         {addresses.control_url}  (faults, clock, inventory)
   Logs                {state}/*.log
@@ -97,10 +101,19 @@ The playground runs. Ctrl-C stops all of it.
 In a second shell:
 
   source {state}/env
-  byoc accounts connect acme-aws --customer acme --account-id 222222222222 --region eu-central-1
-  byoc customer apply-template acme-aws       # you play the customer
-  byoc accounts verify acme-aws
-  byoc deployments create -f docs/examples/deployment-small.yaml --watch
+{connecting}
 """,
         soft_wrap=True,
     )
+
+
+def _connecting(cloud: SimulatedCloud) -> str:
+    """Return the commands with which a customer of a cloud begins."""
+    name = f"acme-{cloud.cloud}"
+    where = f"--cloud {cloud.cloud} --account-id {cloud.account_of('acme')} --region {cloud.region}"
+    return f"""\
+  byoc accounts connect {name} --customer acme {where}
+  byoc customer apply-template {name}       # you play the customer
+  byoc accounts verify {name}
+  byoc deployments create -f docs/examples/{cloud.example} --watch
+"""

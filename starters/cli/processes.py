@@ -17,7 +17,7 @@ from starters.cli.asking import ask
 from starters.cli.output import Format, FormatOption, print_data, print_rows, stdout
 from starters.preparation import Preparation, prepare
 
-_STANDS_ON = ("byoc", "temporalio", "pydantic", "boto3", "kubernetes")
+_STANDS_ON = ("byoc", "temporalio", "pydantic", "kubernetes", "boto3", "google-cloud-compute")
 
 
 class WorkerKind(StrEnum):
@@ -36,7 +36,10 @@ def worker(
             help="lifecycles: workflows, without credentials; cloud: acts in a cloud; services: makes plans; all: all"
         ),
     ],
-    cloud: Annotated[Cloud, typer.Option(help="whose activities to run")] = Cloud.AWS,
+    cloud: Annotated[
+        Cloud | None,
+        typer.Option(help="whose activities to run (cloud: aws unless named; all: those whose settings are there)"),
+    ] = None,
     region: Annotated[str, typer.Option(help="poll the queue of this region only, for data locality")] = "",
 ) -> None:
     """Run a worker process: what runs workflows and acts in the clouds.
@@ -47,7 +50,8 @@ def worker(
     Example: byoc worker cloud --cloud aws
     """
     sys.stdout.flush()
-    arguments = [sys.executable, "-m", "workers", kind, "--cloud", cloud, *(["--region", region] if region else [])]
+    arguments = [sys.executable, "-m", "workers", kind]
+    arguments += [*(["--cloud", cloud] if cloud else []), *(["--region", region] if region else [])]
     os.execv(sys.executable, arguments)  # noqa: S606 - the worker takes this process over, with its id and its signals
 
 

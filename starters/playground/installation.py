@@ -13,12 +13,14 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from starters.playground.children import Child, ChildDied
-from starters.playground.world import Addresses, Vendor, World
+from starters.playground.clouds import Addresses, Json, SimulatedCloud, clouds_here
+from starters.playground.world import World
 from workflows.temporal import key_ring, search_attributes
 from workflows.temporal.settings import Encryption, EncryptionSettings
 
@@ -39,7 +41,7 @@ DYNAMIC_CONFIG = (
 """As in production, customers are served in turn; without the others the development server adds 50 ms to a step and a
 second to a timer."""
 
-_OTHERS = ("AWS_", "BYOC_", "TEMPORAL_")
+_OTHERS = ("AWS_", "AZURE_", "BYOC_", "CLOUDSDK_", "GOOGLE_", "TEMPORAL_")
 """What begins so in the environment is the user's own, for real clouds and servers: no child of ours sees it."""
 
 
@@ -53,7 +55,8 @@ class Installation:
 
     state: Path
     addresses: Addresses
-    vendor: Vendor
+    vendors: Mapping[SimulatedCloud, Json]
+    """As whom the control plane acts in each cloud that is simulated, the first of which is always there."""
     temporal: str
     """host:port of Temporal."""
     ui_url: str
@@ -86,12 +89,14 @@ class Installation:
             "TEMPORAL_NAMESPACE": "default",
             "BYOC_ENCRYPTION": Encryption.REQUIRED.value,
             "BYOC_ENCRYPTION_KEYS": str(self.keys),
-            "BYOC_AWS_ENDPOINT_URL": self.addresses.aws_url,
-            "BYOC_AWS_PRINCIPAL": self.vendor.principal,
             "BYOC_PUBLIC_PROXY": self.addresses.internet_proxy_url,
             "BYOC_PUBLIC_CA_FILE": str(self.addresses.internet_ca_file),
             "BYOC_PLAYGROUND_URL": self.addresses.control_url,
+            **{name: value for cloud, vendor in self.vendors.items() for name, value in self._settings(cloud, vendor)},
         }
+
+    def _settings(self, cloud: SimulatedCloud, vendor: Json) -> Iterable[tuple[str, str]]:
+        return cloud.settings(self.addresses, vendor).items()
 
     @property
     def child_environment(self) -> dict[str, str]:
@@ -124,14 +129,15 @@ def installed(state: Path, *, speed: float, poll_interval: float, say: Callable[
             return child
 
         say("Starting the simulated clouds …")
-        addresses = _start_simulators(start, state, speed)
-        vendor = World(addresses.control_url).vendor()
+        clouds = clouds_here()
+        addresses = _start_simulators(start, state, speed, clouds)
+        vendors = {cloud: World(addresses.control_url).vendor(cloud) for cloud in clouds}
         say("Starting Temporal …")
         port, ui_port, codec_port = _free_ports(3)
         installation = Installation(
             state=state,
             addresses=addresses,
-            vendor=vendor,
+            vendors=vendors,
             temporal=f"127.0.0.1:{port}",
             ui_url=f"http://127.0.0.1:{ui_port}",
             codec_url=f"http://127.0.0.1:{codec_port}",
@@ -170,9 +176,10 @@ def _owned(state: Path) -> Iterator[None]:
 Start = Callable[[str, list[str], dict[str, str]], Child]
 
 
-def _start_simulators(start: Start, state: Path, speed: float) -> Addresses:
+def _start_simulators(start: Start, state: Path, speed: float, clouds: Sequence[SimulatedCloud]) -> Addresses:
     ready = state / "simulators.json"
     arguments = [sys.executable, "-m", "simulators", "--speed", str(speed), "--ready-file", str(ready)]
+    arguments += [option for cloud in clouds for option in cloud.option]
     child = start("simulators", [*arguments, "--parent", str(os.getpid())], _clean_environment())
     _until(ready.exists, child)
     return Addresses.model_validate_json(ready.read_text("utf-8"))
@@ -206,21 +213,26 @@ def _start_temporal(start: Start, installation: Installation, port: int, ui_port
 
 
 def _start_workers(start: Start, installation: Installation, poll_interval: float) -> None:
+    """Start a worker for each cloud, with that cloud's credentials alone; the first one runs all the rest besides."""
     environment = {
         **installation.child_environment,
-        "AWS_ACCESS_KEY_ID": installation.vendor.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": installation.vendor.secret_access_key,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "BYOC_LOG_JSON": "false",
         "BYOC_POLL_INTERVAL": str(poll_interval),
         "BYOC_CONSISTENCY_WAIT": "5",
         "BYOC_GRACEFUL_SHUTDOWN": "3",
     }
-    arguments = [sys.executable, "-m", "workers", "all", "--parent", str(os.getpid())]
-    child = start("workers", arguments, environment)
-    _until(lambda: "worker runs" in child.log.read_text("utf-8", errors="replace"), child)
+    workers = []
+    for number, (cloud, vendor) in enumerate(installation.vendors.items()):
+        arguments = [sys.executable, "-m", "workers", "cloud" if number else "all", "--cloud", cloud.cloud]
+        credentials = cloud.credentials(vendor, installation.state)
+        name = f"worker-{cloud.cloud}"
+        workers.append(start(name, [*arguments, "--parent", str(os.getpid())], {**environment, **credentials}))
+    for worker in workers:
+        _until(partial(_says_that_it_runs, worker.log), worker)
+
+
+def _says_that_it_runs(log: Path) -> bool:
+    return "worker runs" in log.read_text("utf-8", errors="replace")
 
 
 def _write_environment(installation: Installation) -> None:
@@ -264,5 +276,5 @@ def _program(name: str) -> str:
     beside = Path(sys.executable).with_name(name)
     found = str(beside) if beside.exists() else shutil.which(name)
     if not found:
-        raise CannotStart(f"{name!r} is not installed: pip install 'byoc[aws,playground]'")
+        raise CannotStart(f"{name!r} is not installed: pip install 'byoc[aws,gcp-simulator]'")
     return found

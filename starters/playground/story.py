@@ -1,4 +1,4 @@
-"""The demo's story: two customers, two deployments, one missing permission, one client, one goodbye.
+"""The demo's story: two customers in two clouds, one missing permission, one client, one goodbye.
 
 Before the work there is a plan, before the goodbye the customer's approval of one, and after it the record of it all.
 """
@@ -10,7 +10,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -26,9 +26,10 @@ from domain.account import AccountAccess, AccountPhase, AccountSpec
 from domain.actor import CONTROL_PLANE, Actor, Door
 from domain.approval import ApprovalBook, ApprovalPolicy, Side
 from domain.audit import AuditKind
-from domain.clouds import Cloud
+from domain.clouds import Purpose
 from domain.deployment import FinalBackup
 from domain.operation import OperationPhase, OperationProgress, Pace, StepState, WaitingFor
+from domain.permission import TemplateForm
 from domain.plan import Plan
 from domain.receipt import render
 from domain.shape import Component
@@ -36,13 +37,12 @@ from domain.state import AccountState, ApiKeyChange, ApiKeyChangeKind, Deploymen
 from starters.client import ControlPlane
 from starters.ordering import place_order, read_orders
 from starters.planning import plan_of_manifest
+from starters.playground.clouds import SimulatedCloud
 from starters.playground.installation import Installation
 from workflows.temporal.connection import connect
 
 Seen = TypeVar("Seen")
 
-REGION = "eu-central-1"
-DENIED = "ec2:CreateNatGateway"
 VENDOR = Actor(name="ada@vendor.example", door=Door.CLI)
 APPROVER = Actor(name="carol@acme.example", door=Door.CLI)
 
@@ -98,23 +98,27 @@ class Customer:
     """A customer of the story."""
 
     name: str
-    account: str
-    """12 digits."""
+    cloud: SimulatedCloud
     deployment: str
-    shape: str
-    highly_available: bool
+    shape: str = "v1-small"
+    highly_available: bool = False
     approves: tuple[Side, ...] = ()
     """Who has to approve what deletes."""
+
+    @property
+    def account(self) -> str:
+        """Its id in the cloud."""
+        return self.cloud.account_of(self.name)
 
     @property
     def spec(self) -> AccountSpec:
         """The customer's account as we connect it."""
         return AccountSpec(
-            name=f"{self.name}-aws",
+            name=f"{self.name}-{self.cloud.cloud}",
             customer=self.name,
-            cloud=Cloud.AWS,
+            cloud=self.cloud.cloud,
             cloud_account_id=self.account,
-            regions=(REGION,),
+            regions=(self.cloud.region,),
             contact=f"cloud@{self.name}.example",
             approvals=ApprovalPolicy(destructive=self.approves),
         )
@@ -127,17 +131,43 @@ apiVersion: byoc.dev/v1
 kind: Deployment
 metadata: {{name: {self.deployment}}}
 spec:
-  account: {self.name}-aws
-  region: {REGION}
+  account: {self.spec.name}
+  region: {self.cloud.region}
   shape: {self.shape}
   highAvailability: {str(self.highly_available).lower()}
   endpoint: {{domain: {self.deployment}.db.{self.name}.example}}
 """
 
 
-ACME = Customer("acme", "222222222222", "acme-dev", "v1-small", highly_available=False, approves=(Side.CUSTOMER,))
-GLOBEX = Customer("globex", "333333333333", "globex-prod", "v1-medium", highly_available=True)
-CUSTOMERS = (ACME, GLOBEX)
+@dataclass(frozen=True)
+class Cast:
+    """Who plays which part."""
+
+    stays: Customer
+    """Reads a plan, and has a client."""
+    leaves: Customer
+    """Takes a permission away, gives it back, and goes."""
+    others: tuple[Customer, ...] = ()
+    """In further clouds."""
+
+    @property
+    def everybody(self) -> tuple[Customer, ...]:
+        """All of them."""
+        return (self.leaves, self.stays, *self.others)
+
+
+_MORE = ("initech", "hooli")
+"""Names of customers in a third and fourth cloud."""
+
+
+def cast_in(clouds: Sequence[SimulatedCloud]) -> Cast:
+    """Return the customers: each cloud has one of them, and one cloud alone has two."""
+    first, second, *further = clouds if len(clouds) > 1 else (*clouds, *clouds)
+    return Cast(
+        stays=Customer("globex", first, "globex-prod", "v1-medium", highly_available=True),
+        leaves=Customer("acme", second, "acme-dev", approves=(Side.CUSTOMER,)),
+        others=tuple(Customer(name, cloud, f"{name}-test") for name, cloud in zip(_MORE, further, strict=False)),
+    )
 
 
 class Story:
@@ -147,6 +177,9 @@ class Story:
         self._playground = playground
         self._console = console
         self._speed = speed
+        self._cast = cast_in(tuple(playground.vendors))
+        self._templates: dict[str, str] = {}
+        """What was made for each account, keyed by its name."""
         self._begun = time.monotonic()
 
     def tell(self) -> None:
@@ -163,31 +196,32 @@ class Story:
             target_host=self._playground.temporal, namespace="default", encryption=self._playground.encryption
         )
         plane = ControlPlane(client, VENDOR, timedelta(seconds=60))
+        everybody, leaving, staying = self._cast.everybody, self._cast.leaves, self._cast.stays
         self._say(f"Everything runs. Simulated clouds go {self._speed:g} times faster than real ones.")
         self._say(f"Watch along in the Temporal UI: {self._playground.ui_url}")
 
-        self._chapter("1. Two customers let us in")
-        await asyncio.gather(*(self._connect(plane, customer) for customer in CUSTOMERS))
+        self._chapter(f"1. Customers in {self._clouds()} let us in")
+        await asyncio.gather(*(self._connect(plane, customer) for customer in everybody))
 
-        self._chapter("2. Two deployments, side by side, and a permission that is missing")
+        self._chapter("2. Their deployments, side by side, and a permission that is missing")
         # The call waits in the cloud until its permission is gone: else who is first would depend on this machine.
-        await asyncio.to_thread(self._playground.world.hold_next, ACME.account, DENIED.partition(":")[2])
-        await self._plan(plane, GLOBEX)
-        await asyncio.gather(*(self._order(plane, customer) for customer in CUSTOMERS))
+        await asyncio.to_thread(self._playground.world.hold_next, leaving.account, leaving.cloud.missing_call)
+        await self._plan(plane, staying)
+        await asyncio.gather(*(self._order(plane, customer) for customer in everybody))
         await asyncio.gather(
-            self._lose_and_mend_permission(plane), *(self._watch(plane, customer) for customer in CUSTOMERS)
+            self._lose_and_mend_permission(plane, leaving), *(self._watch(plane, customer) for customer in everybody)
         )
-        for customer in CUSTOMERS:
+        for customer in everybody:
             self._show_components(customer, await plane.deployment(customer.deployment))
 
         self._chapter("3. A client uses the server")
-        await self._use(plane, GLOBEX)
+        await self._use(plane, staying)
 
         self._chapter("4. One customer leaves, and approves the plan of it")
-        await self._retire(plane, ControlPlane(client, APPROVER, plane.patience), ACME)
+        await self._retire(plane, ControlPlane(client, APPROVER, plane.patience), leaving)
 
         self._chapter("5. Who did what, read from Temporal's histories")
-        await self._look_back(plane, ACME)
+        await self._look_back(plane, leaving)
 
         self._chapter("What there is now")
         await self._summary(plane)
@@ -196,23 +230,24 @@ class Story:
 
     async def _connect(self, plane: ControlPlane, customer: Customer) -> None:
         state = await plane.connect_account(customer.spec, pace=BRISK)
+        cloud = customer.cloud
         self._line(
-            customer, f"is invited: AWS account {customer.account}, workflow [bold]account/{state.spec.name}[/bold]"
+            customer,
+            f"is invited: {cloud.title} account {customer.account}, workflow [bold]account/{state.spec.name}[/bold]",
         )
         template = await asyncio.to_thread(self._template, state)
-        roles = template.count('"AWS::IAM::Role"')
-        self._line(customer, f"applies our CloudFormation template: {roles} roles, only what our steps declare")
-        await asyncio.to_thread(self._playground.world.apply_template, customer.account, template)
+        self._line(customer, f"applies {cloud.summary(template)}, only what our steps declare")
+        await asyncio.to_thread(self._playground.world.apply_template, state.spec, template)
         state = await self._until(
             lambda: plane.account(customer.spec.name),
             lambda found: found.phase is AccountPhase.ACTIVE,
             f"account {customer.spec.name} active",
         )
         actions = state.report.checked_actions if state.report else 0
-        self._line(customer, f"is [green]active[/green]: all {actions} permissions verified by asking AWS")
+        self._line(customer, f"is [green]active[/green]: all {actions} permissions verified by asking {cloud.title}")
 
     def _template(self, state: AccountState) -> str:
-        """Return the CloudFormation template for an account, made by the worker that knows what it needs."""
+        """Return an account's template as JSON, made by the worker that knows what it needs."""
         access = AccountAccess(
             account=state.spec.name,
             customer=state.spec.customer,
@@ -220,7 +255,10 @@ class Story:
             cloud_account_id=state.spec.cloud_account_id,
             external_id=state.external_id,
         )
-        return self._worker("template", access.model_dump_json(), *(f"--region={name}" for name in state.spec.regions))
+        if state.spec.name not in self._templates:
+            options = ("--format", TemplateForm.JSON, *(f"--region={name}" for name in state.spec.regions))
+            self._templates[state.spec.name] = self._worker("template", access.model_dump_json(), *options)
+        return self._templates[state.spec.name]
 
     def _worker(self, command: str, asked: str, *options: str) -> str:
         """Return what the worker's program prints when it is asked for something."""
@@ -266,21 +304,26 @@ class Story:
             f"orders [bold]{customer.deployment}[/bold]: {customer.shape}, {spread}, release {order.release.version}",
         )
 
-    async def _lose_and_mend_permission(self, plane: ControlPlane) -> None:
+    async def _lose_and_mend_permission(self, plane: ControlPlane, customer: Customer) -> None:
         """Let the customer take a permission away amid the work, and give it back once the wait was seen."""
-        world, role = self._playground.world, f"byoc-{ACME.spec.name}-operate"
+        world, denied = self._playground.world, customer.cloud.missing
+        state = await plane.account(customer.spec.name)
+
+        def changing(change: Callable[..., None]) -> Awaitable[None]:
+            return asyncio.to_thread(change, state.spec, Purpose.OPERATE, denied, lambda: self._template(state))
+
         held = await asyncio.to_thread(world.wait_until_held, _LONGEST_HOLD)
         if not held:
-            raise StoryBroke(f"{ACME.deployment} did not call {DENIED} in {_LONGEST_HOLD:.0f} s")
-        self._line(ACME, f"tightens its roles and takes [bold]{DENIED}[/bold] away, without telling anyone")
-        await asyncio.to_thread(world.deny, ACME.account, role, DENIED)
+            raise StoryBroke(f"{customer.deployment} did not need {denied} in {_LONGEST_HOLD:.0f} s")
+        self._line(customer, f"tightens its roles and takes [bold]{denied}[/bold] away, without telling anyone")
+        await changing(world.deny)
         await asyncio.sleep(_POLICY_LAG / self._speed)
         await asyncio.to_thread(world.release, held)
-        wait = await self._wait_of(plane, ACME)
+        wait = await self._wait_of(plane, customer)
         await asyncio.sleep(_WAIT_SHOWN)
-        self._line(ACME, f"reads who is waited for, and grants [bold]{escape(wait.action or DENIED)}[/bold] again")
-        await asyncio.to_thread(world.allow, ACME.account, role, DENIED)
-        self._line(ACME, "nobody has to restart anything: the step tries again by itself")
+        self._line(customer, f"reads who is waited for, and grants [bold]{escape(wait.action or denied)}[/bold] again")
+        await changing(world.allow)
+        self._line(customer, "nobody has to restart anything: the step tries again by itself")
 
     async def _wait_of(self, plane: ControlPlane, customer: Customer) -> WaitingFor:
         async def look() -> OperationProgress:
@@ -292,7 +335,7 @@ class Story:
             f"{customer.deployment} waits",
         )
         if not progress.waiting_for:
-            raise StoryBroke(f"{customer.deployment} was provisioned without {DENIED}, which cannot be")
+            raise StoryBroke(f"{customer.deployment} was provisioned without {customer.cloud.missing}, which cannot be")
         return progress.waiting_for[0]
 
     async def _watch(self, plane: ControlPlane, customer: Customer) -> None:
@@ -440,6 +483,7 @@ class Story:
         table = Table(
             "DEPLOYMENT",
             "CUSTOMER",
+            "CLOUD",
             "SHAPE",
             "RELEASE",
             "PHASE",
@@ -448,12 +492,13 @@ class Story:
             header_style="bold",
             pad_edge=False,
         )
-        for customer in CUSTOMERS:
+        for customer in self._cast.everybody:
             state = await plane.deployment(customer.deployment)
             smoke = state.facts.smoke_test
             table.add_row(
                 customer.deployment,
                 customer.name,
+                state.order.site.cloud,
                 state.order.spec.shape,
                 state.order.spec.release,
                 state.phase,
@@ -463,6 +508,10 @@ class Story:
         self._say(f"\nThat took {time.monotonic() - self._begun:.0f} s. `byoc dev` gives you a playground of your own.")
 
     # How it is told
+
+    def _clouds(self) -> str:
+        """Return the names of the clouds, in the order in which their workers were started."""
+        return " and ".join(cloud.title for cloud in self._playground.vendors)
 
     async def _newest(self, plane: ControlPlane, customer: Customer) -> str:
         """Return the workflow id of the running (else the newest) operation, once there is one that started."""

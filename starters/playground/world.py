@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import requests
 
-from domain.model import Model
+from domain.account import AccountSpec
+from domain.clouds import Purpose
+from starters.playground.clouds import CLOUDS, Json, SimulatedCloud
 
 _TIMEOUT = 120.0
 
@@ -16,50 +18,35 @@ class WorldRefused(Exception):  # noqa: N818 - it names what happened
     """The simulated world did not do what it was asked for; the message says why."""
 
 
-class Addresses(Model):
-    """Where the simulators serve, on loopback."""
-
-    aws_url: str
-    kubernetes_url: str
-    kubernetes_ca_file: Path
-    internet_proxy_url: str
-    internet_ca_file: Path
-    control_url: str
-
-
-class Vendor(Model):
-    """The vendor's identity in the simulated AWS."""
-
-    principal: str
-    access_key_id: str
-    secret_access_key: str
-
-
 class World:
     """A client of the simulators' control API."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def vendor(self) -> Vendor:
-        """Return the credentials that the control plane runs with."""
-        return Vendor.model_validate(self._post("/aws/vendor"))
+    def vendor(self, cloud: SimulatedCloud) -> Json:
+        """Return as whom the control plane acts in a cloud, with its credentials."""
+        made: Json = self._post(f"/{cloud.cloud}/vendor")
+        return made
 
-    def apply_template(self, account: str, template: str) -> None:
-        """Let the customer's administrator apply our CloudFormation template."""
-        self._post(f"/aws/accounts/{account}/customer/apply-template", {"template": template})
+    def apply_template(self, account: AccountSpec, template: str) -> None:
+        """Let the customer's administrator apply our template, which is given as JSON."""
+        self._act(account, "apply-template", _known(account).application(template))
 
-    def delete_template(self, account: str) -> None:
-        """Let the customer's administrator delete the stack: every permission is gone."""
-        self._post(f"/aws/accounts/{account}/customer/delete-template", {})
+    def delete_template(self, account: AccountSpec) -> None:
+        """Let the customer's administrator delete what the template made: every permission is gone."""
+        self._act(account, "delete-template", {})
 
-    def deny(self, account: str, role: str, action: str) -> None:
-        """Let the customer's administrator take one action away from one of our roles."""
-        self._post(f"/aws/accounts/{account}/customer/deny", {"role": role, "action": action})
+    def deny(self, account: AccountSpec, purpose: Purpose, action: str, template: Callable[[], str]) -> None:
+        """Let the customer's administrator take one permission away from one of our roles.
 
-    def allow(self, account: str, role: str, action: str) -> None:
+        `template` makes the account's template as JSON, if the role's name is to be read there.
+        """
+        self._act(account, "deny", _known(account).one_permission(account.name, purpose, action, template))
+
+    def allow(self, account: AccountSpec, purpose: Purpose, action: str, template: Callable[[], str]) -> None:
         """Let the customer's administrator give back what was taken."""
-        self._post(f"/aws/accounts/{account}/customer/allow", {"role": role, "action": action})
+        self._act(account, "allow", _known(account).one_permission(account.name, purpose, action, template))
 
     def hold_next(self, account: str, operation: str) -> None:
         """Let the next call of this operation in the account wait, before it is looked at, until it is released."""
@@ -87,7 +74,10 @@ class World:
         )
         return found
 
-    def _post(self, path: str, body: dict[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
+    def _act(self, account: AccountSpec, what: str, body: Json) -> None:
+        self._post(f"/{_known(account).accounts}/{account.cloud_account_id}/customer/{what}", body)
+
+    def _post(self, path: str, body: Json | None = None) -> Any:  # noqa: ANN401 - JSON
         return self._answer(requests.post(self.url + path, json=body, timeout=_TIMEOUT))
 
     def _answer(self, reply: requests.Response) -> Any:  # noqa: ANN401 - JSON
@@ -96,3 +86,10 @@ class World:
         if not reply.ok:
             raise WorldRefused(document.get("error") or f"HTTP {reply.status_code}")
         return document
+
+
+def _known(account: AccountSpec) -> SimulatedCloud:
+    cloud = CLOUDS.get(account.cloud)
+    if cloud is None:
+        raise WorldRefused(f"{account.cloud} is not simulated for customers; {', '.join(CLOUDS)} are")
+    return cloud

@@ -56,7 +56,6 @@ BRISK = Pace(
     liveness=timedelta(seconds=1.5),
 )
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["workers.__main__", *(f"workers.{cloud}" for cloud in CLOUDS)])
 _accounts = itertools.count(os.getpid() * 1000)
 
 
@@ -311,6 +310,8 @@ async def installed(
     **settings: str,
 ) -> AsyncIterator[Installation]:
     """Start everything; stop what then runs. The worker has `settings` in its environment besides its usual ones."""
+    # It has effect before the first process is forked; later ones import what is missing.
+    _processes.set_forkserver_preload(["workers.__main__", *(f"workers.{cloud}" for cloud in clouds)])
     with running_simulators(speed=speed, gcp=Cloud.GCP in clouds, log_file=folder / "simulators.log") as endpoints:
         control = ControlClient(endpoints.control_url)
         port = _free_port()

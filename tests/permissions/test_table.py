@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
 from activities.aws.cloud import AwsCloud
 from activities.aws.settings import AwsSettings
+from activities.gcp.cloud import GcpCloud
+from activities.gcp.settings import GcpSettings
 from domain.account import AccountAccess
 from domain.clouds import Cloud, Purpose
 from domain.permission import PermissionTable
+from workers import gcp
 from workers.assembly import WORKFLOWS
 from workers.aws import IN_REGIONS, permission_table
 from workers.permissions import as_markdown, occurrences
@@ -24,6 +29,17 @@ def the_table() -> PermissionTable:
     return permission_table(ACCESS, ("eu-west-1",), PRINCIPAL, needs)
 
 
+def the_table_of_a_project() -> PermissionTable:
+    """Return the table of a project of Google Cloud in two regions."""
+    principal = "control-plane@byoc-vendor.iam.gserviceaccount.com"
+    access = ACCESS.model_copy(update={"cloud": Cloud.GCP, "cloud_account_id": "acme-data-4711"})
+    needs = GcpCloud(GcpSettings(principal=principal)).needs()
+    return gcp.permission_table(access, ("europe-west4", "europe-west1"), principal, needs)
+
+
+TABLES = {Cloud.AWS: the_table, Cloud.GCP: the_table_of_a_project}
+
+
 def test_every_step_occurs_in_a_lifecycle() -> None:
     """No step is without a workflow that runs it, and none is put into a lifecycle in which it does not occur."""
     where = occurrences(WORKFLOWS)
@@ -36,9 +52,10 @@ def test_every_step_occurs_in_a_lifecycle() -> None:
     assert where["verify_access"].lifecycles == ("account",)
 
 
-def test_every_line_says_which_step_of_which_lifecycle_needs_it_and_why() -> None:
+@pytest.mark.parametrize("cloud", TABLES)
+def test_every_line_says_which_step_of_which_lifecycle_needs_it_and_why(cloud: Cloud) -> None:
     """Nothing is asked for without a reason."""
-    lines = the_table().lines
+    lines = TABLES[cloud]().lines
 
     assert all(line.uses for line in lines)
     assert [use for line in lines for use in line.uses if not (use.step and use.lifecycles and use.why)] == []
@@ -55,9 +72,25 @@ def test_a_reviewer_reads_protection_first_and_then_role_by_role() -> None:
     assert "boundary" in text.partition("## Observe")[0]
 
 
-def test_the_lines_are_those_of_the_template() -> None:
+def test_at_google_cloud_a_reviewer_reads_what_conditions_limit() -> None:
+    """Keys and buckets have patterns of names, the one grant its role, and no sentence speaks of regions of calls."""
+    text = as_markdown(the_table_of_a_project())
+
+    keys = [
+        f"projects/acme-data-4711/locations/{region}/keyRings/byoc-\\*" for region in ("europe-west1", "europe-west4")
+    ]
+    assert f"| cloudkms.cryptoKeys.create | {', '.join(keys)} | none |" in text
+    assert "| storage.buckets.create | projects/\\_/buckets/byoc-\\* | none |" in text
+    grant = "| resourcemanager.projects.setIamPolicy | projects/acme-data-4711 | grants roles/container."
+    assert grant in text
+    assert "### Operate, compute" in text
+    assert "Our regions" not in text
+
+
+@pytest.mark.parametrize("cloud", TABLES)
+def test_the_lines_are_those_of_the_template(cloud: Cloud) -> None:
     """Each purpose has lines, in order."""
-    purposes = [line.purpose for line in the_table().lines]
+    purposes = [line.purpose for line in TABLES[cloud]().lines]
 
     assert list(dict.fromkeys(purposes)) == list(Purpose)
     assert purposes == sorted(purposes, key=list(Purpose).index)

@@ -93,6 +93,23 @@ def test_quotas_are_those_of_the_whole_deployment(fresh: Plan) -> None:
     assert needed["L-7A658B76"] == 1
 
 
+async def test_a_plan_for_google_cloud_is_one_of_its_own(made: Made, fresh: Plan) -> None:
+    """The same steps in the same order, with the permissions, quotas, durations and prices of that cloud."""
+    plain = order()
+    site = plain.site.model_copy(update={"cloud": Cloud.GCP, "cloud_account_id": "acme-data", "region": "europe-west4"})
+    spec = plain.spec.model_copy(update={"region": "europe-west4", "kubernetes": "1.34"})
+
+    plan = await made(PlanQuestion(kind=OperationKind.PROVISION, order=order(site=site, spec=spec)))
+
+    steps = {step.name: step for step in plan.steps}
+    assert [(step.name, step.after) for step in plan.steps] == [(step.name, step.after) for step in fresh.steps]
+    assert "compute.routers.create" in {action.action for action in steps["create_egress"].actions}
+    assert {quota.service for quota in plan.quotas} == {"compute.googleapis.com"}
+    expected = catalog.durations().clouds[Cloud.GCP].expected("create_cluster", changes=True)
+    assert steps["create_cluster"].takes == expected
+    assert any("n2-standard" in item.what or "n4-standard" in item.what for item in plan.costs)
+
+
 async def test_the_same_order_gives_the_same_plan_in_any_process(fresh: Plan) -> None:
     """Hash, basis and steps are the same when another process makes the plan; only the instant differs."""
     other = await asyncio.to_thread(_in_a_process, question())

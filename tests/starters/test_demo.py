@@ -25,7 +25,7 @@ def processes_of(state: Path) -> list[str]:
 
 
 def test_the_demo_tells_the_whole_story_and_leaves_nothing_running(tmp_path: Path) -> None:
-    """Two accounts, two deployments, a wait that names its permission, a served request, a receipt; exit code 0.
+    """Two clouds, two deployments, a wait that names its permission, a served request, a receipt; exit code 0.
 
     What Temporal kept of it is encrypted.
     """
@@ -40,8 +40,10 @@ def test_the_demo_tells_the_whole_story_and_leaves_nothing_running(tmp_path: Pat
     assert ran.stderr == ""
     story = ran.stdout
     for words in (
-        "waits for the customer: The permission ec2:CreateNatGateway is missing",
-        "grants ec2:CreateNatGateway again",
+        "verified by asking AWS",
+        "verified by asking Google Cloud",
+        "waits for the customer: The permission compute.routers.create is missing",
+        "grants compute.routers.create again",
         "reads the plan of globex-prod: 39 steps",
         "waits for approval by the customer: plan ",
         "carol@acme.example approves exactly that plan",
@@ -54,10 +56,11 @@ def test_the_demo_tells_the_whole_story_and_leaves_nothing_running(tmp_path: Pat
     ):
         assert words in story
     rows = {line.split()[0]: line.split() for line in story[story.index("What there is now") :].splitlines() if line}
-    assert rows["acme-dev"][4] == "retired"
-    assert rows["globex-prod"][4:6] == ["active", "https://globex-prod.db.globex.example"]
-    assert story.index("acme    ✔ Create the network") < story.index("grants ec2:CreateNatGateway")
-    assert story.index("grants ec2:CreateNatGateway") < story.index("acme    ✔ Create the NAT gateways")
+    assert (rows["acme-dev"][2], rows["acme-dev"][5]) == ("gcp", "retired")
+    assert (rows["globex-prod"][2], rows["globex-prod"][5]) == ("aws", "active")
+    assert rows["globex-prod"][6] == "https://globex-prod.db.globex.example"
+    assert story.index("acme    ✔ Create the network") < story.index("grants compute.routers.create")
+    assert story.index("grants compute.routers.create") < story.index("acme    ✔ Create the NAT gateways")
     kept = b"".join(path.read_bytes() for path in state.glob("temporal.db*"))
     assert b"deployment/globex-prod" in kept
     assert b"globex-prod.db.globex.example" not in kept

@@ -20,7 +20,8 @@ CHILDREN = {
     "-m simulators": "simulators",
     "codec --address": "codec",
     "server start-dev": "temporal",
-    "-m workers": "workers",
+    "-m workers all": "workers",
+    "-m workers cloud --cloud gcp": "worker gcp",
 }
 """How each child is known by its command line."""
 
@@ -96,7 +97,8 @@ def test_ctrl_c_ends_everything_in_order(playground: Playground) -> None:
     """Workers first, which need the rest to finish; then Temporal and what reads it; then the clouds. Exit code 0."""
     os.killpg(playground.process.pid, signal.SIGINT)
 
-    assert playground.order_of_ends() == ["workers", "temporal", "codec", "simulators"]
+    ends = playground.order_of_ends()
+    assert ends == ["worker gcp", "workers", "temporal", "codec", "simulators"]
     assert playground.process.wait(LONGEST) == 0
     assert playground.said.endswith("Stopped: no process of the playground is left.\n")
 
