@@ -25,6 +25,7 @@ def inventory(google: GoogleCloud, project: str) -> Iterator[Resource]:
     yield from _identities(google, project)
     for service, documents in (
         ("certificatemanager", google.certificates.of(project)),
+        ("logging", google.logging.of(project)),
         ("monitoring", google.monitoring.of(project)),
     ):
         for document in documents:
