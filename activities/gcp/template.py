@@ -27,13 +27,14 @@ APIS: Mapping[str, str] = {
     "container": "container",
     "dns": "dns",
     "iam": "iam",
+    "logging": "logging",
     "monitoring": "monitoring",
     "resourcemanager": "cloudresourcemanager",
     "storage": "storage",
 }
 """Which API a permission belongs to, keyed by how the permission begins."""
-_ALSO = ("iamcredentials", "logging")
-"""APIs that are called beside those of permissions: for tokens, and by the nodes."""
+_ALSO = ("iamcredentials",)
+"""APIs that are called beside those of permissions: for tokens."""
 
 SET_PROJECT_POLICY = "resourcemanager.projects.setIamPolicy"
 GRANTED_ROLES = (NODE_ROLE,)
