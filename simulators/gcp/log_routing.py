@@ -50,11 +50,11 @@ class LoggingService(RpcService):
         """Return the methods."""
         for name, deed, response, mutating, checks in (
             ("CreateBucket", self._create_bucket, "LogBucket", True, needs("logging.buckets.create", "parent")),
-            ("GetBucket", self._get, "LogBucket", False, needs("logging.buckets.get")),
+            ("GetBucket", self._get, "LogBucket", False, _of_bucket("get")),
             ("ListBuckets", self._list, "ListBucketsResponse", False, needs("logging.buckets.list", "parent")),
-            ("UpdateBucket", self._update_bucket, "LogBucket", True, needs("logging.buckets.update")),
-            ("DeleteBucket", self._delete_bucket, _EMPTY, True, needs("logging.buckets.delete")),
-            ("UndeleteBucket", self._undelete_bucket, _EMPTY, True, needs("logging.buckets.undelete")),
+            ("UpdateBucket", self._update_bucket, "LogBucket", True, _of_bucket("update")),
+            ("DeleteBucket", self._delete_bucket, _EMPTY, True, _of_bucket("delete")),
+            ("UndeleteBucket", self._undelete_bucket, _EMPTY, True, _of_bucket("undelete")),
             ("CreateSink", self._create, "LogSink", True, needs("logging.sinks.create", "parent")),
             ("GetSink", self._get, "LogSink", False, _of_sink("get")),
             ("ListSinks", self._list, "ListSinksResponse", False, needs("logging.sinks.list", "parent")),
@@ -260,6 +260,10 @@ def _name(parameters: Json) -> str:
 
 def _place(parameters: Json) -> Place:
     return place_of(_name(parameters) or str(parameters.get("parent", "")))
+
+
+def _of_bucket(verb: str) -> Checks:
+    return needs(f"logging.buckets.{verb}", type_="logging.googleapis.com/LogBucket")
 
 
 def _of_sink(verb: str) -> Checks:

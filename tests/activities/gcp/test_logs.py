@@ -6,11 +6,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from google.api_core.exceptions import PermissionDenied
 from google.cloud.logging_v2.services.config_service_v2 import ConfigServiceV2Client
 from google.cloud.logging_v2.types import LifecycleState
 
 from activities.contracts import InNetwork, Retention
+from activities.gcp.connection import GcpConnections
 from activities.gcp.logs import RETENTION_DAYS, bucket_name, entries_of, exclusion_name, sink_name
+from activities.gcp.settings import GcpSettings
+from domain.clouds import Purpose
 from domain.facts import Leftover
 from domain.failure import FailureClass
 from domain.naming import base_name
@@ -191,6 +195,22 @@ def test_what_is_not_ours_is_refused_and_left_alone(
     assert kind in detail.message
     assert parts(account) == {kind}
     assert all(each.kept_because for each in left(account).values())
+
+
+def test_log_buckets_of_the_customers_own_are_out_of_reach(
+    account: Account, settings: GcpSettings, inside: InNetwork, config: Any
+) -> None:
+    """Google itself refuses our account for deletions, whatever a step would ask it for."""
+    place = f"projects/{account.project}/locations/{REGION}"
+    config.create_bucket(request={"parent": place, "bucket_id": "theirs", "bucket": {}})
+    account.run("create_egress", inside)
+    deleting = GcpConnections(settings).client(ConfigServiceV2Client, account.site, Purpose.DELETE)
+
+    with pytest.raises(PermissionDenied, match=r"logging\.buckets\.delete"):
+        deleting.delete_bucket(request={"name": f"{place}/buckets/theirs"})
+    deleting.delete_bucket(request={"name": bucket_name(account.site)})
+
+    assert [each.name for each in account.resources() if each.type == "bucket"] == ["theirs"]
 
 
 def test_lost_replies_make_one_of_each(account: Account, inside: InNetwork, config: Any) -> None:
