@@ -29,10 +29,11 @@ from activities.gcp.bucket import backup_bucket
 from activities.gcp.compute import DeploymentCompute, if_exists, last_part, path_of
 from activities.gcp.controller_made import is_of_cluster, load_balancer_parts
 from activities.gcp.egress import is_our_address
-from activities.gcp.encryption import DESTROYED, LABEL_RETAINED_UNTIL, SCHEDULED, ring_name
+from activities.gcp.encryption import DESTROYED, LABEL_RETAINED_UNTIL, SCHEDULED
 from activities.gcp.errors import failures_named
 from activities.gcp.firewall import belongs_to, own_network
 from activities.gcp.gke import location_name
+from activities.gcp.keys import ring_name
 from activities.gcp.logs import PERMISSIONS_TO_FIND, left_logs
 from activities.gcp.ownership import is_described_as_ours, is_ours
 from activities.gcp.part import GcpPart

@@ -4,7 +4,8 @@ The project's own bucket is `global` unless the customer has changed that, and o
 is. So a sink leads what cluster and NAT write to our bucket, and an exclusion keeps the same entries out of `_Default`.
 Audit logs of what administrators did stay where they are: nobody may lead those of `_Required` anywhere else.
 
-Names of sinks and exclusions are the project's; of both there are a few of a project only.
+A bucket keeps the key that it was made with, so each generation of a deployment has one of its own, as it has a key.
+Names of sinks and exclusions are the project's, which has room for ten exclusions.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from google.api_core.exceptions import AlreadyExists, FailedPrecondition
+from google.api_core.exceptions import AlreadyExists, FailedPrecondition, InvalidArgument
 from google.cloud.logging_v2.services.config_service_v2 import ConfigServiceV2Client
-from google.cloud.logging_v2.types import LifecycleState, LogBucket, LogExclusion, LogSink
+from google.cloud.logging_v2.types import CmekSettings, LifecycleState, LogBucket, LogExclusion, LogSink
 from google.protobuf import field_mask_pb2
 
 from activities.gcp.compute import if_exists
+from activities.gcp.keys import key_name
 from activities.gcp.ownership import is_described_as_ours, owner_description, require_ours
 from domain.deployment import Site
 from domain.naming import base_name, resource_name
@@ -34,12 +36,14 @@ PERMISSIONS_TO_ROUTE = (
     "logging.sinks.create", "logging.sinks.get", "logging.sinks.update",
 )  # fmt: skip
 PERMISSIONS_TO_STOP = (
-    "logging.buckets.delete", "logging.buckets.get", "logging.exclusions.delete", "logging.exclusions.get",
+    "logging.buckets.delete", "logging.buckets.list", "logging.exclusions.delete", "logging.exclusions.get",
     "logging.sinks.delete", "logging.sinks.get",
 )  # fmt: skip
 PERMISSIONS_TO_FIND = ("logging.buckets.list", "logging.exclusions.list", "logging.sinks.list")
 
 _RESOURCE = "logs"
+_NO_ACCESS = "encrypt and decrypt access"
+"""In Google's refusal of a bucket whose key Cloud Logging may not use, or does not know yet that it may."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class LeftLogs:
 def route_logs(config: ConfigServiceV2Client, site: Site, look_again: Callable[[str], Exception]) -> None:
     """Bucket, sink and exclusion exist as they have to be; a bucket whose deletion was requested is in use again.
 
+    The deployment's key exists already, and Cloud Logging may use it.
+
     Whatever needs the routing ensures it before it writes anything. `look_again` makes the error that means "not yet",
     for what two steps begin at once.
 
@@ -65,16 +71,16 @@ def route_logs(config: ConfigServiceV2Client, site: Site, look_again: Callable[[
 
 
 def stop_routing(config: ConfigServiceV2Client, site: Site) -> None:
-    """Sink and exclusion are gone, and the deletion of the bucket is requested; what is not ours stays.
+    """Sink and exclusion are gone, and the deletion of every generation's bucket is requested; what is not ours stays.
 
     The exclusion goes last: until then whatever is still written is dropped instead of led astray.
     """
     sink = if_exists(lambda: config.get_sink(sink_name=sink_name(site)))
     if sink is not None and is_described_as_ours(sink.description, site):
         if_exists(lambda: config.delete_sink(sink_name=sink_name(site)))
-    bucket = if_exists(lambda: config.get_bucket(request={"name": bucket_name(site)}))
-    if bucket is not None and is_described_as_ours(bucket.description, site) and not _is_deleted(bucket):
-        if_exists(lambda: config.delete_bucket(request={"name": bucket_name(site)}))
+    for bucket in _our_buckets(config, site):
+        if not _is_deleted(bucket):
+            if_exists(lambda name=bucket.name: config.delete_bucket(request={"name": name}))  # type: ignore[misc]
     exclusion = if_exists(lambda: config.get_exclusion(name=exclusion_name(site)))
     if exclusion is not None and is_described_as_ours(exclusion.description, site):
         if_exists(lambda: config.delete_exclusion(name=exclusion_name(site)))
@@ -83,9 +89,8 @@ def stop_routing(config: ConfigServiceV2Client, site: Site) -> None:
 def left_logs(config: ConfigServiceV2Client, site: Site) -> Iterator[LeftLogs]:
     """Yield what exists of the deployment's routing."""
     project = _project(site)
-    for bucket in config.list_buckets(parent=f"{project}/locations/{site.region}"):
-        if is_described_as_ours(bucket.description, site):
-            yield LeftLogs(bucket.name, _why_bucket_stays(bucket))
+    for bucket in _our_buckets(config, site):
+        yield LeftLogs(bucket.name, _why_bucket_stays(bucket))
     for sink in config.list_sinks(parent=project):
         if is_described_as_ours(sink.description, site):
             yield LeftLogs(f"{project}/sinks/{sink.name}")
@@ -94,9 +99,16 @@ def left_logs(config: ConfigServiceV2Client, site: Site) -> Iterator[LeftLogs]:
             yield LeftLogs(f"{project}/exclusions/{exclusion.name}")
 
 
+def account_of_logging(config: ConfigServiceV2Client, site: Site) -> str:
+    """Return the e-mail address as which Cloud Logging encrypts in the project; asking makes the account."""
+    settings = config.get_cmek_settings(request={"name": f"{_project(site)}/cmekSettings"})
+    return str(settings.service_account_id).removeprefix("serviceAccount:")
+
+
 def bucket_name(site: Site) -> str:
-    """Return the full name of the log bucket."""
-    return f"{_project(site)}/locations/{site.region}/buckets/{base_name(site)}"
+    """Return the full name of the log bucket of this generation."""
+    generation = f"generation-{site.generation}"
+    return f"{_project(site)}/locations/{site.region}/buckets/{resource_name(site, generation)}"
 
 
 def sink_name(site: Site) -> str:
@@ -127,11 +139,19 @@ def _ensure_bucket(config: ConfigServiceV2Client, site: Site, look_again: Callab
     found = if_exists(lambda: config.get_bucket(request={"name": name}))
     if found is None:
         parent, _, identifier = name.rpartition("/buckets/")
-        wanted = LogBucket(description=owner_description(site, _RESOURCE), retention_days=RETENTION_DAYS)
+        wanted = LogBucket(
+            description=owner_description(site, _RESOURCE),
+            retention_days=RETENTION_DAYS,
+            cmek_settings=CmekSettings(kms_key_name=key_name(site)),
+        )
         try:
             config.create_bucket(request={"parent": parent, "bucket_id": identifier, "bucket": wanted})
         except AlreadyExists as error:
             raise look_again(f"the log bucket {name} is being made") from error
+        except InvalidArgument as error:
+            if _NO_ACCESS not in str(error.message):
+                raise
+            raise look_again(f"Cloud Logging may not use the key {key_name(site)} yet") from error
         return
     require_ours(f"log bucket {name}", site, ours=is_described_as_ours(found.description, site))
     if _is_deleted(found):
@@ -139,7 +159,7 @@ def _ensure_bucket(config: ConfigServiceV2Client, site: Site, look_again: Callab
             config.undelete_bucket(request={"name": name})
         except FailedPrecondition as error:
             raise look_again(f"the log bucket {name} is coming back, or going for good") from error
-    # Nobody can change for how long a locked bucket keeps its entries.
+    # Its key is given with the creation, and stays. Nobody can change for how long a locked bucket keeps its entries.
     if found.retention_days != RETENTION_DAYS and not found.locked:
         config.update_bucket(
             request={
@@ -204,6 +224,11 @@ def _why_bucket_stays(bucket: LogBucket) -> str:
         return ""
     until = datetime.fromtimestamp(bucket.update_time.timestamp(), UTC) + RESTORABLE
     return f"Google deletes log buckets seven days after it was told to, this one on {until.date().isoformat()}"
+
+
+def _our_buckets(config: ConfigServiceV2Client, site: Site) -> list[LogBucket]:
+    listed = config.list_buckets(parent=f"{_project(site)}/locations/{site.region}")
+    return [bucket for bucket in listed if is_described_as_ours(bucket.description, site)]
 
 
 def _project(site: Site) -> str:

@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from simulators.gcp.api import Check, Checks, Method, Place, Request, Rpc, RpcService, needs, page_of, place_of
 from simulators.gcp.cloud import Cloud
+from simulators.gcp.compute.creation import Keys
 from simulators.gcp.log_queries import entry_passes
 from simulators.gcp.refusals import Json, Refusal, exists, failed_precondition, invalid, not_found
 
@@ -42,13 +43,15 @@ class _Logs:
 class LoggingService(RpcService):
     """Fulfils buckets, sinks and exclusions of `google.logging.v2.ConfigServiceV2`."""
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, keys: Keys) -> None:
         self._cloud = cloud
+        self._keys = keys
         self._projects: dict[str, _Logs] = {}
 
     def rpcs(self) -> Iterator[Rpc]:
         """Return the methods."""
         for name, deed, response, mutating, checks in (
+            ("GetCmekSettings", self._get_settings, "CmekSettings", False, needs("logging.cmekSettings.get")),
             ("CreateBucket", self._create_bucket, "LogBucket", True, needs("logging.buckets.create", "parent")),
             ("GetBucket", self._get, "LogBucket", False, _of_bucket("get")),
             ("ListBuckets", self._list, "ListBucketsResponse", False, needs("logging.buckets.list", "parent")),
@@ -123,6 +126,22 @@ class LoggingService(RpcService):
         found = [document for name, document in sorted(self._things(request).items()) if pattern.fullmatch(name)]
         return page_of(found, collection, request.parameters)
 
+    def _get_settings(self, request: Request) -> Json:
+        """Say as whom Cloud Logging uses keys in the project; who wants to let it has to ask first."""
+        agent = self._cloud.identities.asked_for_agent("logging", request.project)
+        return {"name": request.parameters["name"], "serviceAccountId": agent.partition(":")[2]}
+
+    def _require_usable(self, key: str, bucket: str, project: str) -> None:
+        place = bucket.split("/")[3]
+        if place == "global" or f"/locations/{place}/" not in key:
+            raise invalid(f"The key {key} is not in the region of the log bucket, {place}.")
+        try:
+            self._keys.require_usable(key, "logging", project)
+        except Refusal as refusal:
+            agent = self._cloud.identities.agent_of("logging", project).partition(":")[2]
+            message = f"service account `{agent}` must have both encrypt and decrypt access to the CMEK key `{key}`"
+            raise invalid(message) from refusal
+
     def _create_bucket(self, request: Request) -> Json:
         given = request.parameters
         name = f"{given['parent']}/buckets/{given.get('bucketId', '')}"
@@ -132,11 +151,11 @@ class LoggingService(RpcService):
         if name in buckets:
             raise exists(f"Log bucket {name} already exists")
         wanted, now = given.get("bucket") or {}, self._cloud.now()
-        if "cmekSettings" in wanted:
-            raise invalid("Log buckets with a key of the customer's own are not simulated.")
+        if key := (wanted.get("cmekSettings") or {}).get("kmsKeyName"):
+            self._require_usable(key, name, request.project)
         buckets[name] = {
             "retentionDays": _RETENTION,
-            **{key: wanted[key] for key in ("description", "retentionDays", "locked") if key in wanted},
+            **{key: wanted[key] for key in ("cmekSettings", "description", "locked", "retentionDays") if key in wanted},
             "name": name,
             "lifecycleState": "ACTIVE",
             "createTime": now,

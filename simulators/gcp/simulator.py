@@ -47,7 +47,7 @@ class GoogleCloud:
         self.dns = DnsService(self.cloud)
         self.certificates = CertificateManager(self.cloud, self.dns, operations)
         self.monitoring = MonitoringService(self.cloud)
-        self.logging = LoggingService(self.cloud)
+        self.logging = LoggingService(self.cloud, self.kms)
         self.containers = ContainerService(self.cloud, self.compute, self.kms, kubernetes)
         self.certificates.presented_by = self.compute.presenting
         self.provider = GcpProvider(

@@ -10,7 +10,8 @@ from google.cloud import iam_admin_v1, kms_v1, resourcemanager_v3, storage
 
 from activities.contracts import BackupLock, BucketRequest, Retention
 from activities.gcp.bucket import backup_bucket
-from activities.gcp.encryption import LABEL_RETAINED_UNTIL, key_name, ring_name
+from activities.gcp.encryption import LABEL_RETAINED_UNTIL
+from activities.gcp.keys import key_name, ring_name
 from activities.gcp.roles import NODE_ROLE, RoleName, account_email
 from domain.facts import Backup, Bucket, Key, Roles
 from domain.failure import FailureClass

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from google.api_core.exceptions import PermissionDenied
+from google.cloud import kms_v1
 from google.cloud.logging_v2.services.config_service_v2 import ConfigServiceV2Client
 from google.cloud.logging_v2.types import LifecycleState
 
 from activities.contracts import InNetwork, Retention
 from activities.gcp.connection import GcpConnections
+from activities.gcp.keys import key_name
 from activities.gcp.logs import RETENTION_DAYS, bucket_name, entries_of, exclusion_name, sink_name
 from activities.gcp.settings import GcpSettings
 from domain.clouds import Purpose
@@ -24,12 +26,14 @@ from tests.activities.gcp.conftest import REGION, Account
 from tests.activities.gcp.ground import make_ground
 from tests.activities.gcp.test_network import order, own_network
 
-KINDS = ("bucket", "sink", "exclusion")
+KINDS = {"bucket": "log-bucket", "sink": "sink", "exclusion": "exclusion"}
+"""What the inventory calls them, keyed by how operations do."""
 
 
 @pytest.fixture
 def inside(account: Account) -> InNetwork:
-    """The deployment's network, from which nothing leads out yet."""
+    """The deployment's network, from which nothing leads out yet, and its key."""
+    account.run("create_encryption_key", account.site)
     return InNetwork(site=account.site, network=account.run("create_network", order(account.site)))
 
 
@@ -73,7 +77,8 @@ def make_theirs(account: Account, config: Any, kind: str) -> None:
     """Make something of somebody else's that has our name."""
     name, parent = base_name(account.site), f"projects/{account.project}"
     if kind == "bucket":
-        config.create_bucket(request={"parent": f"{parent}/locations/{REGION}", "bucket_id": name, "bucket": {}})
+        place, _, identifier = bucket_name(account.site).rpartition("/buckets/")
+        config.create_bucket(request={"parent": place, "bucket_id": identifier, "bucket": {}})
     elif kind == "sink":
         destination = f"logging.googleapis.com/{parent}/locations/global/buckets/_Default"
         config.create_sink(parent=parent, sink={"name": name, "destination": destination})
@@ -82,7 +87,7 @@ def make_theirs(account: Account, config: Any, kind: str) -> None:
 
 
 def test_what_cluster_and_nat_log_is_kept_in_the_region_alone(account: Account, inside: InNetwork, config: Any) -> None:
-    """The sink leads it to a bucket in the region, for a limited time, and the exclusion keeps it out of `_Default`."""
+    """A sink leads it to an encrypted bucket in the region, for a limited time; an exclusion keeps `_Default` clean."""
     account.run("create_egress", inside)
 
     bucket = config.get_bucket(request={"name": bucket_name(account.site)})
@@ -90,6 +95,7 @@ def test_what_cluster_and_nat_log_is_kept_in_the_region_alone(account: Account, 
     exclusion = config.get_exclusion(name=exclusion_name(account.site))
     assert bucket.name.startswith(f"projects/{account.project}/locations/{REGION}/buckets/byoc-")
     assert bucket.retention_days == RETENTION_DAYS
+    assert bucket.cmek_settings.kms_key_name == key_name(account.site)
     assert sink.destination == f"logging.googleapis.com/{bucket.name}"
     assert not sink.disabled
     assert not exclusion.disabled
@@ -193,7 +199,7 @@ def test_what_is_not_ours_is_refused_and_left_alone(
 
     assert detail.failure is FailureClass.NOT_OURS
     assert kind in detail.message
-    assert parts(account) == {kind}
+    assert parts(account) == {KINDS[kind]}
     assert all(each.kept_because for each in left(account).values())
 
 
@@ -210,7 +216,7 @@ def test_log_buckets_of_the_customers_own_are_out_of_reach(
         deleting.delete_bucket(request={"name": f"{place}/buckets/theirs"})
     deleting.delete_bucket(request={"name": bucket_name(account.site)})
 
-    assert [each.name for each in account.resources() if each.type == "bucket"] == ["theirs"]
+    assert [each.name for each in account.resources() if each.type == "log-bucket"] == ["theirs"]
 
 
 def test_lost_replies_make_one_of_each(account: Account, inside: InNetwork, config: Any) -> None:
@@ -220,7 +226,7 @@ def test_lost_replies_make_one_of_each(account: Account, inside: InNetwork, conf
             account.inject(FaultKind.LOST_REPLY, f"{verb}{kind.title()}", times=1)
 
     account.run_through("create_egress", inside)
-    assert parts(account) == set(KINDS)
+    assert parts(account) == set(KINDS.values())
 
     account.run_through("delete_egress", account.site)
     assert parts(account) == set()
@@ -257,7 +263,7 @@ def test_the_routing_goes_with_the_last_that_logs(account: Account) -> None:
         account.run("create_cluster", ground.cluster_request())
 
         account.run(first, account.site)
-        assert parts(account) == set(KINDS)
+        assert parts(account) == set(KINDS.values())
         account.run(last, account.site)
         assert parts(account) == set()
 
@@ -267,8 +273,29 @@ def test_the_routing_goes_with_the_last_that_logs(account: Account) -> None:
     assert account.changes(before) == []
 
 
+def test_a_key_that_logging_may_not_use_is_waited_for(account: Account, inside: InNetwork) -> None:
+    """Google spreads what a key's policy says within minutes; nothing is logged until then."""
+    kms = account.customer(kms_v1.KeyManagementServiceClient)
+    resource = key_name(account.site)
+    policy = kms.get_iam_policy(request={"resource": resource})
+    for binding in policy.bindings:
+        others = [member for member in binding.members if "gcp-sa-logging" not in member]
+        del binding.members[:]
+        binding.members.extend(others)
+    kms.set_iam_policy(request={"resource": resource, "policy": policy})
+
+    detail = account.attempt_once("create_egress", inside)
+    account.run("create_encryption_key", account.site)
+    account.run("create_egress", inside)
+
+    assert detail is not None
+    assert detail.failure is FailureClass.NOT_READY
+    assert "Cloud Logging may not use the key" in detail.message
+    assert parts(account) == set(KINDS.values())
+
+
 def test_a_deleted_bucket_may_stay_for_a_week_and_comes_back(account: Account, inside: InNetwork, config: Any) -> None:
-    """Leftovers say until when it stays; whoever orders the deployment again meanwhile has it back."""
+    """Leftovers say until when it stays; whoever makes the same generation again meanwhile has it back."""
     account.run("create_egress", inside)
     assert {kind: each.kept_because for kind, each in left(account).items()} == {
         "buckets": "",
@@ -278,8 +305,7 @@ def test_a_deleted_bucket_may_stay_for_a_week_and_comes_back(account: Account, i
 
     account.run("delete_egress", account.site)
     (bucket,) = left(account).values()
-    again = inside.model_copy(update={"site": account.site.model_copy(update={"generation": 2})})
-    account.run("create_egress", again)
+    account.run("create_egress", inside)
 
     # Simulated clocks run ahead of ours.
     week_from_now = (datetime.now(UTC) + timedelta(days=7)).date().isoformat()
@@ -289,4 +315,20 @@ def test_a_deleted_bucket_may_stay_for_a_week_and_comes_back(account: Account, i
     assert until >= week_from_now
     found = config.get_bucket(request={"name": bucket.resource_id})
     assert (found.lifecycle_state, found.retention_days) == (LifecycleState.ACTIVE, RETENTION_DAYS)
-    assert parts(account) == set(KINDS)
+    assert parts(account) == set(KINDS.values())
+
+
+def test_each_generation_has_a_bucket_of_its_own(account: Account, inside: InNetwork, config: Any) -> None:
+    """A bucket cannot change its key; the sink leads to that of the generation that lives."""
+    account.run("create_egress", inside)
+    again = inside.model_copy(update={"site": account.site.model_copy(update={"generation": 2})})
+    account.run("create_encryption_key", again.site)
+
+    account.run("create_egress", again)
+
+    second = config.get_bucket(request={"name": bucket_name(again.site)})
+    assert second.name != bucket_name(account.site)
+    assert second.cmek_settings.kms_key_name == key_name(again.site)
+    assert config.get_sink(sink_name=sink_name(again.site)).destination == f"logging.googleapis.com/{second.name}"
+    account.run("delete_egress", again.site)
+    assert parts(account) == set()

@@ -73,7 +73,7 @@ class TestBuckets:
         assert found.description == "ours"
         assert account.names("logging", changed=True) == ["CreateBucket", "UpdateBucket"]
         (resource,) = account.google.inventory(PROJECT)
-        assert (resource.service, resource.type, resource.region) == ("logging", "bucket", "europe-west4")
+        assert (resource.service, resource.type, resource.region) == ("logging", "log-bucket", "europe-west4")
         with refused(AlreadyExists, BUCKET):
             make_bucket(config)
 
@@ -97,6 +97,28 @@ class TestBuckets:
         slow_account.pass_time(WEEK + 60)
         with refused(NotFound, BUCKET):
             config.get_bucket(request={"name": BUCKET})
+
+    def test_are_encrypted_with_a_key_that_logging_may_use(self, account: Customer, config: Any) -> None:
+        """Whoever asks as whom it encrypts makes the account; the key is in the region, and stays."""
+        with pytest.raises(InvalidArgument, match="does not exist"):
+            account.make_key("early", "logging")
+        settings = config.get_cmek_settings(request={"name": f"{NAME}/cmekSettings"})
+        key, other = account.make_key("byoc", "logging"), account.make_key("other", "compute")
+
+        made = make_bucket(config, cmek_settings={"kms_key_name": key})
+
+        assert settings.service_account_id.startswith("cmek-p")
+        assert made.cmek_settings.kms_key_name == key
+        assert [each.encrypted for each in account.google.inventory(PROJECT) if each.service == "logging"] == [True]
+        with refused(InvalidArgument, "must have both encrypt and decrypt access"):
+            make_bucket(config, "second", cmek_settings={"kms_key_name": other})
+        with refused(InvalidArgument, "region"):
+            wanted = {"cmek_settings": {"kms_key_name": key}}
+            config.create_bucket(request={"parent": f"{NAME}/locations/us-east1", "bucket_id": "x", "bucket": wanted})
+        with refused(InvalidArgument, "cmekSettings"):
+            config.update_bucket(
+                request={"name": BUCKET, "bucket": {"cmek_settings": {}}, "update_mask": "cmekSettings"}
+            )
 
     def test_that_are_locked_keep_their_retention(self, config: Any) -> None:
         """Nobody can shorten it any more."""
