@@ -55,7 +55,7 @@ _IN_KEY_RINGS = (
 
 
 _LOG_BUCKET = "logging.googleapis.com/LogBucket"
-_ON_LOG_BUCKETS = frozenset(f"logging.buckets.{verb}" for verb in ("delete", "get", "undelete", "update"))
+ON_LOG_BUCKETS = frozenset(f"logging.buckets.{verb}" for verb in ("delete", "get", "undelete", "update"))
 """What names one log bucket. These permissions have a role of their own: a condition may not be of many terms."""
 
 
@@ -137,8 +137,8 @@ def _parts(
     actions: set[str], access: AccountAccess, regions: Sequence[str]
 ) -> Iterable[tuple[str, set[str], Condition]]:
     """Yield the roles of one purpose: the name's last part, the permissions, and when they count."""
-    yield "", actions - {SET_PROJECT_POLICY} - _ON_LOG_BUCKETS, only_ours(access, regions)
-    if on_log_buckets := actions & _ON_LOG_BUCKETS:
+    yield "", actions - {SET_PROJECT_POLICY} - ON_LOG_BUCKETS, only_ours(access, regions)
+    if on_log_buckets := actions & ON_LOG_BUCKETS:
         yield "logs", on_log_buckets, only_our_logs(access, regions)
     if SET_PROJECT_POLICY in actions:
         yield "grants", {SET_PROJECT_POLICY}, only_known_roles()
