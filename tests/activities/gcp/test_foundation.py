@@ -136,7 +136,7 @@ class TestKey:
     """The encryption key."""
 
     def test_is_rotated_and_of_use_to_googles_services_alone(self, account: Account, key: Key) -> None:
-        """Disks, the cluster's secrets and the bucket can be encrypted with it."""
+        """Disks, the cluster's secrets, the bucket and logs can be encrypted with it."""
         kms = account.customer(kms_v1.KeyManagementServiceClient)
         found = kms.get_crypto_key(name=key.key_id)
         policy = kms.get_iam_policy(request={"resource": key.key_id})
@@ -145,7 +145,7 @@ class TestKey:
         assert found.rotation_period == timedelta(days=365)
         assert dict(found.labels) == owner_labels(account.site, "key")
         (binding,) = policy.bindings
-        assert len(binding.members) == 3
+        assert len(binding.members) == 4
         assert all(member.startswith("serviceAccount:service-") for member in binding.members)
 
     def test_making_it_again_changes_nothing(self, account: Account, key: Key) -> None:
