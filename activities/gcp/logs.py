@@ -42,8 +42,8 @@ PERMISSIONS_TO_STOP = (
 PERMISSIONS_TO_FIND = ("logging.buckets.list", "logging.exclusions.list", "logging.sinks.list")
 
 _RESOURCE = "logs"
-_NO_ACCESS = "encrypt and decrypt access"
-"""In Google's refusal of a bucket whose key Cloud Logging may not use, or does not know yet that it may."""
+_NOT_YET = ("encrypt and decrypt access", "CMEK is not provisioned")
+"""In Google's refusals of a bucket whose key Cloud Logging may not use, or does not know yet that it may."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,8 @@ def _ensure_bucket(config: ConfigServiceV2Client, site: Site, look_again: Callab
             config.create_bucket(request={"parent": parent, "bucket_id": identifier, "bucket": wanted})
         except AlreadyExists as error:
             raise look_again(f"the log bucket {name} is being made") from error
-        except InvalidArgument as error:
-            if _NO_ACCESS not in str(error.message):
+        except (FailedPrecondition, InvalidArgument) as error:
+            if not any(words in str(error.message) for words in _NOT_YET):
                 raise
             raise look_again(f"Cloud Logging may not use the key {key_name(site)} yet") from error
         return

@@ -145,8 +145,8 @@ class TestKey:
         assert found.rotation_period == timedelta(days=365)
         assert dict(found.labels) == owner_labels(account.site, "key")
         (binding,) = policy.bindings
-        assert len(binding.members) == 4
-        assert all(member.startswith("serviceAccount:service-") for member in binding.members)
+        agents = sorted(member.partition("@")[2].removesuffix(".iam.gserviceaccount.com") for member in binding.members)
+        assert agents == ["compute-system", "container-engine-robot", "gcp-sa-logging", "gs-project-accounts"]
 
     def test_making_it_again_changes_nothing(self, account: Account, key: Key) -> None:
         """It is only looked at."""

@@ -294,6 +294,25 @@ def test_a_key_that_logging_may_not_use_is_waited_for(account: Account, inside: 
     assert parts(account) == set(KINDS.values())
 
 
+@pytest.mark.parametrize(
+    ("message", "failure"),
+    [
+        ("CMEK is not provisioned for the project", FailureClass.NOT_READY),
+        ("The key is in another region", FailureClass.CONFLICT),
+    ],
+)
+def test_a_bucket_that_google_refuses_is_waited_for_if_time_cures_it(
+    account: Account, inside: InNetwork, message: str, failure: FailureClass
+) -> None:
+    """Where Cloud Logging has not been let near a key before, it takes a while; whatever else it says is shown."""
+    account.inject(FaultKind.ERROR, "CreateBucket", code="FAILED_PRECONDITION", message=message, times=1)
+
+    detail = account.attempt_once("create_egress", inside)
+
+    assert detail is not None
+    assert detail.failure is failure
+
+
 def test_a_deleted_bucket_may_stay_for_a_week_and_comes_back(account: Account, inside: InNetwork, config: Any) -> None:
     """Leftovers say until when it stays; whoever makes the same generation again meanwhile has it back."""
     account.run("create_egress", inside)
