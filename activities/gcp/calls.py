@@ -23,6 +23,7 @@ _SERVICES = {
     "google.container.v1": "container",
     "google.iam.admin.v1": "iam",
     "google.iam.credentials.v1": "iamcredentials",
+    "google.logging.v2": "logging",
     "google.longrunning": "longrunning",
     "google.monitoring.v3": "monitoring",
 }
@@ -138,6 +139,8 @@ def _name_of_response(response: object) -> str:
 
 def _names_of_request(request: object) -> Iterator[str]:
     """Yield the names by which a request may mean its resource, the best first."""
+    if whole := getattr(request, "sink_name", ""):
+        yield str(whole)
     parent = str(getattr(request, "parent", "") or getattr(request, "name", "") or getattr(request, "resource", ""))
     for field, value in _fields(request):
         if isinstance(value, str) and value and field.endswith("_id") and field not in ("project_id", "cluster_id"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from google.api_core.exceptions import AlreadyExists, GoogleAPICallError, InvalidArgument
 from google.cloud import container_v1
+from google.cloud.logging_v2.services.config_service_v2 import ConfigServiceV2Client
 from temporalio import activity
 
 from activities.contracts import ClusterContract, ClusterRequest, InCluster
@@ -15,7 +16,8 @@ from activities.gcp.cluster_settings import (
     creation,
     differing,
 )
-from activities.gcp.compute import if_exists
+from activities.gcp.compute import DeploymentCompute, if_exists
+from activities.gcp.egress import our_routers
 from activities.gcp.errors import failures_named
 from activities.gcp.gke import (
     FIRST_POOL,
@@ -28,6 +30,7 @@ from activities.gcp.gke import (
     pool_path,
 )
 from activities.gcp.health import health_failure
+from activities.gcp.logs import PERMISSIONS_TO_ROUTE, PERMISSIONS_TO_STOP, route_logs, stop_routing
 from activities.gcp.part import GcpPart
 from activities.needs import needs
 from domain.clouds import Purpose
@@ -42,7 +45,7 @@ class GcpCluster(GcpPart, ClusterContract):
     @activity.defn
     @needs(
         "container.clusters.create", "container.clusters.get", "container.clusters.update",
-        "container.clusters.delete", "iam.serviceAccounts.actAs",
+        "container.clusters.delete", "iam.serviceAccounts.actAs", *PERMISSIONS_TO_ROUTE,
         purpose=Purpose.OPERATE,
     )  # fmt: skip
     def create_cluster(self, request: ClusterRequest) -> Cluster:
@@ -50,13 +53,14 @@ class GcpCluster(GcpPart, ClusterContract):
 
         The pool with which GKE insists on making it is gone. Its Kubernetes version is left as it is: moving that is
         an upgrade. A control plane that GKE failed to make is deleted, as long as it has no nodes of ours, so that the
-        next look makes it again.
+        next look makes it again. Whatever it logs is kept in the region, from the beginning.
         """
         site, name = request.site, base_name(request.site)
         with failures_named(resource=name):
             gke = self._connections.client(container_v1.ClusterManagerClient, site, Purpose.OPERATE)
             cluster = find_cluster(gke, site)
             if cluster is None:
+                self._route_logs(site)
                 self._create_cluster(gke, request)
                 raise self._look_again(f"GKE is creating {name}")
             if cluster.status.name in UNDER_WAY:
@@ -70,14 +74,22 @@ class GcpCluster(GcpPart, ClusterContract):
         return as_facts(cluster)
 
     @activity.defn
-    @needs("container.clusters.get", "container.clusters.delete", purpose=Purpose.DELETE)
+    @needs(
+        "compute.routers.list", "container.clusters.get", "container.clusters.delete", *PERMISSIONS_TO_STOP,
+        purpose=Purpose.DELETE,
+    )  # fmt: skip
     def delete_cluster(self, site: Site) -> None:
-        """The control plane is gone. GKE has no protection to lift first: the permission to delete it is the guard."""
+        """The control plane is gone, and the routing of its logs, unless a NAT of ours still writes some.
+
+        GKE has no protection to lift first: the permission to delete it is the guard.
+        """
         name = base_name(site)
         with failures_named(resource=name):
             gke = self._connections.client(container_v1.ClusterManagerClient, site, Purpose.DELETE)
             cluster = find_cluster(gke, site)
             if cluster is None:
+                if not our_routers(DeploymentCompute(self._settings, self._connections, site, Purpose.DELETE)):
+                    stop_routing(self._connections.client(ConfigServiceV2Client, site, Purpose.DELETE), site)
                 return
             if cluster.status.name in UNDER_WAY:
                 raise self._look_again(f"GKE reports {name} as {cluster.status.name}")
@@ -113,6 +125,9 @@ class GcpCluster(GcpPart, ClusterContract):
                     gke.set_maintenance_policy(request={"name": cluster_name(site), "maintenance_policy": policy})
                     raise self._look_again(f"GKE is changing the maintenance policy of {name}")
 
+    def _route_logs(self, site: Site) -> None:
+        route_logs(self._connections.client(ConfigServiceV2Client, site, Purpose.OPERATE), site, self._look_again)
+
     def _create_cluster(self, gke: container_v1.ClusterManagerClient, request: ClusterRequest) -> None:
         site = request.site
         try:
@@ -129,6 +144,7 @@ class GcpCluster(GcpPart, ClusterContract):
     ) -> None:
         """Put back the first thing that differs and raise `NotReadyYet`; GKE takes one change at a time."""
         site = request.site
+        self._route_logs(site)
         if any(pool.name == FIRST_POOL for pool in cluster.node_pools):
             if_exists(lambda: gke.delete_node_pool(name=pool_path(site, FIRST_POOL)))
             raise self._look_again(f"GKE is deleting the pool with which {cluster.name} was made")

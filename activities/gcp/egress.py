@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from google.cloud import compute_v1
+from google.cloud import compute_v1, container_v1
+from google.cloud.logging_v2.services.config_service_v2 import ConfigServiceV2Client
 from temporalio import activity
 
 from activities.contracts import InNetwork, NetworkContract
 from activities.gcp.compute import REGION_OPERATION, DeploymentCompute, if_exists, last_part, path_of
 from activities.gcp.errors import failures_named
+from activities.gcp.gke import is_there
+from activities.gcp.logs import PERMISSIONS_TO_ROUTE, PERMISSIONS_TO_STOP, route_logs, stop_routing
 from activities.gcp.ownership import is_described_as_ours, is_ours, owner_description, require_ours
 from activities.gcp.part import GcpPart
 from activities.needs import needs
@@ -26,39 +29,38 @@ class GcpEgress(GcpPart, NetworkContract):
     @needs(
         "compute.addresses.create", "compute.addresses.get", "compute.addresses.setLabels", "compute.addresses.use",
         "compute.networks.updatePolicy", "compute.routers.create", "compute.routers.get", "compute.routers.update",
-        REGION_OPERATION,
+        REGION_OPERATION, *PERMISSIONS_TO_ROUTE,
         purpose=Purpose.OPERATE,
     )  # fmt: skip
     def create_egress(self, request: InNetwork) -> None:
         """The nodes' subnetwork reaches out through a NAT with an address of its own, and no other subnetwork does.
 
-        A network of the customer's own has its own way out, which was verified.
+        What the NAT has to report is kept in the region. A network of the customer's own has its own way out, which was
+        verified.
         """
         if not request.network.ours:
             return
         with failures_named():
             compute = DeploymentCompute(self._settings, self._connections, request.site, Purpose.OPERATE)
             self._ensure_address(compute)
+            route_logs(compute.client(ConfigServiceV2Client), request.site, self._look_again)
             self._ensure_router(compute, request.network.network_id, request.network.private_subnet_ids[0])
 
     @activity.defn
     @needs(
         "compute.addresses.delete", "compute.addresses.list", "compute.networks.updatePolicy",
-        "compute.routers.delete", "compute.routers.list", REGION_OPERATION,
+        "compute.routers.delete", "compute.routers.list", "container.clusters.get", REGION_OPERATION,
+        *PERMISSIONS_TO_STOP,
         purpose=Purpose.DELETE,
     )  # fmt: skip
     def delete_egress(self, site: Site) -> None:
-        """No router and no address of the deployment is left."""
+        """No router and no address of the deployment is left, nor the routing of its logs once its cluster is gone."""
         with failures_named():
             compute = DeploymentCompute(self._settings, self._connections, site, Purpose.DELETE)
             where = {"project": compute.project, "region": compute.region}
             routers = compute.client(compute_v1.RoutersClient)
             compute.settle_all(
-                [
-                    routers.delete_unary(**where, router=each.name)
-                    for each in list(routers.list(**where))
-                    if is_described_as_ours(each.description, site)
-                ],
+                [routers.delete_unary(**where, router=each.name) for each in our_routers(compute)],
                 "the deletion of the router",
             )
             addresses = compute.client(compute_v1.AddressesClient)
@@ -70,6 +72,8 @@ class GcpEgress(GcpPart, NetworkContract):
                 ],
                 "the release of the address",
             )
+            if not is_there(compute.client(container_v1.ClusterManagerClient), site):
+                stop_routing(compute.client(ConfigServiceV2Client), site)
 
     def _ensure_address(self, compute: DeploymentCompute) -> None:
         site, name = compute.site, resource_name(compute.site, _NAT)
@@ -117,6 +121,12 @@ class GcpEgress(GcpPart, NetworkContract):
         if [_comparable(each) for each in found.nats] != [_comparable(nat)]:
             changed = routers.patch_unary(**where, router=name, router_resource=compute_v1.Router(nats=[nat]))
             compute.settle(changed, f"the NAT of the router {name}")
+
+
+def our_routers(compute: DeploymentCompute) -> list[compute_v1.Router]:
+    """Return the routers that were made for the deployment."""
+    routers = compute.client(compute_v1.RoutersClient).list(project=compute.project, region=compute.region)
+    return [each for each in routers if is_described_as_ours(each.description, compute.site)]
 
 
 def is_our_address(address: compute_v1.Address, site: Site) -> bool:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from google.api_core.exceptions import AlreadyExists
 from google.cloud import kms_v1, resourcemanager_v3, storage
+from google.cloud.logging_v2.services.config_service_v2 import ConfigServiceV2Client
 from google.protobuf import duration_pb2, field_mask_pb2
 from temporalio import activity
 
@@ -17,6 +18,8 @@ from activities.contracts import FoundationContract, Retention
 from activities.gcp.backup_locks import locked_until
 from activities.gcp.compute import if_exists
 from activities.gcp.errors import failures_named
+from activities.gcp.keys import key_name, ring_name
+from activities.gcp.logs import account_of_logging
 from activities.gcp.ownership import is_ours, require_ours
 from activities.gcp.part import GcpPart
 from activities.gcp.policies import PolicyEditor
@@ -25,7 +28,7 @@ from activities.needs import needs
 from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.facts import Key
-from domain.naming import TAG_RETAINED_UNTIL, base_name, global_name, owner_labels
+from domain.naming import TAG_RETAINED_UNTIL, global_name, owner_labels
 
 LABEL_RETAINED_UNTIL = TAG_RETAINED_UNTIL.replace(":", "-")
 ROTATION = timedelta(days=365)
@@ -43,11 +46,11 @@ class GcpEncryption(GcpPart, FoundationContract):
         "cloudkms.cryptoKeys.create", "cloudkms.cryptoKeys.get", "cloudkms.cryptoKeys.getIamPolicy",
         "cloudkms.cryptoKeys.setIamPolicy", "cloudkms.cryptoKeys.update", "cloudkms.cryptoKeyVersions.create",
         "cloudkms.cryptoKeyVersions.list", "cloudkms.keyRings.create", "cloudkms.keyRings.get",
-        "resourcemanager.projects.get",
+        "logging.cmekSettings.get", "resourcemanager.projects.get",
         purpose=Purpose.OPERATE,
     )  # fmt: skip
     def create_encryption_key(self, site: Site) -> Key:
-        """One key of this generation exists, rotated every year; Google's services for disks and backups may use it.
+        """One key of this generation exists, rotated every year; Google's services may use it for disks, backups, logs.
 
         Nobody else may by the key's own policy. Its protection is in software, as of all keys that Google rotates in
         every region. A key whose versions were destroyed, which is so when a generation is made again, has a new one.
@@ -142,8 +145,8 @@ class GcpEncryption(GcpPart, FoundationContract):
     def _users(self, site: Site) -> list[str]:
         """Return the e-mail addresses as which Google's services encrypt with the key.
 
-        The storage service's agent comes into existence when it is first asked for; before that, no policy may name it.
-        The others come with their APIs.
+        Those of the storage service and of logging come into existence when they are first asked for; before that, no
+        policy may name them. The others come with their APIs.
         """
         projects = self._connections.client(resourcemanager_v3.ProjectsClient, site, Purpose.OPERATE)
         number = project_number(projects, site)
@@ -152,6 +155,7 @@ class GcpEncryption(GcpPart, FoundationContract):
             service_agent(number, ServiceAgent.COMPUTE),
             service_agent(number, ServiceAgent.CONTAINER),
             client.get_service_account_email(retry=None),
+            account_of_logging(self._connections.client(ConfigServiceV2Client, site, Purpose.OPERATE), site),
         ]
 
     @staticmethod
@@ -161,16 +165,6 @@ class GcpEncryption(GcpPart, FoundationContract):
                 crypto_key=kms_v1.CryptoKey(name=key.name, labels=labels),
                 update_mask=field_mask_pb2.FieldMask(paths=["labels"]),
             )
-
-
-def ring_name(site: Site) -> str:
-    """Return the full name of the deployment's key ring."""
-    return f"projects/{site.cloud_account_id}/locations/{site.region}/keyRings/{base_name(site)}"
-
-
-def key_name(site: Site) -> str:
-    """Return the full name of the key of this generation."""
-    return f"{ring_name(site)}/cryptoKeys/generation-{site.generation}"
 
 
 def _as_duration(value: timedelta) -> duration_pb2.Duration:

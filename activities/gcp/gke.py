@@ -50,6 +50,12 @@ def find_cluster(gke: container_v1.ClusterManagerClient, site: Site) -> containe
     return found
 
 
+def is_there(gke: container_v1.ClusterManagerClient, site: Site) -> bool:
+    """Return whether the deployment has a cluster, in whatever state; somebody else's of its name is none."""
+    found = if_exists(lambda: gke.get_cluster(name=cluster_name(site)))
+    return found is not None and is_ours(found.resource_labels, site)
+
+
 def as_facts(cluster: container_v1.Cluster) -> Cluster:
     """Return the facts of a cluster that has been running; of its version the minor one, as it was ordered."""
     return Cluster(

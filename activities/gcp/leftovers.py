@@ -19,6 +19,7 @@ from google.cloud import (
     resourcemanager_v3,
     storage,
 )
+from google.cloud.logging_v2.services.config_service_v2 import ConfigServiceV2Client
 from google.cloud.monitoring_v3 import AlertPolicyServiceClient
 from temporalio import activity
 
@@ -28,10 +29,12 @@ from activities.gcp.bucket import backup_bucket
 from activities.gcp.compute import DeploymentCompute, if_exists, last_part, path_of
 from activities.gcp.controller_made import is_of_cluster, load_balancer_parts
 from activities.gcp.egress import is_our_address
-from activities.gcp.encryption import DESTROYED, LABEL_RETAINED_UNTIL, SCHEDULED, ring_name
+from activities.gcp.encryption import DESTROYED, LABEL_RETAINED_UNTIL, SCHEDULED
 from activities.gcp.errors import failures_named
 from activities.gcp.firewall import belongs_to, own_network
 from activities.gcp.gke import location_name
+from activities.gcp.keys import ring_name
+from activities.gcp.logs import PERMISSIONS_TO_FIND, left_logs
 from activities.gcp.ownership import is_described_as_ours, is_ours
 from activities.gcp.part import GcpPart
 from activities.gcp.policies import POLICY_VERSION, email_of
@@ -59,14 +62,14 @@ class GcpLeftovers(GcpPart, ClusterContract):
         "compute.routers.list", "compute.subnetworks.list", "compute.targetPools.list", "container.clusters.list",
         "dns.managedZones.list",
         "iam.serviceAccounts.get", "monitoring.alertPolicies.list", "resourcemanager.projects.getIamPolicy",
-        "storage.buckets.get",
+        "storage.buckets.get", *PERMISSIONS_TO_FIND,
         purpose=Purpose.OBSERVE, why="Look for anything that is left of the deployment",
     )  # fmt: skip
     def find_leftovers(self, retention: Retention) -> tuple[Leftover, ...]:
         """Return everything of the deployment that exists, ordered by id, each once; what may stay says why.
 
-        Keys without a version that encrypts may always stay: Google deletes the name of none. Bucket and key may stay
-        as long as they keep backups.
+        Keys without a version that encrypts may always stay: Google deletes the name of none. So may a log bucket whose
+        deletion was requested. Bucket and key may stay as long as they keep backups.
         """
         site = retention.site
         with failures_named():
@@ -93,6 +96,8 @@ class GcpLeftovers(GcpPart, ClusterContract):
                 yield _left("container", f"{location_name(site)}/clusters/{cluster.name}")
         for policy in our_alarms(self._observing(site, AlertPolicyServiceClient), site):
             yield _left("monitoring", policy.name)
+        for left in left_logs(self._observing(site, ConfigServiceV2Client), site):
+            yield _left("logging", left.name, left.kept_because)
 
     def _left_of_domain(self, site: Site) -> Iterator[Leftover]:
         for zone in self._observing(site, dns.Client).list_zones():

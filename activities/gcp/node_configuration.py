@@ -30,7 +30,8 @@ def node_config(
         "boot_disk_kms_key": key.key_id,
         "service_account": roles.nodes,
         "oauth_scopes": list(_SCOPES),
-        "metadata": {"disable-legacy-endpoints": "true"},
+        # What a machine writes to its serial port, Cloud Logging would know by the machine's name, not by the cluster.
+        "metadata": {"disable-legacy-endpoints": "true", "serial-port-logging-enable": "false"},
         "workload_metadata_config": {"mode": container_v1.WorkloadMetadataConfig.Mode.GKE_METADATA},
         "shielded_instance_config": {"enable_secure_boot": True, "enable_integrity_monitoring": True},
         "tags": [firewall.node_group_id],

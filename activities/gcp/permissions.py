@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from activities.gcp.template import GRANTED_ROLES, SET_PROJECT_POLICY
+from activities.gcp.template import GRANTED_ROLES, ON_LOG_BUCKETS, SET_PROJECT_POLICY
 from activities.needs import Need
 from domain.account import AccountAccess
 from domain.clouds import Purpose
@@ -52,6 +52,8 @@ def _resources(action: str, access: AccountAccess, regions: Sequence[str]) -> tu
             return _BUCKETS
         case "cloudkms":
             return tuple(f"{project}/locations/{region}/keyRings/byoc-*" for region in sorted(regions))
+        case "logging" if action in ON_LOG_BUCKETS:
+            return tuple(f"{project}/locations/{region}/buckets/byoc-*" for region in sorted(regions))
         case _:
             return (project,)
 

@@ -27,13 +27,14 @@ APIS: Mapping[str, str] = {
     "container": "container",
     "dns": "dns",
     "iam": "iam",
+    "logging": "logging",
     "monitoring": "monitoring",
     "resourcemanager": "cloudresourcemanager",
     "storage": "storage",
 }
 """Which API a permission belongs to, keyed by how the permission begins."""
-_ALSO = ("iamcredentials", "logging")
-"""APIs that are called beside those of permissions: for tokens, and by the nodes."""
+_ALSO = ("iamcredentials",)
+"""APIs that are called beside those of permissions: for tokens."""
 
 SET_PROJECT_POLICY = "resourcemanager.projects.setIamPolicy"
 GRANTED_ROLES = (NODE_ROLE,)
@@ -51,6 +52,11 @@ _IN_KEY_RINGS = (
     "cloudkms.googleapis.com/CryptoKey",
     "cloudkms.googleapis.com/CryptoKeyVersion",
 )
+
+
+_LOG_BUCKET = "logging.googleapis.com/LogBucket"
+ON_LOG_BUCKETS = frozenset(f"logging.buckets.{verb}" for verb in ("delete", "get", "undelete", "update"))
+"""What names one log bucket. These permissions have a role of their own: a condition may not be of many terms."""
 
 
 class _Part(BaseModel):
@@ -131,7 +137,9 @@ def _parts(
     actions: set[str], access: AccountAccess, regions: Sequence[str]
 ) -> Iterable[tuple[str, set[str], Condition]]:
     """Yield the roles of one purpose: the name's last part, the permissions, and when they count."""
-    yield "", actions - {SET_PROJECT_POLICY}, only_ours(access, regions)
+    yield "", actions - {SET_PROJECT_POLICY} - ON_LOG_BUCKETS, only_ours(access, regions)
+    if on_log_buckets := actions & ON_LOG_BUCKETS:
+        yield "logs", on_log_buckets, only_our_logs(access, regions)
     if SET_PROJECT_POLICY in actions:
         yield "grants", {SET_PROJECT_POLICY}, only_known_roles()
 
@@ -151,6 +159,16 @@ def only_ours(access: AccountAccess, regions: Sequence[str]) -> Condition:
     return Condition(title="byoc: of storage and keys only what is byoc's", expression=expression)
 
 
+def only_our_logs(access: AccountAccess, regions: Sequence[str]) -> Condition:
+    """Return the condition that keeps us out of log buckets that are not of a deployment."""
+    ours = " || ".join(
+        f'resource.name.startsWith("projects/{access.cloud_account_id}/locations/{region}/buckets/byoc-")'
+        for region in sorted(regions)
+    )
+    expression = f"!({_is_one_of([_LOG_BUCKET])}) || {ours}"
+    return Condition(title="byoc: of log buckets only what is byoc's", expression=expression)
+
+
 def only_known_roles() -> Condition:
     """Return the condition that keeps us from granting anything else than what nodes need."""
     roles = ", ".join(f"'{role}'" for role in GRANTED_ROLES)
@@ -168,6 +186,7 @@ def protections(access: AccountAccess, regions: Sequence[str], principal: str) -
         f"Only {principal} may impersonate the three service accounts; no key of them exists.",
         "Their names hold a digest that is unique to this account of yours: nobody else can lead us into the project.",
         f"In Cloud Storage and Cloud KMS they reach what is named byoc-… alone, keys in {', '.join(sorted(regions))}.",
+        "Of log buckets they change and delete only those that are named byoc-…, in the same regions.",
         f"In the project's policy they may grant {', '.join(GRANTED_ROLES)} and no other role.",
         f"Delete a service account of project {access.cloud_account_id}, and what it is for ends at once.",
     )

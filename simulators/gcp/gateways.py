@@ -269,6 +269,7 @@ class _Plan:
                 "protocol": "HTTP",
                 "timeoutSec": connections.get("timeoutSec", _DEFAULT_TIMEOUT),
                 "connectionDraining": connections.get("connectionDraining") or {"drainingTimeoutSec": 0},
+                "logConfig": {"enable": bool((connections.get("logging") or {}).get("enabled"))},
                 "healthChecks": [f"{ROOT}{self._region}/healthChecks/{name}"],
                 "backends": [{"group": ROOT + each, "balancingMode": "RATE"} for each in groups],
             },

@@ -24,6 +24,7 @@ def inventory(google: GoogleCloud, project: str) -> Iterator[Resource]:
     yield from _buckets(google, project)
     yield from _zones(google, project)
     yield from _identities(google, project)
+    yield from _logs(google, project)
     for service, documents in (
         ("certificatemanager", google.certificates.of(project)),
         ("monitoring", google.monitoring.of(project)),
@@ -149,6 +150,16 @@ def _identities(google: GoogleCloud, project: str) -> Iterator[Resource]:
             yield Resource(service="iam", type="role", id=role["name"], name=role["name"].rpartition("/")[2])
 
 
+def _logs(google: GoogleCloud, project: str) -> Iterator[Resource]:
+    """Yield what leads logs; of log buckets those that nobody has deleted, though they can still be had back."""
+    for document in google.logging.of(project):
+        is_bucket = "/buckets/" in document["name"]
+        named = _named("logging", document)
+        yield named.model_copy(
+            update={"type": "log-bucket", "encrypted": "cmekSettings" in document} if is_bucket else {}
+        )
+
+
 def _named(service: str, document: Json) -> Resource:
     parts = document["name"].split("/")
     kind = parts[-2]
@@ -162,7 +173,7 @@ def _named(service: str, document: Json) -> Resource:
         name=document.get("displayName", parts[-1]),
         region=parts[3] if parts[2] == "locations" and parts[3] != "global" else "",
         tags=labels,
-        state=managed.get("state", document.get("state", "")),
+        state=managed.get("state", document.get("state", document.get("lifecycleState", ""))),
     )
 
 

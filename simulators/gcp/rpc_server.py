@@ -29,6 +29,7 @@ _PACKAGES: Mapping[str, tuple[str, ...]] = {
         "google.cloud.certificate_manager_v1",
         "google.cloud.service_usage_v1",
     ),
+    "google.logging.v2": ("google.cloud.logging_v2",),
     "google.monitoring.v3": ("google.cloud.monitoring_v3",),
     "google.cloud.certificatemanager.v1": ("google.cloud.certificate_manager_v1",),
     "google.cloud.resourcemanager.v3": ("google.cloud.resourcemanager_v3",),

@@ -15,6 +15,7 @@ from simulators.gcp.iam.service import IamService
 from simulators.gcp.inventory import inventory
 from simulators.gcp.kms import KmsService
 from simulators.gcp.kubernetes_provider import GcpProvider
+from simulators.gcp.log_routing import LoggingService
 from simulators.gcp.monitoring import MonitoringService
 from simulators.gcp.names import Names
 from simulators.gcp.operations import LongRunning
@@ -46,6 +47,7 @@ class GoogleCloud:
         self.dns = DnsService(self.cloud)
         self.certificates = CertificateManager(self.cloud, self.dns, operations)
         self.monitoring = MonitoringService(self.cloud)
+        self.logging = LoggingService(self.cloud, self.kms)
         self.containers = ContainerService(self.cloud, self.compute, self.kms, kubernetes)
         self.certificates.presented_by = self.compute.presenting
         self.provider = GcpProvider(
@@ -68,6 +70,7 @@ class GoogleCloud:
                 self.dns,
                 self.certificates,
                 self.monitoring,
+                self.logging,
             ),
         )
         self._http = HttpServer(self._front)

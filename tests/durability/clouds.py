@@ -124,10 +124,12 @@ class SimulatedGcp(SimulatedCloud):
             ("dns", "managed-zone"),
             ("iam", "role"),
             ("iam", "service-account"),
+            ("logging", "exclusion"),
+            ("logging", "sink"),
             ("monitoring", "alert-policy"),
         }
     )
-    at_rest = frozenset({"bucket", "cluster", "disk"})
+    at_rest = frozenset({"bucket", "cluster", "disk", "log-bucket"})
     looks_only = _LOOKS_ONLY | {"create_private_endpoints", "grant_cluster_access", "install_add_on"}
     idle = frozenset({"delete_private_endpoints"})
 

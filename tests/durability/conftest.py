@@ -28,7 +28,7 @@ class Undisturbed:
     async def customer(self, cloud: Cloud) -> Customer:
         """Return the customer; the deployment is active."""
         if cloud not in self._customers:
-            customer = await self.installation.customer(f"d{os.getpid() % 10_000}x0{cloud}", cloud)
+            customer = await self.installation.customer(f"d{os.getpid() % 10_000}x0{list(CLOUDS).index(cloud)}", cloud)
             await self.installation.order(customer)
             await self.installation.until_phase(customer, DeploymentPhase.ACTIVE)
             self._customers[cloud] = customer

@@ -282,7 +282,20 @@ def left_behind(resources: Counter[str]) -> Counter[str]:
 
 
 _LEAVING = re.compile("PendingDeletion|DESTROYED")
-_NAMED = ("iam", "s3", "eks", "cloudwatch", "logs", "compute", "container", "storage", "kms", "dns", "monitoring")
+_NAMED = (
+    "iam",
+    "s3",
+    "eks",
+    "cloudwatch",
+    "logs",
+    "compute",
+    "container",
+    "storage",
+    "kms",
+    "dns",
+    "monitoring",
+    "logging",
+)
 """Services whose resources are told apart by their names."""
 _DIGEST = re.compile("-[0-9a-f]{8}$|[-_]?[0-9a-f]{10}(?=$|_)")
 _CHOSEN = re.compile("(?<=-)[0-9a-f]{2,}(?=-|$)")

@@ -128,9 +128,13 @@ def _health(site: Site, component: Component) -> Object:
 
 
 def _connections(site: Site, component: Component) -> Object:
-    """Return the policy that lets subscriptions last, and what is under way end when a pod goes."""
+    """Return the policy that lets subscriptions last, and what is under way end when a pod goes.
+
+    Requests are not logged: the load balancer's entries would leave the region, and name clients and paths.
+    """
     default = {
         "timeoutSec": _LONGEST_REQUEST,
         "connectionDraining": {"drainingTimeoutSec": grace(component)},
+        "logging": {"enabled": False},
     }
     return _policy(site, GOOGLE_BACKEND_POLICY, component, default)

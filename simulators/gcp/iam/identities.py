@@ -24,8 +24,11 @@ SERVICE_AGENTS = {
     "storage": "gs-project-accounts",
     "compute": "compute-system",
     "container": "container-engine-robot",
+    "logging": "gcp-sa-logging",
 }
-"""The domains (before `.iam.gserviceaccount.com`) of the accounts `service-<project number>` that services act with."""
+"""The domains (before `.iam.gserviceaccount.com`) of the accounts that services act with in a project."""
+_LAZY_AGENTS = frozenset({"storage", "logging"})
+"""Services whose agent comes into existence when it is first asked for; those of the others come with their APIs."""
 
 
 @dataclass
@@ -38,8 +41,8 @@ class Project:
     services: set[str] = field(default_factory=set)
     """The APIs that are enabled: `compute.googleapis.com`."""
     labels: dict[str, str] = field(default_factory=dict)
-    has_storage_agent: bool = False
-    """The storage service's agent comes into existence when it is first asked for; the others with their APIs."""
+    asked_for: set[str] = field(default_factory=set)
+    """Services whose agent somebody has asked for."""
 
 
 @dataclass(frozen=True)
@@ -175,21 +178,33 @@ class Identities:
 
     def _is_member(self, email: str) -> bool:
         account, _, domain = email.partition("@")
-        if domain.removesuffix(_DOMAIN) in SERVICE_AGENTS.values():
-            project = self.project(account.removeprefix("service-"))
-            of_storage = domain.removesuffix(_DOMAIN) == SERVICE_AGENTS["storage"]
-            return project is not None and (project.has_storage_agent or not of_storage)
+        service = _SERVICE_OF.get(domain.removesuffix(_DOMAIN))
+        if service is not None:
+            project = self.project(account.removeprefix(_agent_prefix(service)))
+            return project is not None and (service not in _LAZY_AGENTS or service in project.asked_for)
         return self.is_seen(email)
+
+    def asked_for_agent(self, service: str, project: str) -> str:
+        """Return the same as `agent_of`, to somebody in the project: the agent exists from now on."""
+        self.projects[project].asked_for.add(service)
+        return self.agent_of(service, project)
 
     def agent_of(self, service: str, project: str) -> str:
         """Return the principal as which Google's own service acts in a project."""
         number = self.projects[project].number
-        return f"serviceAccount:service-{number}@{SERVICE_AGENTS[service]}{_DOMAIN}"
+        return f"serviceAccount:{_agent_prefix(service)}{number}@{SERVICE_AGENTS[service]}{_DOMAIN}"
 
     def forget(self) -> None:
         """Forget every project."""
         for memory in (self.projects, self._accounts, self._fresh, self._tokens, self._keys):
             memory.clear()
+
+
+_SERVICE_OF = {domain: service for service, domain in SERVICE_AGENTS.items()}
+
+
+def _agent_prefix(service: str) -> str:
+    return "cmek-p" if service == "logging" else "service-"
 
 
 def expiry(seconds: float) -> str:

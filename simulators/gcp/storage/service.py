@@ -173,8 +173,7 @@ class StorageService(HttpService):
         return {"kind": "storage#testIamPermissionsResponse", **({"permissions": held} if held else {})}
 
     def _agent(self, request: Request) -> Json:
-        self._cloud.identities.projects[request.project].has_storage_agent = True
-        agent = self._cloud.identities.agent_of("storage", request.project)
+        agent = self._cloud.identities.asked_for_agent("storage", request.project)
         return {"kind": "storage#serviceAccount", "email_address": agent.partition(":")[2]}
 
     def _list_objects(self, request: Request) -> Json:

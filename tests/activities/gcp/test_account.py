@@ -139,6 +139,18 @@ class TestTemplate:
         assert "modifiedGrantsByRole" in binding.condition.expression
         assert "defaultNodeServiceAccount" in binding.condition.expression
 
+    def test_of_log_buckets_only_ours_are_touched(self) -> None:
+        """What names a bucket is in a role of its own, whose binding names ours; making one is not."""
+        needs = [Need(f"logging.buckets.{verb}", Purpose.DELETE, "delete_egress", "") for verb in ("delete", "list")]
+        document = template(ACCESS, (REGION, "us-east1"), PRINCIPAL, needs)
+
+        (role,) = (role for role in document.roles if "logging.buckets.delete" in role.permissions)
+        (binding,) = (binding for binding in document.bindings if binding.role == role.role_id)
+        assert role.permissions == ("logging.buckets.delete",)
+        for region in (REGION, "us-east1"):
+            assert f'"projects/acme-prod/locations/{region}/buckets/byoc-"' in binding.condition.expression
+        assert document.services == ("iamcredentials.googleapis.com", "logging.googleapis.com")
+
     def test_another_customer_who_names_the_project_is_led_to_other_accounts(self) -> None:
         """The external id is a part of the names."""
         theirs = ACCESS.model_copy(update={"external_id": "x2"})

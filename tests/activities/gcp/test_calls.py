@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from google.cloud import container_v1, kms_v1
+from google.cloud.logging_v2 import types as logging_types
 
 from activities.gcp.calls import http_call, rpc_call
 
@@ -43,3 +44,22 @@ def test_a_look_over_grpc_changes_nothing() -> None:
     request = kms_v1.GetCryptoKeyRequest(name=f"{_PLACE}/keyRings/ring/cryptoKeys/key")
     call = rpc_call("/google.cloud.kms.v1.KeyManagementService/GetCryptoKey", request)
     assert (call.service, call.operation, call.changes) == ("kms", "GetCryptoKey", False)
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_", "kind"),
+    [
+        ("CreateSink", {"parent": "projects/acme", "sink": {"name": "byoc"}}, "sinks"),
+        ("UpdateSink", {"sink_name": "projects/acme/sinks/byoc", "sink": {"name": "byoc"}}, "sinks"),
+        ("DeleteSink", {"sink_name": "projects/acme/sinks/byoc"}, "sinks"),
+        ("CreateExclusion", {"parent": "projects/acme", "exclusion": {"name": "byoc"}}, "exclusions"),
+        ("UpdateExclusion", {"name": "projects/acme/exclusions/byoc", "exclusion": {"disabled": True}}, "exclusions"),
+        ("CreateBucket", {"parent": "projects/acme/locations/x", "bucket_id": "byoc", "bucket": {}}, "buckets"),
+    ],
+)
+def test_the_routing_of_logs_is_named_in_full(operation: str, request_: dict[str, object], kind: str) -> None:
+    request = getattr(logging_types, f"{operation}Request")(request_)
+    call = rpc_call(f"/google.logging.v2.ConfigServiceV2/{operation}", request)
+    place = "projects/acme/locations/x" if kind == "buckets" else "projects/acme"
+    assert (call.service, call.operation, call.changes) == ("logging", operation, True)
+    assert call.about == f"{place}/{kind}/byoc"

@@ -10,7 +10,8 @@ from google.cloud import iam_admin_v1, kms_v1, resourcemanager_v3, storage
 
 from activities.contracts import BackupLock, BucketRequest, Retention
 from activities.gcp.bucket import backup_bucket
-from activities.gcp.encryption import LABEL_RETAINED_UNTIL, key_name, ring_name
+from activities.gcp.encryption import LABEL_RETAINED_UNTIL
+from activities.gcp.keys import key_name, ring_name
 from activities.gcp.roles import NODE_ROLE, RoleName, account_email
 from domain.facts import Backup, Bucket, Key, Roles
 from domain.failure import FailureClass
@@ -135,7 +136,7 @@ class TestKey:
     """The encryption key."""
 
     def test_is_rotated_and_of_use_to_googles_services_alone(self, account: Account, key: Key) -> None:
-        """Disks, the cluster's secrets and the bucket can be encrypted with it."""
+        """Disks, the cluster's secrets, the bucket and logs can be encrypted with it."""
         kms = account.customer(kms_v1.KeyManagementServiceClient)
         found = kms.get_crypto_key(name=key.key_id)
         policy = kms.get_iam_policy(request={"resource": key.key_id})
@@ -144,8 +145,8 @@ class TestKey:
         assert found.rotation_period == timedelta(days=365)
         assert dict(found.labels) == owner_labels(account.site, "key")
         (binding,) = policy.bindings
-        assert len(binding.members) == 3
-        assert all(member.startswith("serviceAccount:service-") for member in binding.members)
+        agents = sorted(member.partition("@")[2].removesuffix(".iam.gserviceaccount.com") for member in binding.members)
+        assert agents == ["compute-system", "container-engine-robot", "gcp-sa-logging", "gs-project-accounts"]
 
     def test_making_it_again_changes_nothing(self, account: Account, key: Key) -> None:
         """It is only looked at."""

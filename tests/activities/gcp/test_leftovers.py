@@ -57,7 +57,7 @@ def test_an_empty_project_has_no_leftovers(account: Account) -> None:
 
 
 def test_everything_is_found_until_it_is_deleted(account: Account) -> None:
-    """Each kind of thing that a deployment has is listed; after the deletion, the key's name alone."""
+    """Each kind of thing that a deployment has is listed; after the deletion, key and log bucket on their way out."""
     site, run = account.site, account.run
     network = make(account)
     made = {
@@ -84,7 +84,8 @@ def test_everything_is_found_until_it_is_deleted(account: Account) -> None:
         "compute:healthChecks", "compute:instances", "compute:networkEndpointGroups", "compute:networks",
         "compute:routers", "compute:sslPolicies", "compute:subnetworks", "compute:targetHttpsProxies",
         "compute:urlMaps", "container:clusters", "dns:managedZones", "iam:serviceAccounts", "kms:cryptoKeys",
-        "monitoring:alertPolicies", "resourcemanager:bindings", "storage:buckets",
+        "logging:buckets", "logging:exclusions", "logging:sinks", "monitoring:alertPolicies",
+        "resourcemanager:bindings", "storage:buckets",
     }  # fmt: skip
     assert {left.kept_because for left in found} == {""}
     assert len({left.resource_id for left in found}) == len(found)
@@ -96,7 +97,9 @@ def test_everything_is_found_until_it_is_deleted(account: Account) -> None:
     for activity in ("delete_backup_bucket", "delete_encryption_key"):
         run(activity, Retention(site=site))
 
-    (key,) = leftovers(account)
+    key, logs = sorted(leftovers(account), key=lambda left: left.kind)
+    assert logs.kind == "logging:buckets"
+    assert logs.kept_because.startswith("Google deletes log buckets seven days after")
     assert key.resource_id == made["key"].key_id
     assert key.kept_because.startswith("Google keeps the names of keys; the last version is destroyed on 20")
 

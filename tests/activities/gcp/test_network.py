@@ -35,8 +35,9 @@ def order(site: Site, existing: ExistingNetwork | None = None, placement: Placem
 
 
 def make(account: Account, run: Any = None) -> Network:
-    """Make everything around the network."""
+    """Make everything around the network; what the NAT logs is encrypted."""
     run = run or account.run
+    run("create_encryption_key", account.site)
     network: Network = run("create_network", order(account.site))
     inside = InNetwork(site=account.site, network=network)
     run("create_firewall", inside)
@@ -58,8 +59,8 @@ def subnetwork(account: Account, name: str) -> compute_v1.Subnetwork:
 
 
 def kinds(account: Account) -> list[str]:
-    """Return what the project holds, by kind, without the routes that come by themselves."""
-    return sorted(each.type for each in account.resources() if each.type != "route")
+    """Return what Compute Engine holds in the project, by kind, without the routes that come by themselves."""
+    return sorted(each.type for each in account.resources() if each.service == "compute" and each.type != "route")
 
 
 def test_the_network_has_the_planned_ranges(account: Account, network: Network) -> None:

@@ -93,6 +93,8 @@ def test_machines_are_closed_and_encrypted(account: Account, ground: Ground, clu
     assert config.workload_metadata_config.mode.name == "GKE_METADATA"
     assert config.shielded_instance_config.enable_secure_boot
     assert list(config.tags) == [ground.firewall.node_group_id]
+    # Cloud Logging would not know whose cluster the serial port of a machine belongs to.
+    assert config.metadata["serial-port-logging-enable"] == "false"
     assert dict(config.resource_labels) == owner_labels(account.site, "pool-store")
     assert found.network_config.enable_private_nodes
     assert (found.management.auto_upgrade, found.management.auto_repair) == (False, True)

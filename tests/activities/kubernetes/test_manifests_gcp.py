@@ -57,6 +57,7 @@ def test_each_listener_leads_to_its_component(component: Component) -> None:
     }  # fmt: skip
     assert health["spec"]["default"]["config"]["httpHealthCheck"]["port"] == METRICS_PORT
     assert connections["spec"]["default"]["connectionDraining"]["drainingTimeoutSec"] >= 60
+    assert connections["spec"]["default"]["logging"] == {"enabled": False}
 
 
 @pytest.mark.parametrize("component", Component)

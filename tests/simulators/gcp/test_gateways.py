@@ -244,20 +244,21 @@ class TestLoadBalancers:
         cluster = self.make(account)
         services = account.rest(compute_v1.RegionBackendServicesClient)
 
-        def timeouts() -> set[int]:
-            return {each.timeout_sec for each in services.list(project=PROJECT, region=REGION)}
+        def settings() -> set[tuple[int, bool]]:
+            listed = services.list(project=PROJECT, region=REGION)
+            return {(each.timeout_sec, each.log_config.enable) for each in listed}
 
-        before = timeouts()
-        default = {"timeoutSec": 600}
+        before = settings()
+        default = {"timeoutSec": 600, "logging": {"enabled": True}}
         put(cluster, kinds.GCP_BACKEND_POLICIES, "api", {"default": default, "targetRef": target("Service", "api")})
         put(cluster, kinds.GCP_BACKEND_POLICIES, "none", {"default": default, "targetRef": target("Service", "none")})
-        until(lambda: timeouts() == {30, 600})
+        until(lambda: settings() == {(30, False), (600, True)})
 
         attached = {
             name: found(cluster, kinds.GCP_BACKEND_POLICIES, name)["status"]["conditions"][0]["status"]
             for name in ("api", "none")
         }
-        assert before == {30}
+        assert before == {(30, False)}
         assert attached == {"api": "True", "none": "False"}
 
     def test_need_the_ssl_policy_that_is_named(self, account: Customer) -> None:
