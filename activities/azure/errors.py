@@ -91,7 +91,7 @@ _CLASS_OF_STATUS = {
     412: FailureClass.CONFLICT,
     429: FailureClass.THROTTLE,
 }
-_ACTION = re.compile(r"action(?:\(s\))? '([^']+)'|Action: '([^']+)'")
+_ACTION = re.compile(r"not have \w+ to perform action(?:\(s\))? '([^']+)'|Action: '([^']+)'")
 _SCOPE = re.compile(r"(?:over scope|on the linked scope\(s\)) '([^']+)'|Resource: '([^']+)'")
 _QUOTA = re.compile(r"approved (.+?) quota|quota '([^']+)'", re.IGNORECASE)
 _ENTRA = re.compile(r"AADSTS(\d+)")
