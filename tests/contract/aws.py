@@ -73,6 +73,7 @@ def _someones_cluster(account: Account, facts: Facts) -> None:
 
 def _delete_cluster(account: Account, facts: Facts) -> None:
     account.customer("eks").delete_cluster(name=base_name(facts.site))
+    account.customer("iam").delete_role(RoleName="theirs")
 
 
 def _role_for_clusters(account: Account) -> str:

@@ -61,7 +61,7 @@ class Living:
         for scene in CREATION:
             self._play(scene)
         self.life.inventory = self._counted()
-        self.life.encounters = tuple(self._encounter(stranger) for stranger in self._cloud.strangers)
+        self._meet_strangers()
         for scene in RETIREMENT:
             self._play(scene)
         self._end()
@@ -83,8 +83,9 @@ class Living:
         self._cloud.leave(self.tenant)
         self._play(REVOCATION, troubles=False)
         self.life.left = self._counted()
-        left = {each.id for each in self._resources()}
-        self.life.missed = tuple(each.id for each in self._strangers if each.id not in left)
+        if self._strangers:
+            left = {each.id for each in self._resources()}
+            self.life.strangers = sum(each.id in left for each in self._strangers)
         self.life.uses = frozenset(self._uses(site.cloud_account_id))
 
     def _play(self, scene: Scene, *, troubles: bool = True) -> None:
@@ -110,8 +111,7 @@ class Living:
             troubles = [*_COMMON, *self._named(scene), *([] if scene in RETIREMENT else [_QUOTA])]
             if operation := self._cloud.machines.get(scene.activity):
                 met.append(self._meet(scene, question, _CAPACITY, operation=operation))
-            with self._losing(scene, times=0 if scene.activity in _ANEW else None):
-                met += self._meet_each(scene, question, troubles)
+            met += self._meet_each(scene, question, troubles)
         run.met = tuple(each for each in met if each)
         if scene.activity in _ANEW:
             for deed in itertools.count():
@@ -169,7 +169,9 @@ class Living:
         times = None if trouble.becomes is FailureClass.AUTH else 1
         begun = self._control.position()
         fault = {"operation": operation, "mutating": mutating, "code": trouble.code, "times": times}
-        with self._fault(trouble.kind, scene, **fault) as rule:
+        # The first rule that fits takes hold: what changes something before or after the trouble loses its reply.
+        lost = 0 if scene.activity in _ANEW or mutating is None else None
+        with self._fault(trouble.kind, scene, **fault) as rule, self._losing(scene, times=lost):
             failure = self._failure(scene, question, rule)
         hit = [call for call in self._calls(begun) if call.fault == rule.id]
         return Met(trouble, f"{hit[0].service}:{hit[0].operation}", failure) if hit else None
@@ -226,27 +228,37 @@ class Living:
         calls = self._control.journal(after=after, account=self.tenant.site.cloud_account_id, agent="byoc/")
         return tuple(calls)
 
-    def _encounter(self, stranger: Stranger) -> Encounter:
-        (scene,) = (each for each in CREATION if (each.activity, each.about) == (stranger.activity, stranger.about))
+    def _meet_strangers(self) -> None:
+        """Let all strangers arrive, try to make and to delete what has their names, and see what became of them."""
+        ours = {each.id for each in self._resources()}
+        met = [(stranger, self._facts_of(stranger)) for stranger in self._cloud.strangers]
+        for stranger, facts in met:
+            stranger.arrive(self.tenant, facts)
+        before = self._resources()
+        self.life.encounters = tuple(self._encounter(stranger, facts) for stranger, facts in met)
+        after = self._resources()
+        self.life.harmed = tuple(str(each) for each in before if each not in after)
+        for stranger, facts in met:
+            if stranger.leave is not None:
+                stranger.leave(self.tenant, facts)
+        self._strangers = [each for each in before if each.id not in ours]
+
+    def _facts_of(self, stranger: Stranger) -> Facts:
+        """Return the facts of the deployment for which the stranger arrives."""
         facts = copy.copy(self.facts)
         if stranger.namesake:
-            namesake = f"{facts.site.deployment}-{stranger.activity.rpartition('_')[2]}"
-            facts.site = facts.site.model_copy(update={"deployment": namesake})
-        known = {each.id for each in self._resources()}
-        stranger.arrive(self.tenant, facts)
-        before = self._resources()
-        if stranger.leave is None:
-            self._strangers += [each for each in before if each.id not in known]
+            name = f"{facts.site.deployment}-{stranger.activity.rpartition('_')[2]}"
+            facts.site = facts.site.model_copy(update={"deployment": name})
+        return facts
+
+    def _encounter(self, stranger: Stranger, facts: Facts) -> Encounter:
+        (scene,) = (each for each in CREATION if (each.activity, each.about) == (stranger.activity, stranger.about))
         creating = self._outcome(scene.activity, scene.ask(facts))
         deleting = None
         for deletion in RETIREMENT:
             if deletion.activity == stranger.deletion:
                 deleting = self._outcome(deletion.activity, deletion.ask(facts))
-        after = self._resources()
-        if stranger.leave is not None:
-            stranger.leave(self.tenant, facts)
-        harmed = tuple(str(each) for each in before if each not in after)
-        return Encounter(stranger.activity, stranger.deletion, creating, deleting, harmed)
+        return Encounter(stranger.activity, stranger.deletion, creating, deleting)
 
     def _outcome(self, activity: str, question: object) -> FailureDetail | None:
         for _ in range(_MOST_ATTEMPTS):

@@ -72,8 +72,6 @@ class Encounter:
     deletion: str
     creating: FailureDetail | None
     deleting: FailureDetail | None
-    harmed: tuple[str, ...]
-    """What of the account's resources was changed or is gone."""
 
 
 class Use(NamedTuple):
@@ -96,8 +94,10 @@ class Life:
     """What of the deployment's the account held after everything was deleted."""
     leftovers: tuple[Leftover, ...] = ()
     encounters: tuple[Encounter, ...] = ()
-    missed: tuple[str, ...] = ()
-    """What strangers had made in the account and was gone in the end."""
+    harmed: tuple[str, ...] = ()
+    """What of the account's resources was changed or gone after strangers were met."""
+    strangers: int = 0
+    """How many resources of strangers outlived the deployment."""
     uses: frozenset[Use] = frozenset()
 
     def of(self, activity: str) -> dict[str, Run]:

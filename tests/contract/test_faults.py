@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from domain.failure import FailureClass
-from tests.contract.cases import each_activity
+from tests.contract.cases import ANEW, each_activity
 from tests.contract.clouds import CLOUDS
 from tests.contract.conftest import Lives
+from tests.contract.life import ACTIVITIES, CREATION
 from tests.contract.record import Met
 from tests.contract.under_test import CloudUnderTest
 
@@ -53,6 +54,21 @@ def test_every_activity_met_what_may_happen_to_any_call(lives: Lives, cloud: Clo
 
     if calls and activity != "prove_revoked":
         assert became >= ALWAYS | ({FailureClass.PERMISSION} if grants and not reports else set())
+
+
+@each_activity(lambda _: sorted(set(ACTIVITIES) - ANEW))
+def test_every_activity_met_it_at_what_it_changes(lives: Lives, cloud: CloudUnderTest, activity: str) -> None:
+    """Before a deed as well as before a look; what makes something met an exhausted quota, too."""
+    deeds = {deed for run in lives.undisturbed(cloud).of(activity).values() for deed in run.deeds}
+    became = {
+        each.trouble.becomes
+        for run in lives.troubled(cloud).of(activity).values()
+        for each in run.met
+        if each.operation in deeds
+    }
+    makes = {FailureClass.QUOTA} if activity in {scene.activity for scene in CREATION} else set()
+
+    assert not deeds or became >= ALWAYS | {FailureClass.PERMISSION} | makes
 
 
 @each_activity(lambda cloud: cloud.machines)
