@@ -201,8 +201,6 @@ class Aws:
     names: Mapping[FailureClass, str] = {
         FailureClass.AUTH: "ExpiredToken",
         FailureClass.CONFLICT: "OperationAborted",
-        FailureClass.POLICY: "OptInRequired",
-        FailureClass.CONFIG: "ValidationError",
     }
     waits: Mapping[str, str] = {
         # ACM sees the validation record only when it looks.

@@ -167,7 +167,6 @@ class Gcp:
     names: Mapping[FailureClass, str] = {
         FailureClass.AUTH: "UNAUTHENTICATED",
         FailureClass.CONFLICT: "ABORTED",
-        FailureClass.CONFIG: "INVALID_ARGUMENT",
     }
     waits: Mapping[str, str] = {
         "create_certificate": "CreateCertificate",

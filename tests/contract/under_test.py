@@ -59,7 +59,7 @@ class CloudUnderTest(Protocol):
     looks: str
     """Pattern of the operations whose refusal says why."""
     names: Mapping[FailureClass, str]
-    """The code with which the cloud refuses a call for each of these reasons: AUTH, CONFLICT, CONFIG, POLICY."""
+    """With which code the cloud refuses any call for these reasons: AUTH and CONFLICT, and others as they fit."""
     waits: Mapping[str, str]
     """Which operation starts what the scene has to wait for; keyed by the scene's name."""
     machines: Mapping[str, str]
