@@ -101,6 +101,8 @@ _MESSAGES: tuple[tuple[FailureClass, re.Pattern[str]], ...] = (
 )
 
 _NOT_FOUND = re.compile(r"NotFound(Exception|Fault)?$|^NoSuch|^404$")
+_EXCEEDED = re.compile(r"LimitExceeded(Exception|Fault)?$|^TooMany\w+$")
+"""Each kind of resource has a code of its own for its limit (`MaxTemplateLimitExceeded`, `TooManyTargetGroups`)."""
 _MALFORMED = re.compile(r"^Invalid\w*\.(Malformed|Range|Conflict)$|^InvalidParameter")
 _REFUSED_ACTION = re.compile(r"not authorized to perform:? ([\w-]+:\w+)")
 _ACTIONS_IN_WORDS = {"not authorized to launch instances": "ec2:RunInstances"}
@@ -171,6 +173,8 @@ def classify(code: str, message: str = "", *, status: int = 400) -> FailureClass
         # What an activity did not expect to miss was just made (EC2 is eventually consistent) or has just been taken
         # away: looking again settles which.
         return FailureClass.CONFLICT
+    if known is None and _EXCEEDED.search(code):
+        return FailureClass.QUOTA
     if known is None and _MALFORMED.search(code):
         return FailureClass.CONFIG
     return known or _class_of_message(message) or _class_of_status(status)

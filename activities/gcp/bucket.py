@@ -102,6 +102,8 @@ class GcpBackupBucket(GcpPart, FoundationContract):
             # Bucket names are global: it is ours and not visible yet, or another project's.
             if "you already own it" in str(error.message):
                 raise self._look_again(f"the bucket {bucket.name} exists and is not visible yet") from error
+            if "not available" not in str(error.message):
+                raise
             message = f"The bucket name {bucket.name} is taken by another project"
             raise refused(FailureClass.NOT_OURS, message, resource=bucket.name) from error
 

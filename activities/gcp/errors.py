@@ -43,9 +43,11 @@ _REASONS: dict[FailureClass, frozenset[str]] = {
         "RATE_LIMIT_EXCEEDED", "rateLimitExceeded", "userRateLimitExceeded",
     }),
     FailureClass.CONFLICT: frozenset({
-        "ALREADY_EXISTS", "RESOURCE_IN_USE_BY_ANOTHER_RESOURCE", "RESOURCE_NOT_FOUND", "RESOURCE_NOT_READY",
-        "alreadyExists", "conflict", "notFound", "resourceInUseByAnotherResource", "resourceNotReady",
+        "ALREADY_EXISTS", "RESOURCE_IN_USE_BY_ANOTHER_RESOURCE", "RESOURCE_NOT_FOUND", "alreadyExists",
+        "conflict", "notFound", "resourceInUseByAnotherResource",
     }),
+    # What was begun, by an earlier attempt or by somebody else, is not there yet.
+    FailureClass.NOT_READY: frozenset({"RESOURCE_NOT_READY", "resourceNotReady"}),
 }  # fmt: skip
 
 _CLASS_OF_REASON = {reason: refused for refused, reasons in _REASONS.items() for reason in reasons}

@@ -80,6 +80,8 @@ class GcpNodePools(GcpPart, ClusterContract):
             cluster = find_cluster(gke, site)
             if cluster is None or cluster.status.name == "ERROR" or not cluster.node_pools:
                 return
+            for pool in cluster.node_pools:
+                require_ours(f"the node pool {pool.name}", site, ours=is_ours(pool.config.resource_labels, site))
             names = ", ".join(pool.name for pool in cluster.node_pools)
             # GKE deletes one at a time: a second one waits for the next look.
             with one_operation_at_a_time(self._look_again):

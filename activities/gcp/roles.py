@@ -77,18 +77,23 @@ class GcpRoles(GcpPart, FoundationContract):
         """No account of the deployment is left, nor the role that we gave one in the project."""
         with failures_named():
             iam = self._connections.client(iam_admin_v1.IAMClient, site, Purpose.DELETE)
-            ours = [role for role in RoleName if self._is_ours_or_gone(iam, site, role)]
+            found = {role: self._found(iam, site, role) for role in RoleName}
+            theirs = {
+                role
+                for role, account in found.items()
+                if account is not None and not is_described_as_ours(account.description, site)
+            }
             projects = self._connections.client(resourcemanager_v3.ProjectsClient, site, Purpose.DELETE)
             editor = PolicyEditor(projects, f"projects/{site.cloud_account_id}", self._settings)
             # A deleted account stays in policies under another name, so its role goes first.
-            editor.take(NODE_ROLE, [account_email(site, role) for role in ours])
-            for role in ours:
-                name = _full_name(site, role)
-                if_exists(lambda name=name: iam.delete_service_account(name=name))  # type: ignore[misc]
+            editor.take(NODE_ROLE, [account_email(site, role) for role in found if role not in theirs])
+            for role, account in found.items():
+                if account is not None and role not in theirs:
+                    name = _full_name(site, role)
+                    if_exists(lambda name=name: iam.delete_service_account(name=name))  # type: ignore[misc]
 
     def _ensure_account(self, iam: iam_admin_v1.IAMClient, site: Site, role: RoleName) -> None:
-        name = _full_name(site, role)
-        found = if_exists(lambda: iam.get_service_account(name=name))
+        found = self._found(iam, site, role)
         if found is None:
             account = {"display_name": f"{base_name(site)} {role}", "description": owner_description(site, role)}
             iam.create_service_account(
@@ -99,11 +104,10 @@ class GcpRoles(GcpPart, FoundationContract):
                 }
             )
             return
-        require_ours(f"service account {name}", site, ours=is_described_as_ours(found.description, site))
+        require_ours(f"service account {found.name}", site, ours=is_described_as_ours(found.description, site))
 
-    def _is_ours_or_gone(self, iam: iam_admin_v1.IAMClient, site: Site, role: RoleName) -> bool:
-        found = if_exists(lambda: iam.get_service_account(name=_full_name(site, role)))
-        return found is None or is_described_as_ours(found.description, site)
+    def _found(self, iam: iam_admin_v1.IAMClient, site: Site, role: RoleName) -> iam_admin_v1.ServiceAccount | None:
+        return if_exists(lambda: iam.get_service_account(name=_full_name(site, role)))
 
 
 def our_emails(site: Site) -> Iterable[str]:

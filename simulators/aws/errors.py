@@ -104,6 +104,7 @@ _EXHAUSTED: Mapping[str, tuple[int, str]] = {
     "CreateSnapshot": (400, "SnapshotLimitExceeded"),
     "RunInstances": (400, "VcpuLimitExceeded"),
     "CreateBucket": (400, "TooManyBuckets"),
+    "CreateLaunchTemplate": (400, "MaxTemplateLimitExceeded"),
     "CreateLoadBalancer": (400, "TooManyLoadBalancers"),
     "CreateTargetGroup": (400, "TooManyTargetGroups"),
     "CreateHostedZone": (400, "TooManyHostedZones"),

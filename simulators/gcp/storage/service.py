@@ -223,6 +223,8 @@ class StorageService(HttpService):
             changes["retention"] = self.buckets.retention_of(bucket, stored, request.body["retention"], override)
         request.had_effect = any(stored.document.get(key) != value for key, value in changes.items())
         stored.document.update(changes)
+        if stored.document.get("retention", {}) is None:
+            del stored.document["retention"]
         if request.had_effect:
             stored.document["metageneration"] = str(int(stored.document["metageneration"]) + 1)
         return self.buckets.described(bucket, stored)

@@ -51,9 +51,8 @@ def control(endpoints: Endpoints) -> Iterator[ControlClient]:
     control.close()
 
 
-@pytest.fixture(scope="session")
-def cloud(endpoints: Endpoints, control: ControlClient) -> AwsCloud:
-    """The activities, as a worker has them."""
+def connect(endpoints: Endpoints, control: ControlClient) -> AwsCloud:
+    """Return the activities, as a worker has them."""
     vendor = control.vendor()
     return AwsCloud(
         AwsSettings(
@@ -66,6 +65,12 @@ def cloud(endpoints: Endpoints, control: ControlClient) -> AwsCloud:
             secret_access_key=SecretStr(vendor.secret_access_key),
         )
     )
+
+
+@pytest.fixture(scope="session")
+def cloud(endpoints: Endpoints, control: ControlClient) -> AwsCloud:
+    """The activities, as a worker has them."""
+    return connect(endpoints, control)
 
 
 @dataclass
@@ -95,10 +100,8 @@ class Account(Tenant):
         ]
 
 
-@pytest.fixture
-def account(endpoints: Endpoints, control: ControlClient, cloud: AwsCloud) -> Iterator[Account]:
-    """A fresh account in which the customer has applied our template."""
-    number = next(_numbers)
+def open_account(endpoints: Endpoints, control: ControlClient, cloud: AwsCloud, number: int) -> Account:
+    """Return a fresh account in which the customer has applied our template."""
     site = Site(
         deployment=f"acme-{number}",
         customer="acme",
@@ -111,7 +114,13 @@ def account(endpoints: Endpoints, control: ControlClient, cloud: AwsCloud) -> It
     )
     document = template(access_to(site), (REGION,), control.vendor().principal, cloud.needs())
     control.customer(site.cloud_account_id).apply_template(json.dumps(document))
-    yield Account(site, by_name(cloud.activities()), control, control.position(), endpoints.aws_url, cloud)
+    return Account(site, by_name(cloud.activities()), control, control.position(), endpoints.aws_url, cloud)
+
+
+@pytest.fixture
+def account(endpoints: Endpoints, control: ControlClient, cloud: AwsCloud) -> Iterator[Account]:
+    """A fresh account in which the customer has applied our template."""
+    yield open_account(endpoints, control, cloud, next(_numbers))
     control.clear_faults()
 
 

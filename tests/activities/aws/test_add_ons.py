@@ -59,15 +59,6 @@ def test_volumes_and_policies_are_configured(account: Account, cluster: Cluster,
     assert controller["k8sTagClusterId"] == cluster.name
 
 
-def test_lost_replies_install_one(account: Account, cluster: Cluster, order: Order) -> None:
-    """An installation that was not acknowledged is found by its name."""
-    account.inject(FaultKind.LOST_REPLY, "CreateAddon", times=1)
-
-    account.run_through("install_add_on", order("network"))
-
-    assert account.customer("eks").list_addons(clusterName=cluster.name)["addons"] == ["vpc-cni"]
-
-
 def test_a_changed_configuration_is_put_back(account: Account, cluster: Cluster, order: Order) -> None:
     """Configuration and tags that somebody changed are as before after the next run."""
     account.run("install_add_on", order("network"))
@@ -105,13 +96,6 @@ def test_a_failed_installation_says_why_and_is_made_again(account: Account, clus
     assert "may not do this" in failure.message
     add_on = account.customer("eks").describe_addon(clusterName=cluster.name, addonName="vpc-cni")["addon"]
     assert add_on["status"] == "ACTIVE"
-
-
-def test_an_add_on_of_somebody_else_is_refused(account: Account, cluster: Cluster, order: Order) -> None:
-    """An add-on without our tags is left as it is."""
-    account.customer("eks").create_addon(clusterName=cluster.name, addonName="vpc-cni")
-
-    assert account.failure("install_add_on", order("network")).failure is FailureClass.NOT_OURS
 
 
 def test_an_unknown_add_on_is_our_mistake(account: Account, order: Order) -> None:

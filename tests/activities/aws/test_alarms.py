@@ -8,7 +8,6 @@ import pytest
 
 from activities.contracts import InCluster, NodePoolRequest
 from domain.facts import Cluster
-from domain.failure import FailureClass
 from domain.naming import base_name, owner_tags
 from domain.shape import PoolName
 from simulators.faults import FaultKind
@@ -89,14 +88,3 @@ def test_alarms_of_others_stay(account: Account, watched: InCluster) -> None:
     before = account.control.position()
     account.run("delete_alarms", account.site)
     assert account.changes(before) == []
-
-
-def test_an_alarm_that_has_our_name_is_refused(account: Account, watched: InCluster) -> None:
-    """An alarm of exactly our name without our tags is left as it is."""
-    name = f"{base_name(account.site)}-services-unhealthy-nodes"
-    account.customer("cloudwatch").put_metric_alarm(
-        AlarmName=name, Namespace="AWS/EC2", MetricName="CPUUtilization", Period=60,
-        EvaluationPeriods=1, Statistic="Average", Threshold=1.0, ComparisonOperator="GreaterThanThreshold",
-    )  # fmt: skip
-
-    assert account.failure("create_alarms", watched).failure is FailureClass.NOT_OURS

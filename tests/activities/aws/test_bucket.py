@@ -8,10 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.exceptions import ClientError
 
-from activities.aws.bucket import backup_bucket, bucket_policy
+from activities.aws.bucket import bucket_policy
 from activities.contracts import BackupLock, BucketRequest, Retention
 from domain.facts import Backup, Bucket, Key
-from domain.failure import FailureClass
 from domain.naming import owner_tags
 from simulators.faults import FaultKind
 from tests.activities.aws.conftest import REGION, Account
@@ -56,14 +55,6 @@ def test_the_bucket_is_closed_encrypted_and_lockable(account: Account, key: Key,
     assert tags == owner_tags(account.site, "backups")
 
 
-def test_creating_the_bucket_again_changes_nothing(account: Account, key: Key, bucket: Bucket) -> None:
-    """An unchanged bucket is only looked at."""
-    before = account.control.position()
-
-    assert account.run("create_backup_bucket", BucketRequest(site=account.site, key=key)) == bucket
-    assert account.changes(before) == []
-
-
 def test_a_changed_bucket_is_put_back(account: Account, key: Key, bucket: Bucket) -> None:
     """Settings that somebody changed are as before after the next run; tags that the customer added stay."""
     s3, which = account.customer("s3"), {"Bucket": bucket.name}
@@ -91,41 +82,6 @@ def test_a_changed_bucket_is_put_back(account: Account, key: Key, bucket: Bucket
     assert s3.get_bucket_lifecycle_configuration(**which)["Rules"]
     tags = {tag["Key"]: tag["Value"] for tag in s3.get_bucket_tagging(**which)["TagSet"]}
     assert tags == {**owner_tags(account.site, "backups"), "cost-center": "42"}
-
-
-def test_a_lost_reply_makes_no_trouble(account: Account, key: Key) -> None:
-    """A bucket whose creation was not acknowledged carries our tags already, and is completed."""
-    for operation in ("CreateBucket", "PutBucketEncryption", "PutBucketPolicy", "PutPublicAccessBlock"):
-        account.inject(FaultKind.LOST_REPLY, operation, times=1)
-
-    account.run_through("create_backup_bucket", BucketRequest(site=account.site, key=key))
-
-    policy = account.customer("s3").get_bucket_policy(Bucket=backup_bucket(account.site))["Policy"]
-    assert json.loads(policy) == bucket_policy(account.site)
-
-
-def test_a_bucket_of_somebody_else_is_refused(account: Account, key: Key) -> None:
-    """A bucket that has our name without our tags is neither changed nor deleted."""
-    account.customer("s3").create_bucket(
-        Bucket=backup_bucket(account.site), CreateBucketConfiguration={"LocationConstraint": REGION}
-    )
-
-    creating = account.failure("create_backup_bucket", BucketRequest(site=account.site, key=key))
-    deleting = account.failure("delete_backup_bucket", Retention(site=account.site))
-
-    assert creating.failure is deleting.failure is FailureClass.NOT_OURS
-    assert account.customer("s3").head_bucket(Bucket=backup_bucket(account.site))
-
-
-def test_a_missing_permission_is_named(account: Account, key: Key) -> None:
-    """The failure says which action the customer has taken away."""
-    operate = f"byoc-{account.site.account}-operate"
-    account.control.customer(account.site.cloud_account_id).deny(operate, "s3:PutBucketPolicy")
-
-    failure = account.failure("create_backup_bucket", BucketRequest(site=account.site, key=key))
-
-    assert failure.failure is FailureClass.PERMISSION
-    assert failure.action == "s3:PutBucketPolicy"
 
 
 def test_a_backup_is_locked_for_its_days_and_only_once(account: Account, bucket: Bucket) -> None:

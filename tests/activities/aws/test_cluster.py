@@ -47,29 +47,6 @@ def test_the_logs_are_encrypted_and_limited(account: Account, ground: Ground, cl
     assert tags == owner_tags(account.site, "logs")
 
 
-def test_creating_the_cluster_again_changes_nothing(
-    account: Account, cluster_request: ClusterRequest, cluster: Cluster
-) -> None:
-    """An unchanged control plane is only looked at."""
-    before = account.control.position()
-
-    assert account.run("create_cluster", cluster_request) == cluster
-    assert account.changes(before) == []
-
-
-def test_lost_replies_make_one_cluster(account: Account, cluster_request: ClusterRequest) -> None:
-    """A creation that was not acknowledged is found by its name."""
-    for operation in ("CreateLogGroup", "PutRetentionPolicy", "CreateCluster"):
-        account.inject(FaultKind.LOST_REPLY, operation, times=1)
-
-    cluster = account.run_through("create_cluster", cluster_request)
-
-    assert account.customer("eks").list_clusters()["clusters"] == [cluster.name]
-    before = account.control.position()
-    account.run("create_cluster", cluster_request)
-    assert account.changes(before) == []
-
-
 def test_changed_settings_are_put_back(account: Account, cluster_request: ClusterRequest, cluster: Cluster) -> None:
     """Whatever somebody changed of the control plane and its logs is as before after the next run."""
     eks, logs = account.customer("eks"), account.customer("logs")
@@ -130,18 +107,6 @@ def test_a_log_group_that_eks_made_is_adopted(
     assert logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"] == []
 
 
-def test_a_cluster_of_somebody_else_is_refused(account: Account, cluster_request: ClusterRequest) -> None:
-    """A cluster that has our name without our tags is neither changed nor deleted."""
-    _foreign_cluster(account, cluster_request, tags={})
-
-    creating = account.failure("create_cluster", cluster_request)
-    deleting = account.failure("delete_cluster", account.site)
-    pools = account.failure("delete_node_pools", account.site)
-
-    assert creating.failure is deleting.failure is pools.failure is FailureClass.NOT_OURS
-    assert account.customer("eks").list_clusters()["clusters"] == [base_name(account.site)]
-
-
 def test_a_failed_cluster_is_made_again(account: Account, cluster_request: ClusterRequest) -> None:
     """What EKS failed to make is deleted with its reason told, and the next probe makes it again."""
     account.inject(FaultKind.CRASH, "CreateCluster", times=1, code="InsufficientFreeAddresses", message="No addresses")
@@ -152,16 +117,6 @@ def test_a_failed_cluster_is_made_again(account: Account, cluster_request: Clust
     assert failure.failure is FailureClass.CONFIG
     assert "No addresses" in failure.message
     assert account.customer("eks").describe_cluster(name=cluster.name)["cluster"]["status"] == "ACTIVE"
-
-
-def test_a_quota_is_named(account: Account, cluster_request: ClusterRequest) -> None:
-    """A full account is the customer's to extend; the failure names the quota's error."""
-    account.inject(FaultKind.QUOTA, "CreateCluster", times=1)
-
-    failure = account.failure("create_cluster", cluster_request)
-
-    assert failure.failure is FailureClass.QUOTA
-    assert failure.quota
 
 
 def test_only_the_operating_role_is_let_in(account: Account, cluster: Cluster) -> None:
@@ -246,31 +201,6 @@ def test_the_cluster_is_found_without_facts(account: Account, cluster: Cluster) 
 
     assert found == cluster
     assert account.cloud.cluster_credentials.find(account.site) is None
-
-
-def test_a_deleted_cluster_leaves_nothing(account: Account, cluster: Cluster) -> None:
-    """Protection is lifted, the control plane goes, then its logs; lost replies and repeats do no harm."""
-    for operation in ("UpdateClusterConfig", "DeleteCluster", "DeleteLogGroup"):
-        account.inject(FaultKind.LOST_REPLY, operation, times=1)
-
-    account.run_through("delete_cluster", account.site)
-
-    assert account.customer("eks").list_clusters()["clusters"] == []
-    groups = account.customer("logs").describe_log_groups(logGroupNamePrefix=log_group_name(account.site))
-    assert groups["logGroups"] == []
-    before = account.control.position()
-    account.run("delete_cluster", account.site)
-    assert account.changes(before) == []
-
-
-def test_deleting_takes_its_own_role(account: Account, cluster: Cluster) -> None:
-    """The deletion names the action that the delete role lacks, although the operating role has it."""
-    customer = account.control.customer(account.site.cloud_account_id)
-    customer.deny(f"byoc-{account.site.account}-delete", "eks:DeleteCluster")
-
-    failure = account.failure("delete_cluster", account.site)
-
-    assert (failure.failure, failure.action) == (FailureClass.PERMISSION, "eks:DeleteCluster")
 
 
 def _settle(account: Account, cluster: Cluster) -> None:

@@ -43,26 +43,6 @@ def test_the_zone_tells_where_to_delegate(account: Account, domain: Domain) -> N
     assert {tag["Key"]: tag["Value"] for tag in tagged["ResourceTagSet"]["Tags"]} == owner_tags(account.site, "domain")
 
 
-def test_creating_the_zone_again_changes_nothing(account: Account, domain: Domain) -> None:
-    """An unchanged zone is only looked at."""
-    before = account.control.position()
-
-    assert account.run("create_domain", DomainRequest(site=account.site, domain=domain.name)) == domain
-    assert account.changes(before) == []
-
-
-def test_lost_replies_leave_one_tagged_zone(account: Account) -> None:
-    """A zone whose creation was not acknowledged is known by the token of its creation, before it has tags."""
-    account.inject(FaultKind.LOST_REPLY, "CreateHostedZone", times=1)
-    account.inject(FaultKind.LOST_REPLY, "ChangeTagsForResource", times=1)
-
-    domain = account.run_through("create_domain", DomainRequest(site=account.site, domain="db.acme.example"))
-
-    assert _zones(account) == ["db.acme.example."]
-    tags = account.customer("route53").list_tags_for_resource(ResourceType="hostedzone", ResourceId=domain.zone_id)
-    assert {"Key": "byoc", "Value": "managed"} in tags["ResourceTagSet"]["Tags"]
-
-
 def test_the_zone_of_an_earlier_generation_is_adopted_and_deleted(account: Account, domain: Domain) -> None:
     """A deployment that was ordered again keeps its name servers: its zone is known by our tags."""
     again = account.site.model_copy(update={"generation": 2})
@@ -118,19 +98,6 @@ def test_a_domain_without_delegation_waits_for_the_customer(account: Account, do
     assert account.run("create_certificate", request).certificate_id
 
 
-def test_lost_replies_order_one_certificate(account: Account, domain: Domain) -> None:
-    """An order that was not acknowledged is found by its tags; a repeat changes nothing."""
-    account.inject(FaultKind.LOST_REPLY, "RequestCertificate", times=1)
-    account.inject(FaultKind.LOST_REPLY, "ChangeResourceRecordSets", times=1)
-
-    first = account.run_through("create_certificate", CertificateRequest(site=account.site, domain=domain))
-
-    assert len(account.customer("acm").list_certificates()["CertificateSummaryList"]) == 1
-    before = account.control.position()
-    assert account.run("create_certificate", CertificateRequest(site=account.site, domain=domain)) == first
-    assert account.changes(before) == []
-
-
 def test_deleting_the_certificate_leaves_that_of_others(account: Account, domain: Domain) -> None:
     """Only the certificate with our tags goes."""
     foreign = account.customer("acm").request_certificate(DomainName="acme.example", ValidationMethod="DNS")
@@ -159,31 +126,4 @@ def test_the_domain_leads_to_the_load_balancer(account: Account, domain: Domain)
     assert alias["DNSName"].rstrip(".").lower() == balancer.hostname.lower()
     before = account.control.position()
     account.run("publish_endpoint", request)
-    assert account.changes(before) == []
-
-
-def test_nothing_is_published_in_a_foreign_zone(account: Account, domain: Domain) -> None:
-    """A zone without our tags is refused even if the facts name it."""
-    foreign = account.customer("route53").create_hosted_zone(Name="acme.example", CallerReference="theirs")
-    zone_id = foreign["HostedZone"]["Id"].removeprefix("/hostedzone/")
-    request = PublicationRequest(
-        site=account.site,
-        domain=domain.model_copy(update={"zone_id": zone_id}),
-        load_balancer=_load_balancer(account),
-    )
-
-    assert account.failure("publish_endpoint", request).failure is FailureClass.NOT_OURS
-
-
-def test_deleting_the_zone_takes_its_records_along(account: Account, domain: Domain) -> None:
-    """Records of any kind go first, lost replies do no harm, and a repeat changes nothing."""
-    account.run("create_certificate", CertificateRequest(site=account.site, domain=domain))
-    for operation in ("ChangeResourceRecordSets", "DeleteHostedZone"):
-        account.inject(FaultKind.LOST_REPLY, operation, times=1)
-
-    account.run_through("delete_domain", account.site)
-
-    assert _zones(account) == []
-    before = account.control.position()
-    account.run("delete_domain", account.site)
     assert account.changes(before) == []

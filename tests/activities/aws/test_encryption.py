@@ -8,15 +8,9 @@ from datetime import UTC, datetime, timedelta
 from activities.aws.encryption import DELETION_WINDOW_DAYS, alias_name, key_policy
 from activities.contracts import BackupLock, BucketRequest, Retention
 from domain.facts import Backup, Key
-from domain.failure import FailureClass
 from domain.naming import owner_tags
 from simulators.faults import FaultKind
 from tests.activities.aws.conftest import Account
-
-
-def _keys(account: Account) -> list[str]:
-    """Return the states of the deployment's keys."""
-    return sorted(key.state for key in account.resources("kms"))
 
 
 def test_the_key_rotates_and_is_found_by_its_alias(account: Account) -> None:
@@ -31,15 +25,6 @@ def test_the_key_rotates_and_is_found_by_its_alias(account: Account) -> None:
     assert policy == key_policy(account.site)
     tags = {tag["TagKey"]: tag["TagValue"] for tag in kms.list_resource_tags(KeyId=key.key_id)["Tags"]}
     assert tags == owner_tags(account.site, "key")
-
-
-def test_creating_the_key_again_changes_nothing(account: Account) -> None:
-    """An unchanged key is only looked at."""
-    first = account.run("create_encryption_key", account.site)
-    before = account.control.position()
-
-    assert account.run("create_encryption_key", account.site) == first
-    assert account.changes(before) == []
 
 
 def test_a_changed_key_is_put_back(account: Account) -> None:
@@ -62,16 +47,6 @@ def test_a_changed_key_is_put_back(account: Account) -> None:
     assert {"TagKey": "byoc:resource", "TagValue": "key"} in kms.list_resource_tags(KeyId=key.key_id)["Tags"]
 
 
-def test_lost_replies_make_no_second_key(account: Account) -> None:
-    """A key whose creation was not acknowledged is found by its tags."""
-    for operation in ("CreateKey", "CreateAlias", "EnableKeyRotation"):
-        account.inject(FaultKind.LOST_REPLY, operation, times=1)
-
-    account.run_through("create_encryption_key", account.site)
-
-    assert _keys(account) == ["Enabled"]
-
-
 def test_a_duplicate_is_scheduled_for_deletion(account: Account) -> None:
     """Of two keys of ours the one with the alias stays."""
     key = account.run("create_encryption_key", account.site)
@@ -81,19 +56,6 @@ def test_a_duplicate_is_scheduled_for_deletion(account: Account) -> None:
     assert account.run("create_encryption_key", account.site) == key
 
     assert account.customer("kms").describe_key(KeyId=duplicate)["KeyMetadata"]["KeyState"] == "PendingDeletion"
-
-
-def test_a_key_of_somebody_else_is_refused(account: Account) -> None:
-    """A key behind our alias without our tags is neither used nor deleted."""
-    kms = account.customer("kms")
-    foreign = kms.create_key()["KeyMetadata"]["Arn"]
-    kms.create_alias(AliasName=alias_name(account.site), TargetKeyId=foreign)
-
-    creating = account.failure("create_encryption_key", account.site)
-    deleting = account.failure("delete_encryption_key", Retention(site=account.site))
-
-    assert creating.failure is deleting.failure is FailureClass.NOT_OURS
-    assert kms.describe_key(KeyId=foreign)["KeyMetadata"]["KeyState"] == "Enabled"
 
 
 def test_a_new_generation_gets_a_new_key(account: Account) -> None:

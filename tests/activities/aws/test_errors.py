@@ -24,39 +24,6 @@ def error(
     return ClientError(reply, operation)
 
 
-@pytest.mark.parametrize(
-    ("code", "expected"),
-    [
-        ("InternalError", FailureClass.TRANSIENT),
-        ("ServerException", FailureClass.TRANSIENT),
-        ("RequestLimitExceeded", FailureClass.THROTTLE),
-        ("ThrottlingException", FailureClass.THROTTLE),
-        ("SlowDown", FailureClass.THROTTLE),
-        ("DependencyViolation", FailureClass.CONFLICT),
-        ("ResourceInUseException", FailureClass.CONFLICT),
-        ("VcpuLimitExceeded", FailureClass.QUOTA),
-        ("ResourceLimitExceededException", FailureClass.QUOTA),
-        ("LimitExceeded", FailureClass.QUOTA),
-        ("InsufficientInstanceCapacity", FailureClass.CAPACITY),
-        ("UnsupportedAvailabilityZoneException", FailureClass.CAPACITY),
-        ("AuthFailure", FailureClass.AUTH),
-        ("ExpiredToken", FailureClass.AUTH),
-        ("UnauthorizedOperation", FailureClass.PERMISSION),
-        ("AccessDeniedException", FailureClass.PERMISSION),
-        ("403", FailureClass.PERMISSION),
-        ("OptInRequired", FailureClass.POLICY),
-        ("IdempotentParameterMismatch", FailureClass.CONFIG),
-        ("InvalidParameterValue", FailureClass.CONFIG),
-        ("InvalidVpcID.Malformed", FailureClass.CONFIG),
-        ("InvalidVpcID.NotFound", FailureClass.CONFLICT),
-        ("NobodyKnowsThis", FailureClass.UNKNOWN),
-    ],
-)
-def test_the_code_decides(code: str, expected: FailureClass) -> None:
-    """Each code of the table has its class."""
-    assert classify(code) is expected
-
-
 def test_where_no_code_decides_the_message_does_in_order_of_precedence() -> None:
     """A message that refuses a permission and mentions a limit is about the permission."""
     message = "User x is not authorized to perform: eks:CreateCluster; the limit would be exceeded"

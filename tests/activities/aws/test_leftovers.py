@@ -169,34 +169,6 @@ def test_kept_backups_explain_themselves(account: Account, ground: Ground) -> No
     assert {left.kept_because for left in _leftovers(account)} == {""}
 
 
-def test_nothing_is_left_of_a_deleted_deployment(
-    account: Account,
-    ground: Ground,
-    cluster: Cluster,
-    pool_request: Callable[[PoolName], NodePoolRequest],
-) -> None:
-    """After every deletion, in the order of a retirement, only the key is listed, with its date."""
-    account.run("create_node_pool", pool_request(PoolName.STORE))
-    account.run("create_backup_bucket", BucketRequest(site=account.site, key=ground.key))
-    domain = account.run("create_domain", DomainRequest(site=account.site, domain="db.acme.example"))
-    account.run("create_certificate", CertificateRequest(site=account.site, domain=domain))
-    account.run("create_alarms", InCluster(site=account.site, cluster=cluster))
-
-    account.run("delete_alarms", account.site)
-    account.run("delete_node_pools", account.site)
-    account.run("delete_load_balancers_and_volumes", account.site)
-    account.run("delete_cluster", account.site)
-    account.run("delete_certificate", account.site)
-    account.run("delete_domain", account.site)
-    account.run("delete_backup_bucket", Retention(site=account.site))
-    account.run("delete_encryption_key", Retention(site=account.site))
-    account.run("delete_roles", account.site)
-
-    (left,) = _leftovers(account)
-    assert left.kind == "kms:key"
-    assert left.kept_because
-
-
 def _volume(ec2: AwsClient, tags: dict[str, str]) -> str:
     """Make a volume as a controller of some cluster does, and return its id."""
     specification = {"ResourceType": "volume", "Tags": [{"Key": name, "Value": value} for name, value in tags.items()]}

@@ -102,32 +102,6 @@ def test_the_subnets_can_be_found_by_load_balancers(account: Account) -> None:
     assert {subnet["SubnetId"] for subnet in private} == set(network.private_subnet_ids)
 
 
-def test_a_second_run_changes_nothing(account: Account) -> None:
-    """Converging an unchanged network makes no mutating call and returns the same facts."""
-    made = build(account, account.run)
-    position = account.control.position()
-
-    again = build(account, account.run)
-
-    assert again == made
-    calls = account.control.journal(after=position, account=account.site.cloud_account_id, agent="byoc/", mutating=True)
-    assert calls == []
-
-
-def test_lost_replies_leave_no_duplicates(account: Account) -> None:
-    """Whatever mutating call loses its reply, everything exists once in the end."""
-    for operation in (
-        "CreateVpc", "ModifyVpcAttribute", "CreateSubnet", "CreateRouteTable", "AssociateRouteTable",
-        "CreateInternetGateway", "AttachInternetGateway", "AllocateAddress", "CreateNatGateway", "CreateRoute",
-        "CreateVpcEndpoint", "CreateSecurityGroup", "AuthorizeSecurityGroupIngress", "CreateTags",
-    ):  # fmt: skip
-        account.inject(FaultKind.LOST_REPLY, operation, times=1)
-
-    build(account, account.run_through)
-
-    assert parts(account) == PARTS
-
-
 @pytest.fixture
 def slowly(account: Account) -> Iterator[AwsNetwork]:
     """The activities with patience, while what is made is not listed for 5 simulated seconds: a tenth of a real one."""
@@ -178,18 +152,6 @@ def test_nothing_is_made_twice_while_the_first_one_is_not_seen_yet(account: Acco
     assert [call.operation for call in account.changes()].count("CreateVpc") == 1
 
 
-def test_everything_is_taken_away(account: Account) -> None:
-    """After the deletion nothing of ours is left, and a repeat finds nothing to do."""
-    build(account, account.run)
-
-    tear_down(account, account.run)
-
-    assert parts(account) == {}
-    position = account.control.position()
-    tear_down(account, account.run)
-    assert account.changes(position) == []
-
-
 def test_duplicates_of_ours_are_removed(account: Account) -> None:
     """A VPC, a gateway and an address that carry our tags beside the ones in use are deleted."""
     network, _ = build(account, account.run)
@@ -220,18 +182,6 @@ def test_what_is_not_ours_stays(account: Account) -> None:
 
     assert theirs in {vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"]}
     assert address in {each["AllocationId"] for each in ec2.describe_addresses()["Addresses"]}
-
-
-def test_a_security_group_of_our_name_without_our_tags_is_refused(account: Account) -> None:
-    """A group that somebody else made under our name is neither used nor changed."""
-    network = account.run("create_network", request(account))
-    account.customer("ec2").create_security_group(
-        GroupName=f"byoc-{account.site.deployment}-nodes", Description="theirs", VpcId=network.network_id
-    )
-
-    failure = account.failure("create_firewall", InNetwork(site=account.site, network=network))
-
-    assert failure.failure is FailureClass.NOT_OURS
 
 
 def test_a_route_that_somebody_removed_is_put_back(account: Account) -> None:
@@ -299,19 +249,6 @@ def test_what_the_clusters_controllers_leaked_is_taken_away(account: Account) ->
 
     vpcs = {vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"]}
     assert network.network_id not in vpcs
-
-
-@pytest.mark.parametrize("operation", ["CreateVpc", "CreateSubnet", "CreateRouteTable"])
-def test_a_missing_permission_is_named(account: Account, operation: str) -> None:
-    """What the customer has taken away from the role is named as IAM spells it."""
-    account.control.customer(account.site.cloud_account_id).deny(
-        f"byoc-{account.site.account}-operate", f"ec2:{operation}"
-    )
-
-    failure = account.failure("create_network", request(account))
-
-    assert (failure.failure, failure.action) == (FailureClass.PERMISSION, f"ec2:{operation}")
-    assert f"ec2:{operation}" in failure.message
 
 
 def own_network(account: Account, layout: OwnNetwork) -> NetworkSpec:

@@ -83,26 +83,6 @@ def test_machines_start_encrypted_and_keep_their_credentials(
         assert owner_tags(account.site, "node-services").items() <= tags.items()
 
 
-def test_creating_the_pool_again_changes_nothing(account: Account, pool_request: Order) -> None:
-    """An unchanged pool is only looked at."""
-    first = account.run("create_node_pool", pool_request(PoolName.STORE))
-    before = account.control.position()
-
-    assert account.run("create_node_pool", pool_request(PoolName.STORE)) == first
-    assert account.changes(before) == []
-
-
-def test_lost_replies_make_no_second_group(account: Account, pool_request: Order) -> None:
-    """Groups and launch template whose creation was not acknowledged are found by their names."""
-    for operation in ("CreateLaunchTemplate", "CreateNodegroup"):
-        account.inject(FaultKind.LOST_REPLY, operation, times=2)
-
-    account.run_through("create_node_pool", pool_request(PoolName.STORE))
-
-    assert len(_groups(account)) == 3
-    assert len(account.customer("ec2").describe_launch_templates()["LaunchTemplates"]) == 1
-
-
 def test_changed_sizes_and_taints_are_put_back(account: Account, pool_request: Order) -> None:
     """Limits, labels, taints, settings and tags are as before; the number of nodes stays the autoscaler's."""
     account.run("create_node_pool", pool_request(PoolName.STORE))
@@ -164,40 +144,6 @@ def test_a_failed_group_says_why_and_is_made_again(
     assert failure.failure is expected
     assert message in failure.message
     assert _groups(account) == [f"{base_name(account.site)}-services"]
-
-
-def test_a_group_of_somebody_else_is_refused(account: Account, ground: Ground, pool_request: Order) -> None:
-    """A node group that has our name without our tags is neither changed nor deleted."""
-    request = pool_request(PoolName.SERVICES)
-    account.customer("eks").create_nodegroup(
-        clusterName=base_name(account.site),
-        nodegroupName=f"{base_name(account.site)}-services",
-        subnets=list(ground.network.private_subnet_ids),
-        nodeRole=ground.roles.nodes,
-        instanceTypes=["m6i.large"],
-    )
-
-    creating = account.failure("create_node_pool", request)
-    deleting = account.failure("delete_node_pools", account.site)
-
-    assert creating.failure is deleting.failure is FailureClass.NOT_OURS
-    assert _groups(account) == [f"{base_name(account.site)}-services"]
-
-
-def test_deleted_pools_leave_nothing(account: Account, cluster: Cluster, pool_request: Order) -> None:
-    """Every group and launch template goes, lost replies do no harm, and a repeat changes nothing."""
-    for pool in PoolName:
-        account.run("create_node_pool", pool_request(pool))
-    for operation in ("DeleteNodegroup", "DeleteLaunchTemplate"):
-        account.inject(FaultKind.LOST_REPLY, operation, times=1)
-
-    account.run_through("delete_node_pools", account.site)
-
-    assert _groups(account) == []
-    assert account.customer("ec2").describe_launch_templates()["LaunchTemplates"] == []
-    before = account.control.position()
-    account.run("delete_node_pools", account.site)
-    assert account.changes(before) == []
 
 
 def test_without_a_cluster_the_templates_go_all_the_same(

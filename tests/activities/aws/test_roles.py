@@ -6,9 +6,7 @@ import json
 
 from activities.aws.identity import boundary_arn
 from activities.aws.role_policies import RoleName, role_definitions, role_name
-from domain.failure import FailureClass
 from domain.naming import global_name
-from simulators.faults import FaultKind
 from tests.activities.aws.conftest import Account
 
 
@@ -73,17 +71,6 @@ def test_the_restore_only_reads_the_bucket(account: Account) -> None:
     assert decision("s3:GetObject", "arn:aws:s3:::byoc-other-backups/x") != "allowed"
 
 
-def test_creating_roles_again_changes_nothing(account: Account) -> None:
-    """An unchanged deployment is only looked at."""
-    first = account.run("create_roles", account.site)
-    before = account.control.position()
-
-    again = account.run("create_roles", account.site)
-
-    assert again == first
-    assert account.changes(before) == []
-
-
 def test_changed_roles_are_put_back(account: Account) -> None:
     """Trust, boundary, policies and tags that somebody changed are as before after the next run."""
     account.run("create_roles", account.site)
@@ -103,58 +90,3 @@ def test_changed_roles_are_put_back(account: Account) -> None:
     assert iam.list_role_policies(RoleName=nodes)["PolicyNames"] == ["byoc"]
     attached = iam.list_attached_role_policies(RoleName=nodes)["AttachedPolicies"]
     assert "AmazonEKSWorkerNodePolicy" in {policy["PolicyName"] for policy in attached}
-
-
-def test_lost_replies_leave_the_same_roles(account: Account) -> None:
-    """A creation whose reply is lost is found again and completed."""
-    for operation in ("CreateRole", "AttachRolePolicy", "PutRolePolicy"):
-        account.inject(FaultKind.LOST_REPLY, operation, times=1)
-
-    account.run_through("create_roles", account.site)
-
-    names = {role["RoleName"] for role in account.customer("iam").list_roles(PathPrefix="/byoc/")["Roles"]}
-    assert {definition.name for definition in role_definitions(account.site)} <= names
-    before = account.control.position()
-    account.run("create_roles", account.site)
-    assert account.changes(before) == []
-
-
-def test_a_role_of_somebody_else_is_refused(account: Account) -> None:
-    """A role that has our name without our tags is neither changed nor deleted."""
-    store = role_name(account.site, RoleName.STORE)
-    account.customer("iam").create_role(
-        RoleName=store, AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": []})
-    )
-
-    creating = account.failure("create_roles", account.site)
-    deleting = account.failure("delete_roles", account.site)
-
-    assert creating.failure is deleting.failure is FailureClass.NOT_OURS
-    assert store in creating.message
-    assert account.customer("iam").get_role(RoleName=store)["Role"]["RoleName"] == store
-
-
-def test_a_missing_permission_is_named(account: Account) -> None:
-    """The failure says which action the customer has taken away."""
-    operate = f"byoc-{account.site.account}-operate"
-    account.control.customer(account.site.cloud_account_id).deny(operate, "iam:CreateRole")
-
-    failure = account.failure("create_roles", account.site)
-
-    assert failure.failure is FailureClass.PERMISSION
-    assert failure.action == "iam:CreateRole"
-
-
-def test_deleted_roles_are_gone_and_stay_gone(account: Account) -> None:
-    """Deletion takes everything off the roles first, survives lost replies, and repeats harmlessly."""
-    account.run("create_roles", account.site)
-    for operation in ("DetachRolePolicy", "DeleteRolePolicy", "DeleteRole"):
-        account.inject(FaultKind.LOST_REPLY, operation, times=1)
-
-    account.run_through("delete_roles", account.site)
-
-    names = {role["RoleName"] for role in account.customer("iam").list_roles(PathPrefix="/byoc/")["Roles"]}
-    assert names.isdisjoint(definition.name for definition in role_definitions(account.site))
-    before = account.control.position()
-    account.run("delete_roles", account.site)
-    assert account.changes(before) == []

@@ -52,14 +52,13 @@ def control(endpoints: Endpoints) -> Iterator[ControlClient]:
     control.close()
 
 
-@pytest.fixture(scope="session")
-def settings(endpoints: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> GcpSettings:
-    """How the activities reach that cloud: with the vendor's key, from a file."""
-    vendor = requests.post(f"{endpoints.control_url}/gcp/vendor", timeout=30).json()
-    key: Path = tmp_path_factory.mktemp("vendor") / "key.json"
-    key.write_text(json.dumps(vendor["key"]), "utf-8")
+def settings_for(endpoints: Endpoints, control: ControlClient, folder: Path) -> GcpSettings:
+    """Return how the activities reach that cloud: with the vendor's key, from a file in the folder."""
+    vendor = control.gcp_vendor()
+    key = folder / "key.json"
+    key.write_text(json.dumps(vendor.key), "utf-8")
     return GcpSettings(
-        principal=vendor["principal"],
+        principal=vendor.principal,
         egress_cidrs=EGRESS,
         poll_interval=timedelta(milliseconds=20),
         consistency_wait=timedelta(milliseconds=50),
@@ -67,6 +66,12 @@ def settings(endpoints: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> 
         grpc_address=endpoints.gcp_grpc_address,
         credentials_file=str(key),
     )
+
+
+@pytest.fixture(scope="session")
+def settings(endpoints: Endpoints, control: ControlClient, tmp_path_factory: pytest.TempPathFactory) -> GcpSettings:
+    """How the activities reach that cloud."""
+    return settings_for(endpoints, control, tmp_path_factory.mktemp("vendor"))
 
 
 @pytest.fixture(scope="session")
@@ -106,15 +111,10 @@ class Account(Tenant):
         return [each for each in self.control.inventory(self.project) if each.service not in ("iam", "serviceusage")]
 
 
-@pytest.fixture
-def account(
-    endpoints: Endpoints,
-    control: ControlClient,
-    settings: GcpSettings,
-    cloud: GcpCloud,
-) -> Iterator[Account]:
-    """A fresh project whose customer has applied our template: it grants what the activities declare, nothing else."""
-    number = next(_numbers)
+def open_account(
+    endpoints: Endpoints, control: ControlClient, cloud: GcpCloud, settings: GcpSettings, number: int
+) -> Account:
+    """Return a fresh project whose customer has applied our template: it grants what is declared, nothing else."""
     site = Site(
         deployment=f"acme-{number}",
         customer="acme",
@@ -125,9 +125,14 @@ def account(
         region=REGION,
         operation="deployment/acme/provision/1",
     )
-    access = access_to(site)
-    document = template(access, (REGION,), settings.principal, cloud.needs())
+    document = template(access_to(site), (REGION,), settings.principal, cloud.needs())
     url = f"{endpoints.control_url}/gcp/projects/{site.cloud_account_id}/customer/apply-template"
     requests.post(url, json=json.loads(as_json(document)), timeout=60).raise_for_status()
-    yield Account(site, by_name(cloud.activities()), control, control.position(), endpoints)
+    return Account(site, by_name(cloud.activities()), control, control.position(), endpoints)
+
+
+@pytest.fixture
+def account(endpoints: Endpoints, control: ControlClient, settings: GcpSettings, cloud: GcpCloud) -> Iterator[Account]:
+    """A fresh project whose customer has applied our template: it grants what the activities declare, nothing else."""
+    yield open_account(endpoints, control, cloud, settings, next(_numbers))
     control.clear_faults()

@@ -57,25 +57,6 @@ def test_nodes_and_load_balancer_have_their_alarm(account: Account, order: InClu
         assert each.conditions[0].condition_threshold.duration.total_seconds() == 300
 
 
-def test_making_them_again_changes_nothing(account: Account, order: InCluster) -> None:
-    """Unchanged policies are only looked at."""
-    account.run("create_alarms", order)
-    before = account.control.position()
-
-    account.run("create_alarms", order)
-
-    assert account.changes(before) == []
-
-
-def test_lost_replies_make_one_of_each(account: Account, order: InCluster) -> None:
-    """A policy whose creation was not acknowledged is found by its labels."""
-    account.inject(FaultKind.LOST_REPLY, "CreateAlertPolicy", times=2)
-
-    account.run_through("create_alarms", order)
-
-    assert set(policies(account)) == {NODES, BALANCER}
-
-
 def test_what_somebody_changed_is_put_back(account: Account, order: InCluster) -> None:
     """Threshold, switch and labels are as before; labels and channels of the customer's stay."""
     account.run("create_alarms", order)

@@ -11,13 +11,12 @@ from activities.gcp.bucket import backup_bucket
 from activities.gcp.cluster_settings import LOGS, MAINTENANCE_BEGINS
 from activities.gcp.cluster_token import GcpClusterTokens
 from activities.gcp.connection import GcpConnections
-from activities.gcp.gke import cluster_name, location_name
+from activities.gcp.gke import cluster_name
 from activities.gcp.settings import GcpSettings
 from activities.gcp.workload_identity import WORKLOAD_ROLE
 from domain.facts import Cluster
 from domain.failure import FailureClass
 from domain.naming import base_name, owner_labels
-from simulators.faults import FaultKind
 from tests.activities.gcp.conftest import EGRESS, Account
 from tests.activities.gcp.ground import Ground, make_ground
 
@@ -87,40 +86,6 @@ def test_the_pool_that_gke_insists_on_is_gone(account: Account, cluster: Cluster
     assert [each for each in account.resources() if each.type == "instance"] == []
 
 
-def test_creating_the_cluster_again_changes_nothing(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """An unchanged control plane is only looked at, by each of the activities that set it up."""
-    inside = ground.in_cluster(cluster)
-    setting_up: list[tuple[str, object]] = [
-        ("create_cluster", ground.cluster_request()),
-        ("set_maintenance_policy", inside),
-        ("grant_cluster_access", inside),
-        ("create_workload_identity", ground.identities(cluster)),
-        *(
-            ("install_add_on", ground.add_on(cluster, name))
-            for name in ("network", "dns", "storage", "metrics", "proxy", "identity")
-        ),
-    ]
-    for activity, argument in setting_up:
-        account.run(activity, argument)
-    before = account.control.position()
-
-    for activity, argument in setting_up:
-        account.run(activity, argument)
-
-    assert account.changes(before) == []
-
-
-def test_lost_replies_make_one_cluster(account: Account, ground: Ground) -> None:
-    """A creation that was not acknowledged is found by its name, and so is the deletion of the first pool."""
-    for operation in ("CreateCluster", "DeleteNodePool"):
-        account.inject(FaultKind.LOST_REPLY, operation, times=1)
-
-    cluster = account.run_through("create_cluster", ground.cluster_request())
-
-    listed = gke(account).list_clusters(parent=location_name(account.site)).clusters
-    assert [each.name for each in listed] == [cluster.name]
-
-
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -167,36 +132,6 @@ def test_labels_come_back(account: Account, ground: Ground, cluster: Cluster) ->
 
     labels = dict(described(account).resource_labels)
     assert labels == {**owner_labels(account.site, "cluster"), "cost-centre": "42"}
-
-
-def test_a_stranger_of_our_name_is_left_alone(account: Account, ground: Ground) -> None:
-    """A cluster without our labels is neither changed nor deleted, nor are its pools."""
-    stranger = {
-        "name": base_name(account.site),
-        "network": base_name(account.site),
-        "subnetwork": ground.network.private_subnet_ids[0],
-        "node_pools": [{"name": "theirs", "initial_node_count": 1}],
-    }
-    gke(account).create_cluster(parent=location_name(account.site), cluster=stranger)
-    before = account.control.position()
-
-    for activity, argument in (
-        ("create_cluster", ground.cluster_request()),
-        ("delete_node_pools", account.site),
-        ("delete_cluster", account.site),
-    ):
-        assert account.failure(activity, argument).failure is FailureClass.NOT_OURS
-    assert account.changes(before) == []
-
-
-def test_a_cluster_without_machines_says_so_and_is_made_again(account: Account, ground: Ground) -> None:
-    """GKE keeps a cluster that never came up: it is deleted, and the next look makes another."""
-    account.inject(FaultKind.CAPACITY, "CreateCluster", times=1)
-
-    detail = account.failure("create_cluster", ground.cluster_request())
-
-    assert (detail.failure, detail.code) == (FailureClass.CAPACITY, "GCE_STOCKOUT")
-    assert account.run("create_cluster", ground.cluster_request()).name == base_name(account.site)
 
 
 def test_access_to_the_cluster_is_iams_alone(account: Account, ground: Ground, cluster: Cluster) -> None:
@@ -313,18 +248,6 @@ def test_an_unknown_add_on_is_refused(account: Account, ground: Ground, cluster:
     detail = account.failure("install_add_on", ground.add_on(cluster, "mesh"))
 
     assert (detail.failure, "storage" in detail.message) == (FailureClass.CONFIG, True)
-
-
-def test_the_cluster_is_deleted_once(account: Account, cluster: Cluster) -> None:
-    """It is gone with everything that GKE made for it, and a second deletion finds nothing to do."""
-    account.inject(FaultKind.LOST_REPLY, "DeleteCluster", times=1)
-    account.run_through("delete_cluster", account.site)
-    before = account.control.position()
-
-    account.run("delete_cluster", account.site)
-
-    assert account.changes(before) == []
-    assert gke(account).list_clusters(parent=location_name(account.site)).clusters == []
 
 
 def _without_state(cluster: container_v1.Cluster) -> dict[str, Any]:

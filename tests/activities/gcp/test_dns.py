@@ -94,16 +94,6 @@ def test_a_tls_policy_of_somebody_else_is_refused(account: Account, domain: Doma
     assert tls_policy(account).min_tls_version == "TLS_1_0"
 
 
-def test_making_them_again_changes_nothing(account: Account, domain: Domain, certificate: Certificate) -> None:
-    """Zone, certificate and records are only looked at."""
-    before = account.control.position()
-
-    assert account.run("create_domain", DomainRequest(site=account.site, domain=DOMAIN)) == domain
-    again = CertificateRequest(site=account.site, domain=domain)
-    assert account.run("create_certificate", again) == certificate
-    assert account.changes(before) == []
-
-
 def test_the_domain_leads_to_the_load_balancer(account: Account, domain: Domain) -> None:
     """The record follows the load balancer's address, and is left alone while it does not change."""
     for address in ("203.0.113.9", "203.0.113.10"):
@@ -162,42 +152,3 @@ def test_a_certificate_that_google_gives_up_is_ordered_anew(account: Account, do
     assert manager.get_certificate(name=certificate.certificate_id).managed.state.name == "ACTIVE"
     operations = [call.operation for call in account.changes()]
     assert operations.count("CreateCertificate") == 2
-
-
-def test_lost_replies_make_nothing_twice(account: Account) -> None:
-    """Whatever was made without being acknowledged is found."""
-    for operation in (
-        "managedZones.create",
-        "changes.create",
-        "CreateDnsAuthorization",
-        "CreateCertificate",
-        "regionSslPolicies.insert",
-    ):
-        account.inject(FaultKind.LOST_REPLY, operation, times=1)
-
-    domain = account.run_through("create_domain", DomainRequest(site=account.site, domain=DOMAIN))
-    account.run_through("create_certificate", CertificateRequest(site=account.site, domain=domain))
-
-    kinds = sorted(each.type for each in account.resources())
-    assert kinds == ["certificate", "dns-authorization", "managed-zone", "ssl-policy"]
-
-
-def test_a_zone_of_somebody_else_is_refused(account: Account) -> None:
-    """One that has our name is neither used nor deleted."""
-    theirs = account.customer(dns.Client).zone(f"byoc-{account.site.deployment}", f"{DOMAIN}.", "mine")
-    theirs.create()
-
-    refused = account.failure("create_domain", DomainRequest(site=account.site, domain=DOMAIN))
-    account.run("delete_domain", account.site)
-
-    assert refused.failure is FailureClass.NOT_OURS
-    assert theirs.exists()
-
-
-def test_deleting_leaves_nothing_and_may_be_repeated(account: Account, certificate: Certificate) -> None:
-    """Certificate, authorization, zone and records are gone."""
-    for _ in range(2):
-        account.run_through("delete_certificate", account.site)
-        account.run_through("delete_domain", account.site)
-
-    assert account.resources() == []

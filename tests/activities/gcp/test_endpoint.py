@@ -33,7 +33,6 @@ from domain.deployment import DeploymentSpec, Endpoint
 from domain.facts import Bucket, Certificate, Cluster, Domain, LoadBalancer
 from domain.failure import FailureClass
 from domain.shape import Component, PoolName
-from simulators.faults import Fault, FaultKind
 from tests.activities.gcp.conftest import REGION, Account
 from tests.activities.gcp.ground import Ground, make_ground
 from tests.activities.tenant import by_name
@@ -153,17 +152,6 @@ def test_the_server_is_used_by_its_public_name_and_leaves_nothing(deployment: De
     assert [each for each in account.resources() if each.name.startswith("pvc-")] == []
 
 
-def test_opening_it_again_changes_nothing(deployment: Deployment) -> None:
-    """The Gateway and all around it are only looked at, and the address is the same."""
-    first = deployment.open()
-    before = deployment.account.control.position()
-
-    again = deployment.open()
-
-    assert again == first
-    assert deployment.account.changes(before) == []
-
-
 def test_it_is_the_load_balancer_that_was_ordered(deployment: Deployment) -> None:
     """In the region, at both ports, with the certificate and the TLS policy; long requests, and pods that drain."""
     account = deployment.account
@@ -257,17 +245,3 @@ def test_what_a_cluster_leaves_behind_is_found(deployment: Deployment) -> None:
 
     assert left
     assert deployment.parts() == []
-
-
-def test_a_load_balancer_that_does_not_come_is_waited_for(deployment: Deployment) -> None:
-    """As long as nothing is wrong, opening the endpoint is not ready, and then it is."""
-    account = deployment.account
-    stuck = Fault(kind=FaultKind.STUCK, service="kubernetes", operation="patch gateways", account=account.project)
-    account.control.inject(stuck)
-
-    waiting = account.attempt_once("open_endpoint", deployment.endpoint_request(), age=LATE)
-    account.control.clear_faults()
-
-    assert waiting is not None
-    assert waiting.failure is FailureClass.NOT_READY
-    assert deployment.open().hostname

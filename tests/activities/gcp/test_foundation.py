@@ -9,12 +9,10 @@ from google.api_core.exceptions import Forbidden
 from google.cloud import iam_admin_v1, kms_v1, resourcemanager_v3, storage
 
 from activities.contracts import BackupLock, BucketRequest, Retention
-from activities.gcp.bucket import backup_bucket
 from activities.gcp.encryption import LABEL_RETAINED_UNTIL
-from activities.gcp.keys import key_name, ring_name
-from activities.gcp.roles import NODE_ROLE, RoleName, account_email
+from activities.gcp.keys import ring_name
+from activities.gcp.roles import NODE_ROLE
 from domain.facts import Backup, Bucket, Key, Roles
-from domain.failure import FailureClass
 from domain.naming import owner_labels
 from simulators.faults import FaultKind
 from tests.activities.gcp.conftest import REGION, Account
@@ -77,13 +75,6 @@ class TestServiceAccounts:
         assert members(account, NODE_ROLE) == [f"serviceAccount:{roles.nodes}"]
         assert roles.storage_driver.endswith("@container-engine-robot.iam.gserviceaccount.com")
 
-    def test_making_them_again_changes_nothing(self, account: Account, roles: Roles) -> None:
-        """They are only looked at."""
-        before = account.control.position()
-
-        assert account.run("create_roles", account.site) == roles
-        assert account.changes(before) == []
-
     def test_a_role_that_somebody_took_away_is_granted_again(self, account: Account, roles: Roles) -> None:
         """The nodes need it; what else the project's policy says stays."""
         projects = account.customer(resourcemanager_v3.ProjectsClient)
@@ -98,30 +89,6 @@ class TestServiceAccounts:
 
         assert members(account, NODE_ROLE) == [f"serviceAccount:{roles.nodes}"]
         assert members(account, "roles/viewer") == ["user:ada@acme.example"]
-
-    def test_lost_replies_make_nothing_twice(self, account: Account) -> None:
-        """What was made without being acknowledged is found."""
-        account.inject(FaultKind.LOST_REPLY, "CreateServiceAccount", times=2)
-        account.inject(FaultKind.LOST_REPLY, "SetIamPolicy", times=1)
-
-        roles = account.run_through("create_roles", account.site)
-
-        assert len(ours(account)) == 3
-        assert members(account, NODE_ROLE) == [f"serviceAccount:{roles.nodes}"]
-
-    def test_one_of_somebody_else_is_refused(self, account: Account) -> None:
-        """An account that has our name without our description is neither used nor deleted."""
-        iam = account.customer(iam_admin_v1.IAMClient)
-        email = account_email(account.site, RoleName.STORE)
-        iam.create_service_account(
-            request={"name": f"projects/{account.project}", "account_id": email.partition("@")[0]}
-        )
-
-        refused = account.failure("create_roles", account.site)
-        account.run("delete_roles", account.site)
-
-        assert refused.failure is FailureClass.NOT_OURS
-        assert iam.get_service_account(name=f"projects/{account.project}/serviceAccounts/{email}")
 
     def test_deleting_leaves_no_role_behind(self, account: Account, roles: Roles) -> None:
         """Neither an account nor a member of the policy is left, and a second time is no error."""
@@ -147,13 +114,6 @@ class TestKey:
         (binding,) = policy.bindings
         agents = sorted(member.partition("@")[2].removesuffix(".iam.gserviceaccount.com") for member in binding.members)
         assert agents == ["compute-system", "container-engine-robot", "gcp-sa-logging", "gs-project-accounts"]
-
-    def test_making_it_again_changes_nothing(self, account: Account, key: Key) -> None:
-        """It is only looked at."""
-        before = account.control.position()
-
-        assert account.run("create_encryption_key", account.site) == key
-        assert account.changes(before) == []
 
     def test_a_changed_key_is_put_back(self, account: Account, key: Key) -> None:
         """Whoever was added to its policy is gone after the next run, and rotation is as before."""
@@ -200,16 +160,6 @@ class TestKey:
             account.run("create_encryption_key", again).key_id == f"{ring_name(account.site)}/cryptoKeys/generation-2"
         )
 
-    def test_a_missing_permission_is_named(self, account: Account) -> None:
-        """What Google refuses says which permission the customer has to grant."""
-        account.inject(FaultKind.REVOKE, "CreateCryptoKey")
-
-        detail = account.failure("create_encryption_key", account.site)
-
-        assert detail.failure is FailureClass.PERMISSION
-        assert detail.action == "cloudkms.cryptoKeys.create"
-        assert detail.resource == key_name(account.site)
-
 
 class TestBucket:
     """The bucket for backups, and the locks on them."""
@@ -225,13 +175,6 @@ class TestBucket:
         assert found.object_retention_mode == "Enabled"
         assert dict(found.labels) == owner_labels(account.site, "backups")
 
-    def test_making_it_again_changes_nothing(self, account: Account, key: Key, bucket: Bucket) -> None:
-        """It is only looked at."""
-        before = account.control.position()
-
-        assert account.run("create_backup_bucket", BucketRequest(site=account.site, key=key)) == bucket
-        assert account.changes(before) == []
-
     def test_a_changed_bucket_is_put_back(self, account: Account, key: Key, bucket: Bucket) -> None:
         """Settings are as before after the next run; labels that the customer added stay."""
         found = found_bucket(account, bucket)
@@ -246,25 +189,6 @@ class TestBucket:
         assert found.iam_configuration.public_access_prevention == "enforced"
         assert found.default_kms_key_name == key.key_id
         assert found.labels["cost-center"] == "42"
-
-    def test_a_lost_reply_makes_no_trouble(self, account: Account, key: Key) -> None:
-        """A bucket whose creation was not acknowledged carries our labels already."""
-        account.inject(FaultKind.LOST_REPLY, "buckets.insert", times=1)
-
-        account.run_through("create_backup_bucket", BucketRequest(site=account.site, key=key))
-
-        assert found_bucket(account, Bucket(name=backup_bucket(account.site))).default_kms_key_name == key.key_id
-
-    def test_one_of_somebody_else_is_refused(self, account: Account, key: Key) -> None:
-        """A bucket that has our name without our labels is neither changed nor deleted."""
-        theirs = account.customer(storage.Client).bucket(backup_bucket(account.site))
-        theirs.create(location=REGION)
-
-        creating = account.failure("create_backup_bucket", BucketRequest(site=account.site, key=key))
-        deleting = account.failure("delete_backup_bucket", Retention(site=account.site))
-
-        assert creating.failure is deleting.failure is FailureClass.NOT_OURS
-        assert theirs.exists()
 
     def test_a_locked_backup_stays_until_its_day(self, account: Account, bucket: Bucket) -> None:
         """Not even the project's owner deletes it by mistake; a longer lock is not shortened."""

@@ -14,7 +14,6 @@ from domain.facts import AddressPlan, Machine, Network, Placement
 from domain.failure import FailureClass
 from domain.naming import owner_labels
 from domain.shape import PoolName
-from simulators.faults import FaultKind
 from simulators.gcp.documents import GcpOwnNetwork
 from tests.activities.gcp.conftest import REGION, Account
 
@@ -103,14 +102,6 @@ def test_only_nodes_pods_and_the_load_balancer_come_in(account: Account, network
     assert [rule.name.rpartition("-")[2] for rule in rules.values() if rule.denied] == ["closed"]
 
 
-def test_making_it_again_changes_nothing(account: Account, network: Network) -> None:
-    """An unchanged network is only looked at."""
-    before = account.control.position()
-
-    assert make(account) == network
-    assert account.changes(before) == []
-
-
 def test_what_somebody_changed_is_put_back(account: Account, network: Network) -> None:
     """Rules, NAT, private access, the proxies' role and the address's labels are as before after the next run."""
     where = {"project": account.project, "region": REGION}
@@ -166,82 +157,6 @@ def label(account: Account, address: str, labels: dict[str, str]) -> None:
         labels=labels, label_fingerprint=addresses.get(**where, address=address).label_fingerprint
     )
     addresses.set_labels_unary(**where, resource=address, region_set_labels_request_resource=wanted)
-
-
-def test_lost_replies_make_nothing_twice(account: Account) -> None:
-    """Whatever was made without being acknowledged is found, and completed."""
-    for operation in (
-        "networks.insert",
-        "subnetworks.insert",
-        "routers.insert",
-        "addresses.insert",
-        "firewalls.insert",
-    ):
-        account.inject(FaultKind.LOST_REPLY, operation, times=1)
-
-    network = make(account, account.run_through)
-
-    assert make(account) == network
-    assert [kinds(account).count(kind) for kind in ("network", "subnetwork", "router", "address")] == [1, 2, 1, 1]
-
-
-def test_a_network_of_somebody_else_is_refused(account: Account) -> None:
-    """A network that has our name and not our description is neither used nor deleted."""
-    networks = account.customer(compute_v1.NetworksClient)
-    theirs = compute_v1.Network(name=f"byoc-{account.site.deployment}", auto_create_subnetworks=False)
-    networks.insert_unary(project=account.project, network_resource=theirs)
-
-    refused = account.failure("create_network", order(account.site))
-    account.run("delete_network", account.site)
-
-    assert refused.failure is FailureClass.NOT_OURS
-    assert networks.get(project=account.project, network=theirs.name)
-
-
-@pytest.mark.parametrize(
-    ("operation", "permission"),
-    [("networks.insert", "compute.networks.create"), ("routers.insert", "compute.networks.updatePolicy")],
-)
-def test_a_missing_permission_is_named(account: Account, operation: str, permission: str) -> None:
-    """What Google refuses says which permission the customer has to grant."""
-    account.inject(FaultKind.REVOKE, operation)
-
-    with pytest.raises(Exception) as caught:
-        make(account)
-
-    detail = caught.value.details[0]
-    assert detail.failure is FailureClass.PERMISSION
-    assert detail.action in (permission, "compute.routers.create")
-
-
-@pytest.mark.parametrize(
-    ("kind", "failure"),
-    [
-        (FaultKind.QUOTA, FailureClass.QUOTA),
-        (FaultKind.THROTTLE, FailureClass.THROTTLE),
-        (FaultKind.ERROR, FailureClass.TRANSIENT),
-    ],
-)
-def test_what_google_refuses_is_classed(account: Account, kind: FaultKind, failure: FailureClass) -> None:
-    """A quota shows in the operation, throttling and outages in the reply."""
-    account.inject(kind, "networks.insert", times=1)
-
-    with pytest.raises(Exception) as caught:
-        account.run("create_network", order(account.site))
-
-    assert caught.value.details[0].failure is failure
-
-
-def test_deleting_leaves_nothing_and_may_be_repeated(account: Account, network: Network) -> None:
-    """Everything of ours is gone, what somebody else made stays, and a second time is no error."""
-    theirs = compute_v1.Network(name="theirs", auto_create_subnetworks=False)
-    account.customer(compute_v1.NetworksClient).insert_unary(project=account.project, network_resource=theirs)
-
-    for _ in range(2):
-        for deletion in DELETIONS:
-            account.run_through(deletion, account.site)
-
-    assert kinds(account) == ["network"]
 
 
 def test_rules_that_gke_leaked_go_with_the_network(account: Account, network: Network) -> None:

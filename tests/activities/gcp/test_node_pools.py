@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 from google.cloud import compute_v1, container_v1
 
-from activities.gcp.gke import cluster_name, pool_path
+from activities.gcp.gke import pool_path
 from activities.gcp.node_configuration import BOOT_DISK_GB
 from domain.facts import Cluster
-from domain.failure import FailureClass
 from domain.naming import base_name, owner_labels
 from domain.shape import PoolName
 from simulators.faults import FaultKind
@@ -101,19 +100,6 @@ def test_machines_are_closed_and_encrypted(account: Account, ground: Ground, clu
     assert (found.upgrade_settings.max_surge, found.upgrade_settings.max_unavailable) == (1, 0)
 
 
-def test_making_a_pool_again_changes_nothing(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """Lost replies make one pool, and an unchanged one is only looked at."""
-    account.inject(FaultKind.LOST_REPLY, "CreateNodePool", times=1)
-    request = ground.pool_request(cluster)
-    account.run_through("create_node_pool", request)
-    before = account.control.position()
-
-    account.run("create_node_pool", request)
-
-    assert account.changes(before) == []
-    assert sum(machines(account).values()) == 3
-
-
 @pytest.mark.parametrize(
     ("method", "change"),
     [
@@ -153,45 +139,6 @@ def test_the_labels_of_machines_come_back(account: Account, ground: Ground, clus
     account.run("create_node_pool", request)
 
     assert dict(described(account).config.resource_labels) == {**marks, "cost-centre": "42"}
-
-
-def test_a_pool_without_machines_says_so_and_is_made_again(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """A pool that never came up holds nothing: it is deleted, and the next look makes another."""
-    account.inject(FaultKind.CAPACITY, "CreateNodePool", times=1)
-
-    detail = account.failure("create_node_pool", ground.pool_request(cluster))
-
-    assert (detail.failure, detail.code) == (FailureClass.CAPACITY, "GCE_STOCKOUT")
-    assert "europe-west4" in detail.message
-    account.run("create_node_pool", ground.pool_request(cluster))
-    assert sum(machines(account).values()) == 3
-
-
-def test_a_stranger_of_our_pools_name_is_left_alone(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """A pool without our labels is not changed."""
-    theirs = {"name": "store", "initial_node_count": 1}
-    gke(account).create_node_pool(parent=cluster_name(account.site), node_pool=theirs)
-    before = account.control.position()
-
-    detail = account.failure("create_node_pool", ground.pool_request(cluster))
-
-    assert detail.failure is FailureClass.NOT_OURS
-    assert account.changes(before) == []
-
-
-def test_pools_are_deleted_one_after_the_other(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """GKE does one thing at a time to a cluster; in the end no machine is left, and then the cluster goes."""
-    account.run("create_node_pool", ground.pool_request(cluster))
-    account.run("create_node_pool", ground.pool_request(cluster, OTHERS))
-    account.inject(FaultKind.LOST_REPLY, "DeleteNodePool", times=1)
-
-    account.run_through("delete_node_pools", account.site)
-    before = account.control.position()
-    account.run("delete_node_pools", account.site)
-
-    assert (machines(account), account.changes(before)) == ({}, [])
-    account.run("delete_cluster", account.site)
-    assert [each for each in account.resources() if each.service == "container"] == []
 
 
 def test_what_controllers_left_is_deleted(account: Account, ground: Ground, cluster: Cluster) -> None:

@@ -18,7 +18,6 @@ from domain.deployment import ExistingNetwork, NetworkSpec
 from domain.facts import AddressPlan, Placement
 from domain.failure import FailureClass
 from domain.shape import PoolName, PoolSize, ShapeName
-from simulators.faults import FaultKind
 from simulators.gcp.documents import GcpOwnNetwork, Quota
 from tests.activities.gcp.conftest import REGION, Account
 from tests.activities.gcp.ground import make_ground
@@ -249,12 +248,3 @@ def test_what_is_declared_is_what_is_called(account: Account, activity: str) -> 
     assert {each for each in used if each.startswith("compute.")} == {
         need.action for need in declared([account.activities[activity]])
     }
-
-
-def test_a_missing_permission_is_named(account: Account) -> None:
-    """What Google refuses says which permission the customer has to grant."""
-    account.inject(FaultKind.REVOKE, "regions.get")
-
-    failure = account.failure("check_quotas", capacity(account))
-
-    assert (failure.failure, failure.action) == (FailureClass.PERMISSION, "compute.regions.get")
