@@ -23,6 +23,9 @@ _SOME_ACCOUNT = AccountAccess(
     account="some-aws", customer="acme", cloud=Cloud.AWS, cloud_account_id="222222222222", external_id="3b5b4a3e"
 )
 
+Document = Mapping[str, Any]
+"""A policy."""
+
 
 @dataclass(frozen=True)
 class StatementOf:
@@ -69,40 +72,50 @@ class Editor:
     def __init__(self, iam: Any, account: AccountAccess) -> None:
         self._iam = iam
         self._account = account
-        self._originals: dict[str, str] = {}
-        """The text of each edited policy as the template made it, keyed by ARN."""
+        self._originals: dict[str, Document] = {}
+        """Each policy that was looked at, as the template made it, keyed by ARN."""
+        self._taken: set[StatementOf] = set()
 
     def take_away(self, statement: StatementOf) -> None:
-        """Apply the policy that holds the statement without it."""
-        arn, document, position = self._find(statement)
-        kept = [each for number, each in enumerate(document["Statement"]) if number != position]
-        self._originals[arn] = json.dumps(document)
-        text = json.dumps({**document, "Statement": kept})
-        self._iam.create_policy_version(PolicyArn=arn, PolicyDocument=text, SetAsDefault=True)
+        """Apply the policy that holds the statement without it, and without those that are away already."""
+        self._taken.add(statement)
+        self._apply(self._find(statement)[0])
 
     def give_back(self, statement: StatementOf) -> None:
-        """Apply the policy as the template made it."""
-        (arn,) = (each for each in self._originals if each in self._policies(statement.purpose))
-        self._iam.create_policy_version(PolicyArn=arn, PolicyDocument=self._originals.pop(arn), SetAsDefault=True)
+        """Apply the policy with the statement."""
+        self._taken.discard(statement)
+        self._apply(self._find(statement)[0])
 
-    def _find(self, statement: StatementOf) -> tuple[str, Mapping[str, Any], int]:
-        """Return the policy's ARN, its document, and the statement's position in it."""
+    def _apply(self, arn: str) -> None:
+        original = self._originals[arn]
+        gone = {position for found, position in map(self._find, self._taken) if found == arn}
+        kept = [each for number, each in enumerate(original["Statement"]) if number not in gone]
+        text = json.dumps({**original, "Statement": kept})
+        # A policy has at most five versions, of which the template's is one.
+        for version in self._iam.list_policy_versions(PolicyArn=arn)["Versions"]:
+            if not version["IsDefaultVersion"]:
+                self._iam.delete_policy_version(PolicyArn=arn, VersionId=version["VersionId"])
+        self._iam.create_policy_version(PolicyArn=arn, PolicyDocument=text, SetAsDefault=True)
+
+    def _find(self, statement: StatementOf) -> tuple[str, int]:
+        """Return the policy's ARN, and the statement's position in it as the template made it."""
         number = -1
         for arn in self._policies(statement.purpose):
-            document = self._iam.get_policy_version(PolicyArn=arn, VersionId=self._version(arn))["PolicyVersion"][
-                "Document"
-            ]
-            for position, each in enumerate(document["Statement"]):
+            for position, each in enumerate(self._original(arn)["Statement"]):
                 number += each["Effect"] == "Allow"
                 if number == statement.number and each["Effect"] == "Allow":
                     assert tuple(each["Action"]) == statement.actions
-                    return arn, document, position
+                    return arn, position
         raise AssertionError(f"the account's template has no statement {statement}")
+
+    def _original(self, arn: str) -> Document:
+        if arn not in self._originals:
+            version = self._iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+            found = self._iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+            self._originals[arn] = found
+        return self._originals[arn]
 
     def _policies(self, purpose: Purpose) -> Sequence[str]:
         role = control_role_name(self._account, purpose)
         attached = self._iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
         return sorted(policy["PolicyArn"] for policy in attached)
-
-    def _version(self, arn: str) -> str:
-        return str(self._iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"])
