@@ -49,9 +49,9 @@ class Network(Model):
     ours: bool = True
     """False for a network of the customer's own, which we never change."""
     pod_range: str = ""
-    """Name of the secondary range of the pods, where the cloud has such ranges."""
+    """Name of the secondary range of the pods, where the cloud has such ranges. Azure: the range itself."""
     service_range: str = ""
-    """Name of the secondary range of the services."""
+    """Name of the secondary range of the services. Azure: the range itself."""
 
 
 class Firewall(Model):

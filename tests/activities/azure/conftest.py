@@ -18,7 +18,7 @@ from azure.core.credentials import AccessToken
 from activities.azure.connection import AzureConnections
 from activities.azure.part import AzurePart
 from activities.azure.settings import AzureSettings
-from activities.azure.template import as_json, template
+from activities.azure.template import ROLE_READ, as_json, template
 from activities.azure.transport import LoopbackTransport
 from activities.cloud import Activity
 from activities.needs import Need, declared
@@ -144,6 +144,14 @@ class Account(Tenant):
             for each in self.control.inventory(self.subscription)
             if not (each.type in templates and each.id.lower().startswith(scope))
         ]
+
+    def used_by(self, activity: str) -> set[str]:
+        """Return the actions that an activity needed here, without what the first look at any subscription needs."""
+        return {
+            each.action
+            for each in self.control.authorizations(self.subscription)
+            if f"step/{activity} " in each.agent and each.action != ROLE_READ
+        }
 
 
 class Owner:
