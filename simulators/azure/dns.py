@@ -50,7 +50,7 @@ class RecordSet(Kind):
 
     @property
     def record_type(self) -> str:
-        """`A`, `TXT`, …"""
+        """`A`, `TXT` and so on."""
         return self.type.rpartition("/")[2]
 
     def prepare(self, cloud: Cloud, request: Request, record: Record, before: Json | None) -> None:

@@ -1,4 +1,4 @@
-"""Microsoft.KeyVault/vaults: vaults, what becomes of deleted ones, and the keys in them as Resource Manager makes them."""
+"""Microsoft.KeyVault/vaults: vaults, what becomes of deleted ones, and the keys that Resource Manager makes in them."""
 
 from __future__ import annotations
 
@@ -287,6 +287,7 @@ class Key(Kind):
 
     def may_delete(self, cloud: Cloud, record: Record) -> None:
         """Refuse: Resource Manager deletes no keys; they go with their vault."""
+        del cloud
         raise Refusal(405, "MethodNotAllowed", f"The key {record.id.name} cannot be deleted through Resource Manager.")
 
     def removed(self, cloud: Cloud, record: Record) -> None:
