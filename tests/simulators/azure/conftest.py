@@ -13,9 +13,9 @@ from azure.identity import ClientAssertionCredential, ClientSecretCredential
 from azure.mgmt.network import NetworkManagementClient
 from azure.mgmt.resource.resources import ResourceManagementClient
 
+from activities.azure.transport import LoopbackTransport
 from simulators.azure.identities import Application
 from simulators.azure.simulator import Azure
-from simulators.azure.transport import LoopbackTransport
 from simulators.clock import Clock
 from simulators.world import World
 from tests.simulators.serving import serving
