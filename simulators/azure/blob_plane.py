@@ -101,12 +101,9 @@ class BlobPlane:
         if request.principal is None:
             tenant = self._cloud.identities.subscriptions[request.subscription].tenant
             challenge = f"Bearer authorization_uri={_LOGIN}/{tenant}/oauth2/authorize resource_id={AUDIENCE}"
-            message = (
-                "Server failed to authenticate the request. Please refer to the information in the www-authenticate"
-            )
-            raise Refusal(
-                401, "NoAuthenticationInformation", f"{message} header.", headers={"WWW-Authenticate": challenge}
-            )
+            message = "Server failed to authenticate the request. Please refer to the www-authenticate header."
+            headers = {"WWW-Authenticate": challenge}
+            raise Refusal(401, "NoAuthenticationInformation", message, headers=headers)
         if not self._cloud.allows(request, check):
             raise _mismatch()
         if not container:

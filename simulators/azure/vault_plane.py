@@ -73,6 +73,10 @@ class VaultPlane:
         request.resource = f"{vault.id.text}{path}"
         with contextlib.suppress(Refusal):
             self._cloud.authenticate(request, AUDIENCE)
+        if request.principal is None:
+            # The SDK's first call of every vault is one without a token, to be told where to get one.
+            request.operation, request.mutating = "challenge", False
+            return partial(self._challenge, request)
         for method, pattern, action, answer in self._routes:
             found = pattern.fullmatch(path) if method == request.method else None
             if found is not None:
@@ -82,21 +86,23 @@ class VaultPlane:
         return partial(_unknown, request)
 
     def _admitted(self, request: Request, vault: Record, action: str, deed: Deed) -> Reply:
-        """Refuse who is nobody or may not, then do the deed."""
+        """Refuse who may not, then do the deed."""
         existing = {record.id.name.lower() for record in self._cloud.records.of_type(VAULT)}
         kept = {entry.record.id.name.lower() for entry in self._vaults.deleted()}
         self.certificates.forget_vaults_but(existing | kept)
-        if request.principal is None:
-            tenant = self._cloud.identities.subscriptions[request.subscription].tenant
-            challenge = f'Bearer authorization="{_LOGIN}/{tenant}", resource="{AUDIENCE}"'
-            message = "AKV10000: Request is missing a Bearer or PoP token."
-            raise Refusal(401, "Unauthorized", message, headers={"WWW-Authenticate": challenge})
         kind = "certificates" if request.path.startswith("/deletedcertificates") else request.path.split("/")[1]
         scope = "/".join((vault.id.text, kind, *request.path.split("/")[2:3]))
         check = Check(f"{VAULT}/{action}", scope, data=True)
         if not self._cloud.allows(request, check):
             raise self._forbidden(request, vault, check)
         return deed()
+
+    def _challenge(self, request: Request) -> Reply:
+        """Tell where tokens for the vault come from."""
+        tenant = self._cloud.identities.subscriptions[request.subscription].tenant
+        challenge = f'Bearer authorization="{_LOGIN}/{tenant}", resource="{AUDIENCE}"'
+        message = "AKV10000: Request is missing a Bearer or PoP token."
+        raise Refusal(401, "Unauthorized", message, headers={"WWW-Authenticate": challenge})
 
     @staticmethod
     def _forbidden(request: Request, vault: Record, check: Check) -> Refusal:
