@@ -60,6 +60,7 @@ class _Entered:
     """One subscription, entered for one account and purpose, with the clients made for it."""
 
     credential: Any
+    tenant: str
     principal: str
     found: datetime
     """When the role was found there."""
@@ -109,6 +110,12 @@ class AzureConnections:
         place_of_caller.set(place)
         with self._lock_of(place, purpose):
             return self._ready(place, purpose).credential
+
+    def tenant(self, place: Place, purpose: Purpose) -> str:
+        """Return the customer's tenant, for what has to name it."""
+        place_of_caller.set(place)
+        with self._lock_of(place, purpose):
+            return self._ready(place, purpose).tenant
 
     def options(self) -> dict[str, Any]:
         """Return the keyword arguments that every client of the SDKs is made with; anew for each, they keep them."""
@@ -163,7 +170,7 @@ class AzureConnections:
             message = f"the subscription {place.cloud_account_id} has no role {name}, which the template makes"
             raise NotLetInError(message, "RoleDefinitionNotFound")
         principal = f"the application {application.client_id} in the tenant {tenant}"
-        return _Entered(credential, principal, self._now())
+        return _Entered(credential, tenant, principal, self._now())
 
     def _tenant(self, place: Place) -> str:
         """Return the tenant of the subscription, which a call without a token is told."""
