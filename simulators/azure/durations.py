@@ -19,6 +19,9 @@ class Durations(BaseModel):
     disk: float = 5.0
     snapshot: float = 30.0
     encryption_set: float = 10.0
+    vault: float = 10.0
+    """Until the name of a new vault resolves."""
+    storage_account: float = 20.0
     group_deletion: float = 20.0
     """A resource group that is empty by then."""
     registration: float = 30.0

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from simulators.azure.cloud import Cloud
+from simulators.azure.records import Record
+from simulators.azure.storage_accounts import ACCOUNT, CONTAINER, Storage, key_url
+from simulators.azure.vaults import Vaults
 from simulators.inventory import Resource
 
 _FACTS = ("addressSpace", "addressPrefix", "ipAddress", "roleDefinitionId", "principalId", "diskSizeGB")
@@ -12,7 +15,7 @@ _ENCRYPTED = ("encryption", "diskEncryptionSetID")
 _CAN_BE_ENCRYPTED = ("Microsoft.Compute/disks", "Microsoft.Compute/snapshots")
 
 
-def inventory(cloud: Cloud, subscription: str) -> Iterator[Resource]:
+def inventory(cloud: Cloud, vaults: Vaults, storage: Storage, subscription: str) -> Iterator[Resource]:
     """Yield every resource of a subscription."""
     scope = f"/subscriptions/{subscription}"
     for key, group in cloud.records.groups.items():
@@ -27,12 +30,24 @@ def inventory(cloud: Cloud, subscription: str) -> Iterator[Resource]:
                 tags=document["tags"],
                 state=document["properties"]["provisioningState"],
             )
+    for vault in vaults.deleted():
+        document = vault.document
+        if vault.record.id.key.startswith(f"{scope}/"):
+            yield Resource(
+                service="keyvault",
+                type="deleted-vault",
+                id=document["id"],
+                name=document["name"],
+                region=document["properties"]["location"],
+                tags=document["properties"]["tags"],
+                state="SoftDeleted",
+                details={"scheduledPurgeDate": document["properties"]["scheduledPurgeDate"]},
+            )
     for record in cloud.records.below(scope):
         properties = record.properties
-        encrypted = any(
-            "keyvault" in str(properties.get(name)).lower() or "diskEncryptionSets" in str(properties.get(name))
-            for name in _ENCRYPTED
-        )
+        details = {name: properties[name] for name in _FACTS if name in properties}
+        if record.kind.type == CONTAINER:
+            details["blobs"] = len(storage.blobs(record))
         yield Resource(
             service=record.kind.service,
             type=_kebab(record.kind.short_type.rpartition("/")[2]),
@@ -40,10 +55,19 @@ def inventory(cloud: Cloud, subscription: str) -> Iterator[Resource]:
             name=record.id.name,
             region=record.location if record.location != "global" else "",
             tags=record.document.get("tags") or {},
-            encrypted=encrypted if record.kind.type in _CAN_BE_ENCRYPTED else None,
+            encrypted=_is_encrypted(record),
             state=str(properties.get("provisioningState", "")),
-            details={name: properties[name] for name in _FACTS if name in properties},
+            details=details,
         )
+
+
+def _is_encrypted(record: Record) -> bool | None:
+    """Return whether a resource is encrypted with a key of the customer's, None where that cannot be."""
+    if record.kind.type == ACCOUNT:
+        return bool(key_url(record))
+    if record.kind.type not in _CAN_BE_ENCRYPTED:
+        return None
+    return any("diskencryptionsets" in str(record.properties.get(name)).lower() for name in _ENCRYPTED)
 
 
 def _kebab(plural: str) -> str:

@@ -67,6 +67,10 @@ class Kind:
         """Whether it lies in a resource of the same namespace."""
         return self.type.count("/") > 1
 
+    def takes(self, _change: str) -> str:
+        """Return the duration of one kind of change: `create`, `update` or `delete`."""
+        return self.seconds
+
     def checks(self, _request: Request, _cloud: Cloud, _id: ResourceId) -> Iterable[Check]:
         """Return what a PUT needs beside the action on the resource and on what it links to."""
         return ()
@@ -85,7 +89,7 @@ class Kind:
         """Refuse a deletion that cannot be."""
 
     def removed(self, cloud: Cloud, record: Record) -> None:
-        """Do what happens when the resource is gone."""
+        """Do what happens when the resource is gone; its children had their turn before."""
 
     def shown(self, _cloud: Cloud, record: Record) -> Json:
         """Return the document as it is read."""
