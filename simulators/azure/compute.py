@@ -12,7 +12,7 @@ from simulators.azure.api import Reply, Request
 from simulators.azure.cloud import Cloud
 from simulators.azure.kinds import Kind
 from simulators.azure.records import Record
-from simulators.azure.refusals import Json, invalid
+from simulators.azure.refusals import Json, Refusal, invalid
 from simulators.azure.resource_manager import Route
 from simulators.azure.resources import REGIONS
 
@@ -203,4 +203,22 @@ class DiskEncryptionSet(ComputeKind):
             cloud.identities.remove(principal)
 
 
-KINDS: tuple[Kind, ...] = (Disk(), Snapshot(), DiskEncryptionSet())
+@dataclass(frozen=True)
+class OfNodes(ComputeKind):
+    """What AKS makes for the machines of its node pools, and nobody else can make here."""
+
+    seconds: str = "disk"
+
+    def prepare(self, cloud: Cloud, request: Request, record: Record, before: Json | None) -> None:
+        """Refuse to make or change one by a call."""
+        del cloud, request, before
+        raise Refusal(501, "NotImplemented", f"{record.id.type} is simulated for node pools alone.")
+
+
+KINDS: tuple[Kind, ...] = (
+    Disk(),
+    Snapshot(),
+    DiskEncryptionSet(),
+    OfNodes("Microsoft.Compute/virtualMachineScaleSets"),
+    OfNodes("Microsoft.Compute/virtualMachineScaleSets/virtualMachines", regional=False),
+)

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from simulators.azure.cloud import Cloud
+from simulators.azure.container.fleet import CLUSTER
+from simulators.azure.refusals import Json
 from simulators.inventory import Resource
 
-_FACTS = ("addressSpace", "addressPrefix", "ipAddress", "roleDefinitionId", "principalId", "diskSizeGB")
+_FACTS = (
+    "addressSpace", "addressPrefix", "ipAddress", "roleDefinitionId", "principalId", "diskSizeGB", "count", "mode",
+    "currentKubernetesVersion", "currentOrchestratorVersion", "nodeResourceGroup", "scopes", "vmSize",
+)  # fmt: skip
 _ENCRYPTED = ("encryption", "diskEncryptionSetID")
 _CAN_BE_ENCRYPTED = ("Microsoft.Compute/disks", "Microsoft.Compute/snapshots")
 
@@ -29,10 +34,6 @@ def inventory(cloud: Cloud, subscription: str) -> Iterator[Resource]:
             )
     for record in cloud.records.below(scope):
         properties = record.properties
-        encrypted = any(
-            "keyvault" in str(properties.get(name)).lower() or "diskEncryptionSets" in str(properties.get(name))
-            for name in _ENCRYPTED
-        )
         yield Resource(
             service=record.kind.service,
             type=_kebab(record.kind.short_type.rpartition("/")[2]),
@@ -40,10 +41,26 @@ def inventory(cloud: Cloud, subscription: str) -> Iterator[Resource]:
             name=record.id.name,
             region=record.location if record.location != "global" else "",
             tags=record.document.get("tags") or {},
-            encrypted=encrypted if record.kind.type in _CAN_BE_ENCRYPTED else None,
+            encrypted=_encrypted(record.kind.type, properties),
             state=str(properties.get("provisioningState", "")),
-            details={name: properties[name] for name in _FACTS if name in properties},
+            details=_details(record.document),
         )
+
+
+def _details(document: Json) -> Json:
+    properties = document.get("properties") or {}
+    zones = {"zones": document["zones"]} if document.get("zones") else {}
+    return zones | {name: properties[name] for name in _FACTS if name in properties}
+
+
+def _encrypted(kind: str, properties: Json) -> bool | None:
+    """Return whether it is under a key of the customer's; None for what holds no data."""
+    if kind == CLUSTER:
+        return bool((properties.get("securityProfile") or {}).get("azureKeyVaultKms", {}).get("enabled"))
+    if kind not in _CAN_BE_ENCRYPTED:
+        return None
+    texts = [str(properties.get(name)) for name in _ENCRYPTED]
+    return any("keyvault" in text.lower() or "diskEncryptionSets" in text for text in texts)
 
 
 def _kebab(plural: str) -> str:

@@ -84,7 +84,7 @@ class Resources:
         operation = self.operations.start(
             request,
             self._operation_path(record),
-            self._seconds(kind.seconds),
+            float(getattr(self.cloud.durations, kind.deletion or kind.seconds)),
             lambda: self.remove(record),
             fail=partial(kind.failed, self.cloud, record),
             result=lambda: Reply(status=204),
@@ -179,10 +179,10 @@ class Resources:
                 record.properties["provisioningState"] = "Succeeded"
             kind.finish(self.cloud, record)
             return self._answer(record, status)
-        record.enter(kind.creating if before is None else kind.updating)
-        return self._begun(request, record, status)
+        record.enter(kind.passing(record, before))
+        return self._begun(request, record, status, kind.lasts(self.cloud, record, before))
 
-    def _begun(self, request: Request, record: Record, status: int) -> Reply:
+    def _begun(self, request: Request, record: Record, status: int, seconds: float) -> Reply:
         """Return the answer to a change that takes its time."""
 
         def finish() -> None:
@@ -192,7 +192,7 @@ class Resources:
         operation = self.operations.start(
             request,
             self._operation_path(record),
-            self._seconds(record.kind.seconds),
+            seconds,
             finish,
             fail=partial(record.kind.failed, self.cloud, record),
             result=lambda: self.shown(record),
@@ -253,13 +253,8 @@ class Resources:
         if request.headers.get("if-none-match") == "*" and record is not None:
             raise Refusal(412, "PreconditionFailed", "The resource exists, and 'If-None-Match: *' was asked for.")
 
-    @staticmethod
-    def _idle(record: Record) -> None:
-        if record.busy:
-            raise conflict(
-                record.kind.busy,
-                f"Another operation on this or dependent resource is in progress: {record.id.text} is {record.busy}.",
-            )
+    def _idle(self, record: Record) -> None:
+        record.kind.require_idle(self.cloud, record)
 
     def _unlocked(self, scope: str, verb: str) -> None:
         for lock in self.cloud.records.of_type("Microsoft.Authorization/locks"):
@@ -324,9 +319,6 @@ class Resources:
         subscription = subscription_of(record.id.text)
         location = record.location or REGIONS[0]
         return f"/subscriptions/{subscription}/providers/{record.id.namespace}/locations/{location}"
-
-    def _seconds(self, duration: str) -> float:
-        return float(getattr(self.cloud.durations, duration)) if duration else 0.0
 
 
 def group_scope_key(scope: str) -> str:
