@@ -60,7 +60,7 @@ class Simulators:
             names.add(self.google.names)
         self.azure: Azure | None = None
         if azure:
-            self.azure = importlib.import_module("simulators.azure.simulator").Azure(self.world)
+            self.azure = importlib.import_module("simulators.azure.simulator").Azure(self.world, self.kubernetes)
             clouds.append(importlib.import_module("simulators.azure.control").AzureControl(self.azure))
         self.internet = Internet(self.world, self.kubernetes, names)
         self.acme: AcmeDirectory | None = None

@@ -265,9 +265,27 @@ class DiskEncryptionSet(ComputeKind):
             cloud.identities.remove(principal)
 
 
+@dataclass(frozen=True)
+class OfNodes(ComputeKind):
+    """What AKS makes for the machines of its node pools, and nobody else can make here."""
+
+    seconds: str = "disk"
+
+    def prepare(self, cloud: Cloud, request: Request, record: Record, before: Json | None) -> None:
+        """Refuse to make or change one by a call."""
+        del cloud, request, before
+        raise Refusal(501, "NotImplemented", f"{record.id.type} is simulated for node pools alone.")
+
+
 def kinds_of(keys: CustomerKeys) -> tuple[Kind, ...]:
     """Return the kinds of one cloud."""
-    return Disk(keys=keys), Snapshot(keys=keys), DiskEncryptionSet(keys=keys)
+    return (
+        Disk(keys=keys),
+        Snapshot(keys=keys),
+        DiskEncryptionSet(keys=keys),
+        OfNodes("Microsoft.Compute/virtualMachineScaleSets"),
+        OfNodes("Microsoft.Compute/virtualMachineScaleSets/virtualMachines", regional=False),
+    )
 
 
 def _principal_of(cloud: Cloud, encryption_set: Record) -> str:

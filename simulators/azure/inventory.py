@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from simulators.azure.cloud import Cloud
+from simulators.azure.container.fleet import CLUSTER
 from simulators.azure.records import Record
+from simulators.azure.refusals import Json
 from simulators.azure.storage_accounts import ACCOUNT, CONTAINER, Storage, key_url
 from simulators.azure.vaults import Vaults
 from simulators.inventory import Resource
 
-_FACTS = ("addressSpace", "addressPrefix", "ipAddress", "roleDefinitionId", "principalId", "diskSizeGB")
+_FACTS = (
+    "addressSpace", "addressPrefix", "ipAddress", "roleDefinitionId", "principalId", "diskSizeGB", "count", "mode",
+    "currentKubernetesVersion", "currentOrchestratorVersion", "nodeResourceGroup", "scopes", "vmSize",
+)  # fmt: skip
 _ENCRYPTED = ("encryption", "diskEncryptionSetID")
 _CAN_BE_ENCRYPTED = ("Microsoft.Compute/disks", "Microsoft.Compute/snapshots")
 
@@ -45,7 +50,7 @@ def inventory(cloud: Cloud, vaults: Vaults, storage: Storage, subscription: str)
             )
     for record in cloud.records.below(scope):
         properties = record.properties
-        details = {name: properties[name] for name in _FACTS if name in properties}
+        details = _details(record.document)
         if record.kind.type == CONTAINER:
             details["blobs"] = len(storage.blobs(record))
         yield Resource(
@@ -61,10 +66,18 @@ def inventory(cloud: Cloud, vaults: Vaults, storage: Storage, subscription: str)
         )
 
 
+def _details(document: Json) -> Json:
+    properties = document.get("properties") or {}
+    zones = {"zones": document["zones"]} if document.get("zones") else {}
+    return zones | {name: properties[name] for name in _FACTS if name in properties}
+
+
 def _is_encrypted(record: Record) -> bool | None:
     """Return whether a resource is encrypted with a key of the customer's, None where that cannot be."""
     if record.kind.type == ACCOUNT:
         return bool(key_url(record))
+    if record.kind.type == CLUSTER:
+        return bool((record.properties.get("securityProfile") or {}).get("azureKeyVaultKms", {}).get("enabled"))
     if record.kind.type not in _CAN_BE_ENCRYPTED:
         return None
     return any("diskencryptionsets" in str(record.properties.get(name)).lower() for name in _ENCRYPTED)

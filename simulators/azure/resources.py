@@ -174,16 +174,15 @@ class Resources:
         else:
             self.cloud.records.add(record)
         status = kind.created if before is None else kind.changed
-        duration = kind.takes("create" if before is None else "update")
-        if not duration:
+        if not kind.takes("create" if before is None else "update"):
             if kind.has_state:
                 record.properties["provisioningState"] = "Succeeded"
             kind.finish(self.cloud, record)
             return self._answer(record, status)
-        record.enter(kind.creating if before is None else kind.updating)
-        return self._begun(request, record, status, duration)
+        record.enter(kind.passing(record, before))
+        return self._begun(request, record, status, kind.lasts(self.cloud, record, before))
 
-    def _begun(self, request: Request, record: Record, status: int, duration: str) -> Reply:
+    def _begun(self, request: Request, record: Record, status: int, seconds: float) -> Reply:
         """Return the answer to a change that takes its time."""
 
         def finish() -> None:
@@ -193,7 +192,7 @@ class Resources:
         operation = self.operations.start(
             request,
             self._operation_path(record),
-            self._seconds(duration),
+            seconds,
             finish,
             fail=partial(record.kind.failed, self.cloud, record),
             result=lambda: self.shown(record),
@@ -254,13 +253,8 @@ class Resources:
         if request.headers.get("if-none-match") == "*" and record is not None:
             raise Refusal(412, "PreconditionFailed", "The resource exists, and 'If-None-Match: *' was asked for.")
 
-    @staticmethod
-    def _idle(record: Record) -> None:
-        if record.busy:
-            raise conflict(
-                record.kind.busy,
-                f"Another operation on this or dependent resource is in progress: {record.id.text} is {record.busy}.",
-            )
+    def _idle(self, record: Record) -> None:
+        record.kind.require_idle(self.cloud, record)
 
     def _unlocked(self, scope: str, verb: str) -> None:
         for lock in self.cloud.records.of_type("Microsoft.Authorization/locks"):

@@ -7,6 +7,11 @@ from simulators.azure.blob_plane import BlobPlane
 from simulators.azure.cloud import Cloud
 from simulators.azure.compute import Quotas
 from simulators.azure.compute import kinds_of as compute_kinds
+from simulators.azure.container.calls import Calls
+from simulators.azure.container.clusters import ManagedCluster
+from simulators.azure.container.fleet import Fleet
+from simulators.azure.container.machines import Machines
+from simulators.azure.container.pools import AgentPool
 from simulators.azure.customer_keys import CustomerKeys
 from simulators.azure.dns import KINDS as DNS
 from simulators.azure.dns import PublicRecords, RecordLists
@@ -15,6 +20,7 @@ from simulators.azure.entra import Entra
 from simulators.azure.front import Front
 from simulators.azure.groups import Groups
 from simulators.azure.inventory import inventory
+from simulators.azure.kubernetes_provider import AzureProvider
 from simulators.azure.managed_identity import FederatedIdentityCredential, UserAssignedIdentity
 from simulators.azure.network import KINDS as NETWORK
 from simulators.azure.operations import Operations
@@ -26,14 +32,24 @@ from simulators.azure.vault_plane import VaultPlane
 from simulators.azure.vaults import Vaults
 from simulators.azure.vaults import kinds_of as vault_kinds
 from simulators.inventory import Resource
+from simulators.kubernetes.simulator import KubernetesSimulator
 from simulators.world import World
 
 
 class Azure:
     """Every subscription of one world."""
 
-    def __init__(self, world: World, *, durations: Durations | None = None, delays: Delays | None = None) -> None:
+    def __init__(
+        self,
+        world: World,
+        kubernetes: KubernetesSimulator | None = None,
+        *,
+        durations: Durations | None = None,
+        delays: Delays | None = None,
+    ) -> None:
+        """`kubernetes` serves the clusters; without one they are there and nobody can reach them."""
         self.cloud = Cloud.make(world, durations, delays)
+        self.kubernetes = kubernetes or KubernetesSimulator(world)
         operations = Operations(self.cloud)
         self.resources = Resources(self.cloud, operations)
         self.vaults = Vaults(self.cloud, operations)
@@ -54,14 +70,21 @@ class Azure:
         groups = Groups(self.cloud, self.resources, operations)
         self.quotas = Quotas(self.cloud)
         self.public_records = PublicRecords(self.cloud)
+        self.entra = Entra(self.cloud)
+        machines = Machines(self.cloud, self.resources, self.quotas, self.kubernetes)
+        self.fleet = Fleet(self.cloud, self.entra, machines, self.kubernetes)
+        self.provider = AzureProvider(self.cloud, self.fleet, machines)
+        self.fleet.provider = self.provider
+        pools = AgentPool(machines=machines)
+        self.resources.register(ManagedCluster(fleet=self.fleet, machines=machines, pools=pools), pools)
         routes = (
             *groups.routes(),
             *AuthorizationLists(self.cloud).routes(),
             *self.quotas.routes(),
             *RecordLists(self.cloud, self.resources).routes(),
             *self.vaults.routes(),
+            *Calls(self.cloud, self.fleet).routes(),
         )
-        self.entra = Entra(self.cloud)
         self.certificates = VaultPlane(self.cloud, self.vaults)
         self.blobs = BlobPlane(self.cloud, self.storage)
         manager = ResourceManager(self.cloud, self.resources, routes)
@@ -86,7 +109,8 @@ class Azure:
         return list(inventory(self.cloud, self.vaults, self.storage, subscription))
 
     def reset(self) -> None:
-        """Forget every subscription."""
+        """Forget every subscription; the Kubernetes simulator forgets its clusters itself."""
+        self.provider.forget()
         for plane in self._front.planes:
             plane.forget()
         self.quotas.forget()
