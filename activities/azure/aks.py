@@ -22,7 +22,7 @@ from activities.azure.ids import resource_id
 from activities.azure.ownership import require_ours
 from domain.deployment import Site
 from domain.facts import Cluster
-from domain.naming import base_name, resource_name
+from domain.naming import base_name
 
 Document: TypeAlias = dict[str, Any]
 """A resource of Azure, or a part of one, as decoded JSON."""
@@ -42,11 +42,6 @@ _IN_PROGRESS = ("in progress", "in-progress")
 def cluster_id(site: Site) -> str:
     """Return the resource id of the deployment's cluster."""
     return resource_id(site, CLUSTER, base_name(site))
-
-
-def node_group(site: Site) -> str:
-    """Return the name of the resource group that AKS makes for nodes, disks and load balancers."""
-    return resource_name(site, "nodes")
 
 
 def find_cluster(aks: ContainerServiceClient, site: Site) -> Document | None:

@@ -17,10 +17,8 @@ from activities.azure.aks import (
     USER_CREDENTIALS,
     Document,
     as_facts,
-    cluster_id,
     find_cluster,
     is_settled,
-    node_group,
     one_operation_at_a_time,
     pools_of_ours,
     state_of,
@@ -35,13 +33,12 @@ from activities.azure.cluster_identity import (
 )
 from activities.azure.cluster_settings import changeable, creation, differing
 from activities.azure.cluster_writing import AzureClusterWriting
+from activities.azure.controller_made import is_node_group
 from activities.azure.errors import code_of, failures_named
 from activities.azure.existing import if_exists
 from activities.azure.granting import ASSIGNING
-from activities.azure.groups import EMPTYING, ENSURING, group_name
+from activities.azure.groups import EMPTYING, ENSURING, group_name, node_group_name
 from activities.azure.health import health_failure
-from activities.azure.ids import same_id
-from activities.azure.ownership import is_ours
 from activities.azure.system_pool import READ_SIZES, system_pool
 from activities.contracts import ClusterContract, ClusterRequest
 from activities.needs import needs
@@ -165,12 +162,12 @@ class AzureCluster(AzureClusterWriting, ClusterContract):
             ApplicationError: NOT_READY while it is on its way out.
         """
         resources = self._connections.client(ResourceManagementClient, site, Purpose.DELETE)
-        group = if_exists(lambda: resources.resource_groups.get(node_group(site)))
-        if group is None or not (is_ours(group.tags, site) and same_id(group.managed_by or "", cluster_id(site))):
+        group = if_exists(lambda: resources.resource_groups.get(node_group_name(site)))
+        if group is None or not is_node_group(group, site):
             return
         if group.properties is None or group.properties.provisioning_state != "Deleting":
-            if_exists(lambda: resources.resource_groups.begin_delete(node_group(site), polling=False))
-        raise self._look_again(f"the resource group {node_group(site)} is being deleted")
+            if_exists(lambda: resources.resource_groups.begin_delete(node_group_name(site), polling=False))
+        raise self._look_again(f"the resource group {node_group_name(site)} is being deleted")
 
 
 def is_not_allowed_yet(error: HttpResponseError, client_id: str) -> bool:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
-from activities.azure.aks import SYSTEM_POOL, Document, node_group
+from activities.azure.aks import SYSTEM_POOL, Document
+from activities.azure.groups import node_group_name
 from activities.contracts import ClusterRequest
 from activities.kubernetes.manifests.azure import disk_encryption_set
 from domain.facts import Key, Network
@@ -120,7 +121,7 @@ def creation(
         "properties": {
             "kubernetesVersion": request.kubernetes,
             "dnsPrefix": base_name(site)[:54].rstrip("-"),
-            "nodeResourceGroup": node_group(site),
+            "nodeResourceGroup": node_group_name(site),
             "enableRBAC": True,
             "diskEncryptionSetID": disk_encryption_set(site),
             "identityProfile": {"kubeletidentity": dict(nodes)},
@@ -143,7 +144,10 @@ def agrees(present: Any, wanted: Any) -> bool:  # noqa: ANN401 - any part of dec
     if isinstance(wanted, Mapping):
         return all(agrees((present or {}).get(field), value) for field, value in wanted.items())
     if isinstance(wanted, list):
-        return bool(sorted(present or []) == sorted(wanted))
+        there = list(present or [])
+        if any(isinstance(part, Mapping) for part in wanted):
+            return len(there) == len(wanted) and all(map(agrees, there, wanted))
+        return bool(sorted(there) == sorted(wanted))
     if isinstance(wanted, bool):
         return bool(present) is wanted
     return bool(present == wanted)
