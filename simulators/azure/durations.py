@@ -34,6 +34,9 @@ class Durations(BaseModel):
     """As many nodes as are replaced at once."""
     service_load_balancer: float = 45.0
     """Until the load balancer of a Service leads into a cluster."""
+    vault: float = 10.0
+    """Until the name of a new vault resolves."""
+    storage_account: float = 20.0
     group_deletion: float = 20.0
     """A resource group that is empty by then."""
     registration: float = 30.0

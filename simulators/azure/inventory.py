@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 from simulators.azure.cloud import Cloud
 from simulators.azure.container.fleet import CLUSTER
+from simulators.azure.records import Record
 from simulators.azure.refusals import Json
+from simulators.azure.storage_accounts import ACCOUNT, CONTAINER, Storage, key_url
+from simulators.azure.vaults import Vaults
 from simulators.inventory import Resource
 
 _FACTS = (
@@ -17,7 +20,7 @@ _ENCRYPTED = ("encryption", "diskEncryptionSetID")
 _CAN_BE_ENCRYPTED = ("Microsoft.Compute/disks", "Microsoft.Compute/snapshots")
 
 
-def inventory(cloud: Cloud, subscription: str) -> Iterator[Resource]:
+def inventory(cloud: Cloud, vaults: Vaults, storage: Storage, subscription: str) -> Iterator[Resource]:
     """Yield every resource of a subscription."""
     scope = f"/subscriptions/{subscription}"
     for key, group in cloud.records.groups.items():
@@ -32,8 +35,24 @@ def inventory(cloud: Cloud, subscription: str) -> Iterator[Resource]:
                 tags=document["tags"],
                 state=document["properties"]["provisioningState"],
             )
+    for vault in vaults.deleted():
+        document = vault.document
+        if vault.record.id.key.startswith(f"{scope}/"):
+            yield Resource(
+                service="keyvault",
+                type="deleted-vault",
+                id=document["id"],
+                name=document["name"],
+                region=document["properties"]["location"],
+                tags=document["properties"]["tags"],
+                state="SoftDeleted",
+                details={"scheduledPurgeDate": document["properties"]["scheduledPurgeDate"]},
+            )
     for record in cloud.records.below(scope):
         properties = record.properties
+        details = _details(record.document)
+        if record.kind.type == CONTAINER:
+            details["blobs"] = len(storage.blobs(record))
         yield Resource(
             service=record.kind.service,
             type=_kebab(record.kind.short_type.rpartition("/")[2]),
@@ -41,9 +60,9 @@ def inventory(cloud: Cloud, subscription: str) -> Iterator[Resource]:
             name=record.id.name,
             region=record.location if record.location != "global" else "",
             tags=record.document.get("tags") or {},
-            encrypted=_encrypted(record.kind.type, properties),
+            encrypted=_is_encrypted(record),
             state=str(properties.get("provisioningState", "")),
-            details=_details(record.document),
+            details=details,
         )
 
 
@@ -53,14 +72,15 @@ def _details(document: Json) -> Json:
     return zones | {name: properties[name] for name in _FACTS if name in properties}
 
 
-def _encrypted(kind: str, properties: Json) -> bool | None:
-    """Return whether it is under a key of the customer's; None for what holds no data."""
-    if kind == CLUSTER:
-        return bool((properties.get("securityProfile") or {}).get("azureKeyVaultKms", {}).get("enabled"))
-    if kind not in _CAN_BE_ENCRYPTED:
+def _is_encrypted(record: Record) -> bool | None:
+    """Return whether a resource is encrypted with a key of the customer's, None where that cannot be."""
+    if record.kind.type == ACCOUNT:
+        return bool(key_url(record))
+    if record.kind.type == CLUSTER:
+        return bool((record.properties.get("securityProfile") or {}).get("azureKeyVaultKms", {}).get("enabled"))
+    if record.kind.type not in _CAN_BE_ENCRYPTED:
         return None
-    texts = [str(properties.get(name)) for name in _ENCRYPTED]
-    return any("keyvault" in text.lower() or "diskEncryptionSets" in text for text in texts)
+    return any("diskencryptionsets" in str(record.properties.get(name)).lower() for name in _ENCRYPTED)
 
 
 def _kebab(plural: str) -> str:

@@ -76,7 +76,7 @@ class Resources:
             return Reply(status=204)
         self._matches(request, record)
         self.may_delete(record)
-        if not kind.seconds:
+        if not kind.takes("delete"):
             body = self.shown(record).body if not kind.has_state else None
             self.remove(record)
             return Reply(body, 200)
@@ -84,7 +84,7 @@ class Resources:
         operation = self.operations.start(
             request,
             self._operation_path(record),
-            float(getattr(self.cloud.durations, kind.deletion or kind.seconds)),
+            float(getattr(self.cloud.durations, kind.takes("delete"))),
             lambda: self.remove(record),
             fail=partial(kind.failed, self.cloud, record),
             result=lambda: Reply(status=204),
@@ -174,7 +174,8 @@ class Resources:
         else:
             self.cloud.records.add(record)
         status = kind.created if before is None else kind.changed
-        if not kind.seconds:
+        duration = kind.takes("create" if before is None else "update")
+        if not duration:
             if kind.has_state:
                 record.properties["provisioningState"] = "Succeeded"
             kind.finish(self.cloud, record)

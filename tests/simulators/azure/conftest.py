@@ -13,9 +13,9 @@ from azure.identity import ClientAssertionCredential, ClientSecretCredential
 from azure.mgmt.network import NetworkManagementClient
 from azure.mgmt.resource.resources import ResourceManagementClient
 
+from activities.azure.transport import LoopbackTransport
 from simulators.azure.identities import Application
 from simulators.azure.simulator import Azure
-from simulators.azure.transport import LoopbackTransport
 from simulators.clock import Clock
 from simulators.kubernetes.simulator import KubernetesSimulator
 from simulators.world import World
@@ -32,7 +32,10 @@ NETWORK: dict[str, Any] = {
         "subnets": [{"name": "nodes", "properties": {"addressPrefix": "10.0.0.0/20"}}],
     },
 }
-NAMESPACES = ("microsoft.network", "microsoft.compute", "microsoft.managedidentity", "microsoft.containerservice")
+NAMESPACES = tuple(
+    f"microsoft.{name}"
+    for name in ("network", "compute", "managedidentity", "containerservice", "keyvault", "storage", "insights")
+)
 
 
 class Owner:

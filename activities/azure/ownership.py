@@ -1,0 +1,31 @@
+"""By what a resource is known as ours: the tags of `domain.naming.owner_tags`, unchanged.
+
+What has no tags (subnets, role assignments) is ours by its name in something that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from activities.failures import refused
+from domain.deployment import Site
+from domain.failure import FailureClass
+from domain.naming import OWNER_VALUE, TAG_DEPLOYMENT, TAG_OWNER
+
+
+def is_ours(tags: Mapping[str, str] | None, site: Site) -> bool:
+    """Return whether tags say that something was made for this deployment, in whatever generation."""
+    # The keys of tags ignore case, and some services change it.
+    found = {key.lower(): value for key, value in (tags or {}).items()}
+    return found.get(TAG_OWNER) == OWNER_VALUE and found.get(TAG_DEPLOYMENT) == site.deployment
+
+
+def require_ours(tags: Mapping[str, str] | None, site: Site, what: str) -> None:
+    """Refuse what has our name and was not made by us; `what` says it in words, with its name.
+
+    Raises:
+        ApplicationError: NOT_OURS.
+    """
+    if not is_ours(tags, site):
+        message = f"{what} exists and does not belong to the deployment {site.deployment}; it is left as it is"
+        raise refused(FailureClass.NOT_OURS, message, resource=what)
