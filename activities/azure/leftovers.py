@@ -34,7 +34,7 @@ from domain.naming import TAG_DEPLOYMENT, TAG_RESOURCE, TAG_RETAINED_UNTIL
 _KEPT_WITH_BACKUPS = {
     "Microsoft.Storage/storageAccounts": "holds backups that are locked until {until}",
     "Microsoft.KeyVault/vaults": "the backups that are kept until {until} cannot be read without it",
-    "Microsoft.ManagedIdentity/userAssignedIdentities": "the backups that are kept until {until} need it to use their key",
+    "Microsoft.ManagedIdentity/userAssignedIdentities": "backups kept until {until} use their key through it",
 }
 """Why something may stay while backups are kept, keyed by type."""
 _BACKUPS = "backups"

@@ -177,7 +177,7 @@ class Disk(ComputeKind):
             raise invalid("InvalidParameter", "Required parameter 'diskSizeGB' is missing (null).", "diskSizeGB")
         if before is not None and properties["diskSizeGB"] < before["properties"]["diskSizeGB"]:
             raise invalid("InvalidParameter", "Disk size cannot be decreased.", "diskSizeGB")
-        self._require_key(cloud, properties)
+        self.require_usable(cloud, record)
         kept = (before or {}).get("properties", {})
         properties["uniqueId"] = kept.get("uniqueId") or str(uuid4())
         properties["timeCreated"] = kept.get("timeCreated") or cloud.now()
@@ -185,9 +185,9 @@ class Disk(ComputeKind):
         properties.setdefault("encryption", {"type": "EncryptionAtRestWithPlatformKey"})
         record.document.setdefault("sku", {"name": "Premium_LRS", "tier": "Premium"})
 
-    def _require_key(self, cloud: Cloud, properties: Json) -> None:
+    def require_usable(self, cloud: Cloud, record: Record) -> None:
         """Refuse to encrypt with a key that the encryption set cannot use."""
-        wanted = {key.lower(): value for key, value in (properties.get("encryption") or {}).items()}
+        wanted = {key.lower(): value for key, value in (record.properties.get("encryption") or {}).items()}
         encryption_set = cloud.records.get(str(wanted.get("diskencryptionsetid") or ""))
         if encryption_set is None:
             return

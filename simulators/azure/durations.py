@@ -19,9 +19,6 @@ class Durations(BaseModel):
     disk: float = 5.0
     snapshot: float = 30.0
     encryption_set: float = 10.0
-    vault: float = 10.0
-    """Until the name of a new vault resolves."""
-    storage_account: float = 20.0
     cluster: float = 420.0
     """A cluster with its first node pools."""
     cluster_update: float = 90.0
@@ -37,6 +34,9 @@ class Durations(BaseModel):
     """As many nodes as are replaced at once."""
     service_load_balancer: float = 45.0
     """Until the load balancer of a Service leads into a cluster."""
+    vault: float = 10.0
+    """Until the name of a new vault resolves."""
+    storage_account: float = 20.0
     group_deletion: float = 20.0
     """A resource group that is empty by then."""
     registration: float = 30.0

@@ -51,8 +51,6 @@ class Kind:
     """Whether it has a provisioning state."""
     creating: str = "Creating"
     updating: str = "Updating"
-    deletion: str = ""
-    """The duration of a deletion, where it is another one."""
 
     @property
     def service(self) -> str:
@@ -69,9 +67,9 @@ class Kind:
         """Whether it lies in a resource of the same namespace."""
         return self.type.count("/") > 1
 
-    def takes(self, change: str) -> str:
+    def takes(self, _change: str) -> str:
         """Return the duration of one kind of change: `create`, `update` or `delete`."""
-        return self.deletion if change == "delete" and self.deletion else self.seconds
+        return self.seconds
 
     def checks(self, _request: Request, _cloud: Cloud, _id: ResourceId) -> Iterable[Check]:
         """Return what a PUT needs beside the action on the resource and on what it links to."""
@@ -83,6 +81,9 @@ class Kind:
 
     def prepare(self, cloud: Cloud, request: Request, record: Record, before: Json | None) -> None:
         """Complete the document of a new or changed resource, or refuse it; `before` is what it was."""
+
+    def require_usable(self, cloud: Cloud, record: Record) -> None:
+        """Refuse what uses something that cannot be used; it is made without a call, for a cluster."""
 
     def finish(self, cloud: Cloud, record: Record) -> None:
         """Do what happens when a change is done."""
@@ -106,7 +107,7 @@ class Kind:
         return self.creating if before is None else self.updating
 
     def lasts(self, cloud: Cloud, _record: Record, before: Json | None) -> float:
-        """Return how many simulated seconds a change takes."""
+        """Return how many simulated seconds a creation or a change takes."""
         return float(getattr(cloud.durations, self.takes("create" if before is None else "update")))
 
     def require_idle(self, _cloud: Cloud, record: Record) -> None:

@@ -84,7 +84,7 @@ class Resources:
         operation = self.operations.start(
             request,
             self._operation_path(record),
-            self._seconds(kind.takes("delete")),
+            float(getattr(self.cloud.durations, kind.takes("delete"))),
             lambda: self.remove(record),
             fail=partial(kind.failed, self.cloud, record),
             result=lambda: Reply(status=204),
@@ -174,7 +174,8 @@ class Resources:
         else:
             self.cloud.records.add(record)
         status = kind.created if before is None else kind.changed
-        if not kind.takes("create" if before is None else "update"):
+        duration = kind.takes("create" if before is None else "update")
+        if not duration:
             if kind.has_state:
                 record.properties["provisioningState"] = "Succeeded"
             kind.finish(self.cloud, record)
@@ -319,9 +320,6 @@ class Resources:
         subscription = subscription_of(record.id.text)
         location = record.location or REGIONS[0]
         return f"/subscriptions/{subscription}/providers/{record.id.namespace}/locations/{location}"
-
-    def _seconds(self, duration: str) -> float:
-        return float(getattr(self.cloud.durations, duration)) if duration else 0.0
 
 
 def group_scope_key(scope: str) -> str:

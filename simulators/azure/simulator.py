@@ -71,12 +71,15 @@ class Azure:
         self.quotas = Quotas(self.cloud)
         self.public_records = PublicRecords(self.cloud)
         self.entra = Entra(self.cloud)
+        self.certificates = VaultPlane(self.cloud, self.vaults)
+        self.blobs = BlobPlane(self.cloud, self.storage)
         machines = Machines(self.cloud, self.resources, self.quotas, self.kubernetes)
         self.fleet = Fleet(self.cloud, self.entra, machines, self.kubernetes)
         self.provider = AzureProvider(self.cloud, self.fleet, machines)
         self.fleet.provider = self.provider
         pools = AgentPool(machines=machines)
-        self.resources.register(ManagedCluster(fleet=self.fleet, machines=machines, pools=pools), pools)
+        cluster = ManagedCluster(fleet=self.fleet, machines=machines, pools=pools, vaults=self.vaults)
+        self.resources.register(cluster, pools)
         routes = (
             *groups.routes(),
             *AuthorizationLists(self.cloud).routes(),
@@ -85,8 +88,6 @@ class Azure:
             *self.vaults.routes(),
             *Calls(self.cloud, self.fleet).routes(),
         )
-        self.certificates = VaultPlane(self.cloud, self.vaults)
-        self.blobs = BlobPlane(self.cloud, self.storage)
         manager = ResourceManager(self.cloud, self.resources, routes)
         self._front = Front(self.cloud, (self.entra, self.certificates, self.blobs, manager))
 

@@ -19,6 +19,7 @@ from simulators.azure.container.validation import at, completed
 from simulators.azure.kinds import Kind
 from simulators.azure.records import Record
 from simulators.azure.refusals import Json, Refusal, invalid
+from simulators.azure.vaults import Vaults
 
 _MOST_POOLS = 100
 
@@ -30,12 +31,16 @@ class ManagedCluster(Kind):
     fleet: Fleet
     machines: Machines
     pools: AgentPool
+    vaults: Vaults
     type: str = CLUSTER
     seconds: str = "cluster"
     tag: str = "eTag"
     busy: str = "OperationNotAllowed"
     binds: bool = False
-    deletion: str = "cluster_deletion"
+
+    def takes(self, change: str) -> str:
+        """Name the duration of a deletion; `lasts` has the others."""
+        return "cluster_deletion" if change == "delete" else self.seconds
 
     def prepare(self, cloud: Cloud, request: Request, record: Record, before: Json | None) -> None:
         """Complete or refuse what is wanted; let the pools be that come with it."""
@@ -53,7 +58,7 @@ class ManagedCluster(Kind):
         document["properties"] = completed(cloud, document, before, subnets)
         self._identities(cloud, request, document, before)
         control_plane.require_kubelet(cloud, document)
-        control_plane.require_key(cloud, document)
+        control_plane.require_key(cloud, self.vaults, document)
         document["properties"].setdefault("resourceUID", secrets.token_hex(12))
         whole = {
             name: completed_pool(cloud, document, name, pool, present[name].properties if name in present else None)

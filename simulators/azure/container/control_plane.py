@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from simulators.azure.api import Check
 from simulators.azure.cloud import Cloud
 from simulators.azure.identities import Principal
 from simulators.azure.ids import subscription_of
 from simulators.azure.refusals import Json, Refusal, invalid
+from simulators.azure.vaults import KEY, Vaults
 
 _ASSIGN = "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action"
 _JOIN = "Microsoft.Network/virtualNetworks/subnets/join/action"
 _READ_SET = "Microsoft.Compute/diskEncryptionSets/read"
-_KEYS = "Microsoft.KeyVault/vaults/keys"
-_VAULT = "Microsoft.KeyVault/vaults"
 
 
 def identity_of(cloud: Cloud, cluster: Json) -> Principal | None:
@@ -58,22 +55,18 @@ def require_kubelet(cloud: Cloud, cluster: Json) -> None:
         ) from refusal
 
 
-def require_key(cloud: Cloud, cluster: Json) -> None:
+def require_key(cloud: Cloud, vaults: Vaults, cluster: Json) -> None:
     """Refuse a key for the cluster's secrets that does not exist, or that the control plane may not use."""
     settings = (cluster["properties"].get("securityProfile") or {}).get("azureKeyVaultKms") or {}
     if not settings.get("enabled"):
         return
-    url = urlsplit(str(settings.get("keyId", "")))
-    parts = url.path.strip("/").split("/")
-    if parts[0] != "keys" or len(parts) not in (2, 3):
-        raise invalid("InvalidParameter", f"Invalid key identifier: {settings.get('keyId')!r}.", "azureKeyVaultKms")
-    name = url.netloc.partition(".")[0].lower()
-    vault = next((entry for entry in cloud.records.of_type(_VAULT) if entry.id.name.lower() == name), None)
-    if vault is None:
-        raise invalid("AzureKeyVaultKmsKeyNotFound", f"Key vault {name} was not found.", "azureKeyVaultKms")
+    key = vaults.key_at(str(settings["keyId"]))
+    if key is None:
+        message = f"The key {settings['keyId']} was not found."
+        raise invalid("AzureKeyVaultKmsKeyNotFound", message, "azureKeyVaultKms")
     for verb in ("encrypt", "decrypt"):
         try:
-            require(cloud, cluster, f"{_KEYS}/{verb}/action", f"{vault.id.text}/keys/{parts[1]}", data=True)
+            require(cloud, cluster, f"{KEY}/{verb}/action", key.id.text, data=True)
         except Refusal as refusal:
             raise invalid(
                 "AzureKeyVaultKmsValidateIdentityPermissionFailed",

@@ -57,6 +57,7 @@ class NodeGroup:
             "tags": dict(self._cluster.document.get("tags") or {}),
             **document,
         }
+        found.require_usable(self._cloud, Record(resource, found, whole))
         record = self._cloud.records.get(resource.key)
         if record is None:
             record = self._cloud.records.add(Record(resource, found, whole))

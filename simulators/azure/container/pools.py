@@ -28,7 +28,10 @@ class AgentPool(Kind):
     regional: bool = False
     busy: str = "OperationNotAllowed"
     binds: bool = False
-    deletion: str = "node_pool_deletion"
+
+    def takes(self, change: str) -> str:
+        """Name the duration of a deletion; `lasts` has the others."""
+        return "node_pool_deletion" if change == "delete" else self.seconds
 
     def prepare(self, cloud: Cloud, request: Request, record: Record, before: Json | None) -> None:
         """Complete or refuse what is wanted."""

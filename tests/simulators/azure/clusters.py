@@ -10,6 +10,7 @@ from uuid import uuid4
 from azure.mgmt.authorization import AuthorizationManagementClient
 from azure.mgmt.compute import ComputeManagementClient
 from azure.mgmt.containerservice import ContainerServiceClient
+from azure.mgmt.keyvault import KeyVaultManagementClient
 from azure.mgmt.msi import ManagedServiceIdentityClient
 from kubernetes import client as kubernetes_client
 
@@ -26,6 +27,9 @@ ENTRA_APPLICATION = "6dae42f8-4368-4678-94ff-3960e28e3630"
 NETWORK_CONTRIBUTOR = "4d97b98b-1d4f-4787-a291-c67834d212e7"
 IDENTITY_OPERATOR = "f1a07417-d97a-45cb-824c-7a7467783830"
 READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
+KEY_VAULT = "byoc-keys"
+KEY_ENCRYPTION_USER = "e147488a-f6f5-4113-8e2d-b22465e65bf6"
+KEY_USER = "12338af0-0e69-4776-bea7-57ae8d297424"
 RBAC_CLUSTER_ADMIN = "b1ff04bb-8a4e-4dc4-8eb5-8693973ce19b"
 
 
@@ -82,21 +86,38 @@ def make_surroundings(account: Account) -> None:
     assign(account, IDENTITY_OPERATOR, cluster.principal_id, nodes.id)
 
 
+def make_key(account: Account, *users: str) -> str:
+    """Return the URL, without a version, of a key in a vault of its own; users are object ids that wrap with it."""
+    vaults = account.client(KeyVaultManagementClient)
+    properties = {
+        "tenantId": account.tenant,
+        "sku": {"family": "A", "name": "standard"},
+        "enablePurgeProtection": True,
+    }
+    document = {"location": REGION, "properties": properties}
+    vaults.vaults.begin_create_or_update("byoc", KEY_VAULT, document, polling=False)
+    pass_time(account, 60)
+    key = vaults.keys.create_if_not_exist("byoc", KEY_VAULT, "disks", {"properties": {"kty": "RSA"}})
+    for user in users:
+        assign(account, KEY_USER, user, key.id)
+    return str(key.key_uri)
+
+
 def make_encryption_set(account: Account) -> str:
     """Return the id of a disk encryption set that the cluster's identity may read."""
+    url = make_key(account)
+    key = account.client(KeyVaultManagementClient).keys.get("byoc", KEY_VAULT, "disks")
     sets = account.client(ComputeManagementClient).disk_encryption_sets
-    key = {"activeKey": {"keyUrl": "https://acme.vault.azure.net/keys/disks/1"}}
-    sets.begin_create_or_update(
-        "byoc",
-        "disks",
-        {"location": REGION, "identity": {"type": "SystemAssigned"}, "properties": key},
-        polling=False,
-    )
+    active = {"activeKey": {"keyUrl": key.key_uri_with_version}}
+    document = {"location": REGION, "identity": {"type": "SystemAssigned"}, "properties": active}
+    sets.begin_create_or_update("byoc", "disks", document, polling=False)
     pass_time(account, 60)
-    made: str = sets.get("byoc", "disks").id
+    made = sets.get("byoc", "disks")
+    assign(account, KEY_ENCRYPTION_USER, made.identity.principal_id, key.id)
     identity = account.client(ManagedServiceIdentityClient).user_assigned_identities.get("byoc", "cluster")
-    assign(account, READER, identity.principal_id, made)
-    return made
+    assign(account, READER, identity.principal_id, made.id)
+    assert key.key_uri == url
+    return str(made.id)
 
 
 def pool(**options: Any) -> dict[str, Any]:

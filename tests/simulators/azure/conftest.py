@@ -32,7 +32,10 @@ NETWORK: dict[str, Any] = {
         "subnets": [{"name": "nodes", "properties": {"addressPrefix": "10.0.0.0/20"}}],
     },
 }
-NAMESPACES = ("microsoft.network", "microsoft.compute", "microsoft.managedidentity", "microsoft.containerservice")
+NAMESPACES = tuple(
+    f"microsoft.{name}"
+    for name in ("network", "compute", "managedidentity", "containerservice", "keyvault", "storage", "insights")
+)
 
 
 class Owner:

@@ -8,6 +8,8 @@ import pytest
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.mgmt.authorization import AuthorizationManagementClient
+from azure.mgmt.keyvault import KeyVaultManagementClient
+from azure.mgmt.msi import ManagedServiceIdentityClient
 from kubernetes import client as kubernetes_client
 
 from simulators.faults import Fault, FaultKind
@@ -15,14 +17,18 @@ from tests.simulators.azure.clusters import (
     API_SERVER,
     CLUSTER,
     IDENTITIES,
+    KEY_USER,
+    KEY_VAULT,
     NAME,
     NODES,
+    assign,
     containers,
     get,
     kinds_of,
     kube_client,
     make_cluster,
     make_encryption_set,
+    make_key,
     make_surroundings,
     pass_time,
     pool,
@@ -178,6 +184,26 @@ class TestRefused:
         account.azure.cloud.access.settle_now()
 
         assert refused(account, wanted()) == "CustomKubeletIdentityMissingPermissionError"
+
+    def test_a_key_for_secrets_that_the_cluster_may_not_use(self, account: Account) -> None:
+        """The cluster's own identity encrypts and decrypts with it."""
+        make_surroundings(account)
+        url = make_key(account)
+        identities = account.client(ManagedServiceIdentityClient).user_assigned_identities
+        security = {"azureKeyVaultKms": {"enabled": True, "keyId": url}, "workloadIdentity": {"enabled": True}}
+        missing = {"azureKeyVaultKms": {"enabled": True, "keyId": f"{url}s"}}
+
+        nowhere = refused(account, wanted(securityProfile=missing))
+        forbidden = refused(account, wanted(securityProfile=security))
+        key = account.client(KeyVaultManagementClient).keys.get("byoc", KEY_VAULT, "disks")
+        assign(account, KEY_USER, identities.get("byoc", "cluster").principal_id, key.id)
+        put(account, wanted(securityProfile=security))
+        pass_time(account, 600)
+
+        assert nowhere == "AzureKeyVaultKmsKeyNotFound"
+        assert forbidden == "AzureKeyVaultKmsValidateIdentityPermissionFailed"
+        (cluster,) = [entry for entry in account.azure.inventory(SUBSCRIPTION) if entry.type == "managed-cluster"]
+        assert cluster.encrypted is True
 
     def test_callers_who_may_not_use_what_it_links_to(self, account: Account) -> None:
         """A role that has the cluster's own action alone is not enough."""
