@@ -14,7 +14,7 @@ from simulators.azure.container.fleet import CLUSTER, Fleet
 from simulators.azure.container.machines import Machines
 from simulators.azure.container.pool_validation import completed as completed_pool
 from simulators.azure.container.pool_validation import require_system_pool
-from simulators.azure.container.pools import UPGRADING, AgentPool, require_idle
+from simulators.azure.container.pools import UPGRADING, AgentPool, provisioning_error, require_idle
 from simulators.azure.container.validation import at, completed
 from simulators.azure.kinds import Kind
 from simulators.azure.records import Record
@@ -134,6 +134,7 @@ class ManagedCluster(Kind):
         subnets = [pool.properties["vnetSubnetID"] for pool in pools if pool.properties.get("vnetSubnetID")]
         control_plane.require_places(cloud, record.document, subnets)
         record.properties["currentKubernetesVersion"] = _target(record)
+        record.properties.pop("status", None)
         if at(record.properties, "oidcIssuerProfile.enabled"):
             tenant = cloud.identities.subscriptions[record.id.scope.split("/")[2]].tenant
             profile = record.properties["oidcIssuerProfile"]
@@ -143,12 +144,13 @@ class ManagedCluster(Kind):
             self.pools.finish(cloud, pool)
             pool.settle()
 
-    def failed(self, _cloud: Cloud, record: Record, _error: Refusal) -> None:
-        """Let the cluster be `Failed`, and with it the pools that came with it."""
+    def failed(self, cloud: Cloud, record: Record, error: Refusal) -> None:
+        """Let the cluster be `Failed` and say why, and with it the pools that came with it."""
         record.settle("Failed")
+        record.properties["status"] = provisioning_error(error)
         for pool in self.machines.pools_of(record):
             if pool.busy:
-                pool.settle("Failed")
+                self.pools.failed(cloud, pool, error)
 
     def may_delete(self, cloud: Cloud, record: Record) -> None:
         """Let every idle cluster be deleted, whatever runs in it."""

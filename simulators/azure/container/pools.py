@@ -72,11 +72,17 @@ class AgentPool(Kind):
         version = _target(record)
         upgraded = version != record.properties["currentOrchestratorVersion"]
         record.properties["currentOrchestratorVersion"] = version
+        record.properties.pop("status", None)
         record.properties["nodeImageVersion"] = f"AKSUbuntu-2404gen2containerd-{version}"
         if upgraded:
             self.machines.replace(cluster, record)
         self.machines.scale(cluster, record)
         self.machines.relabel(cluster, record)
+
+    def failed(self, _cloud: Cloud, record: Record, error: Refusal) -> None:
+        """Let the pool be `Failed`, and say why."""
+        record.settle("Failed")
+        record.properties["status"] = provisioning_error(error)
 
     def may_delete(self, cloud: Cloud, record: Record) -> None:
         """Refuse to delete the last System pool of a cluster that stays."""
@@ -105,6 +111,11 @@ class AgentPool(Kind):
         found = cloud.records.get(parent.key) if parent is not None else None
         assert found is not None
         return found
+
+
+def provisioning_error(error: Refusal) -> Json:
+    """Return the status in which clusters and pools say why the last change of them has failed."""
+    return {"provisioningError": {"code": error.code, "message": error.message}}
 
 
 def require_idle(machines: Machines, cluster: Record) -> None:

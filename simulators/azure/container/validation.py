@@ -19,7 +19,7 @@ _LONGEST_GROUP_NAME = 80
 _MOST_RANGES = 200
 _GIVEN_BY_AKS = (
     "azurePortalFQDN", "currentKubernetesVersion", "fqdn", "maxAgentPools", "powerState", "privateFQDN",
-    "provisioningState", "resourceUID",
+    "provisioningState", "resourceUID", "status",
 )  # fmt: skip
 _FIXED = (
     "dnsPrefix", "nodeResourceGroup", "diskEncryptionSetID", "enableRBAC", "networkProfile.networkPlugin",
