@@ -212,10 +212,7 @@ class VaultPlane:
         versions = [version["id"] for version in key.document["_all"]]
         if found["version"] and found["version"] not in versions:
             raise Refusal(404, "KeyNotFound", f"A key with (name/id) {found['name']} has no such version.")
-        identifier = f"{key.properties['keyUri']}/{found['version'] or versions[-1]}"
-        described = {"kid": identifier, "kty": key.properties["kty"], "key_ops": key.properties["keyOps"]}
-        return Reply({"key": described, "attributes": key.properties["attributes"], "tags": key.document.get("tags")})
-
+        return _shown_key(key, found["version"] or versions[-1])
     def _policy(self, _: Request, vault: Record, found: re.Match[str]) -> Reply:
         key = self._key_record(vault, found["name"])
         return Reply(_as_data_plane(key))
@@ -231,9 +228,16 @@ class VaultPlane:
         key.properties["rotationPolicy"] = wanted
         return Reply(_as_data_plane(key))
 
-    def _rotate(self, request: Request, vault: Record, found: re.Match[str]) -> Reply:
-        add_version(self._cloud, self._key_record(vault, found["name"]))
-        return self._key(request, vault, found)
+    def _rotate(self, _: Request, vault: Record, found: re.Match[str]) -> Reply:
+        key = self._key_record(vault, found["name"])
+        add_version(self._cloud, key)
+        return _shown_key(key, key.document["_all"][-1]["id"])
+
+
+def _shown_key(key: Record, version: str) -> Reply:
+    identifier = f"{key.properties['keyUri']}/{version}"
+    described = {"kid": identifier, "kty": key.properties["kty"], "key_ops": key.properties["keyOps"]}
+    return Reply({"key": described, "attributes": key.properties["attributes"], "tags": key.document.get("tags")})
 
 
 def _as_data_plane(key: Record) -> Json:

@@ -31,7 +31,7 @@ NETWORK: dict[str, Any] = {
         "subnets": [{"name": "nodes", "properties": {"addressPrefix": "10.0.0.0/20"}}],
     },
 }
-NAMESPACES = ("microsoft.network", "microsoft.compute", "microsoft.managedidentity")
+NAMESPACES = tuple(f"microsoft.{name}" for name in ("network", "compute", "managedidentity", "keyvault", "storage"))
 
 
 class Owner:
