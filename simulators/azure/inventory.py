@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from simulators.azure.cloud import Cloud
+from simulators.azure.dns import RecordSet
 from simulators.azure.records import Record
 from simulators.azure.storage_accounts import ACCOUNT, CONTAINER, Storage, key_url
 from simulators.azure.vaults import Vaults
@@ -46,11 +47,13 @@ def inventory(cloud: Cloud, vaults: Vaults, storage: Storage, subscription: str)
     for record in cloud.records.below(scope):
         properties = record.properties
         details = {name: properties[name] for name in _FACTS if name in properties}
+        if isinstance(record.kind, RecordSet):
+            details["type"] = record.kind.record_type
         if record.kind.type == CONTAINER:
             details["blobs"] = len(storage.blobs(record))
         yield Resource(
             service=record.kind.service,
-            type=_kebab(record.kind.short_type.rpartition("/")[2]),
+            type=_type_of(record),
             id=record.id.text,
             name=record.id.name,
             region=record.location if record.location != "global" else "",
@@ -59,6 +62,12 @@ def inventory(cloud: Cloud, vaults: Vaults, storage: Storage, subscription: str)
             state=str(properties.get("provisioningState", "")),
             details=details,
         )
+
+
+def _type_of(record: Record) -> str:
+    if isinstance(record.kind, RecordSet):
+        return "record-set"
+    return _kebab(record.kind.short_type.rpartition("/")[2])
 
 
 def _is_encrypted(record: Record) -> bool | None:
