@@ -62,6 +62,7 @@ class Simulators:
         if azure:
             self.azure = importlib.import_module("simulators.azure.simulator").Azure(self.world, self.kubernetes)
             clouds.append(importlib.import_module("simulators.azure.control").AzureControl(self.azure))
+            names.add(self.azure.names)
         self.internet = Internet(self.world, self.kubernetes, names)
         self.acme: AcmeDirectory | None = None
         if self.azure is not None:

@@ -92,6 +92,8 @@ _CLASS_OF_STATUS = {
     429: FailureClass.THROTTLE,
 }
 _ACTION = re.compile(r"action(?:\(s\))? '([^']+)'|Action: '([^']+)'")
+_LINKED = re.compile(r"perform action\(s\) '([^']+)' on the linked scope")
+"""What is missing on something that a call refers to; the action of the call itself comes before it and is granted."""
 _SCOPE = re.compile(r"(?:over scope|on the linked scope\(s\)) '([^']+)'|Resource: '([^']+)'")
 _QUOTA = re.compile(r"approved (.+?) quota|quota '([^']+)'", re.IGNORECASE)
 _ENTRA = re.compile(r"AADSTS(\d+)")
@@ -141,7 +143,7 @@ def described(code: str, message: str, *, status: int = 0, resource: str = "") -
     """Return what a code with a message means: of a refused call, or of an operation that failed later."""
     refused = classify(code, message, status=status)
     about_action = refused in (FailureClass.PERMISSION, FailureClass.POLICY)
-    action = _first(_ACTION, message) if about_action else ""
+    action = (_first(_LINKED, message) or _first(_ACTION, message)) if about_action else ""
     return FailureDetail(
         failure=refused,
         message=_sentence(refused, action, code, message),
@@ -173,6 +175,9 @@ def code_of(error: HttpResponseError) -> str:
     if isinstance(error, ClientAuthenticationError) and (entra := _ENTRA.search(str(error.message))):
         return "temporarily_unavailable" if entra[1] in _ENTRA_PASSES else f"AADSTS{entra[1]}"
     told = getattr(error.error, "code", None) or getattr(error, "error_code", None)
+    if told is None and error.response is not None:
+        # Not every call of the blob service's client reads the code itself.
+        told = error.response.headers.get("x-ms-error-code")
     # Blob Storage's codes are members of an enumeration.
     return str(getattr(told, "value", told) or error.status_code or type(error).__name__)
 

@@ -178,32 +178,29 @@ class PublicRecords:
         self._cloud = cloud
 
     def address_of(self, hostname: str) -> str | None:
-        """Return the IPv4 address to which a name leads, or None."""
+        """Return the IPv4 address to which a name leads, or None; of several zones of one name the newest counts."""
         name = hostname.lower().rstrip(".")
         for _ in range(_LONGEST_CHAIN):
-            if addresses := self._properties(name, "A"):
-                return str(addresses["ARecords"][0]["ipv4Address"])
-            alias = self._properties(name, "CNAME")
-            if alias is None:
+            if addresses := list(self._found(name, "A")):
+                return str(addresses[-1]["ARecords"][0]["ipv4Address"])
+            aliases = list(self._found(name, "CNAME"))
+            if not aliases:
                 return None
-            name = str(alias["CNAMERecord"]["cname"]).lower().rstrip(".")
+            name = str(aliases[-1]["CNAMERecord"]["cname"]).lower().rstrip(".")
         return None
 
     def texts_of(self, hostname: str) -> list[str]:
-        """Return the TXT records of a name."""
-        found = self._properties(hostname.lower().rstrip("."), "TXT")
-        return ["".join(entry["value"]) for entry in found["TXTRecords"]] if found else []
+        """Return the TXT records of a name, in whatever zone."""
+        found = self._found(hostname.lower().rstrip("."), "TXT")
+        return ["".join(entry["value"]) for properties in found for entry in properties["TXTRecords"]]
 
-    def _properties(self, name: str, record_type: str) -> Json | None:
-        """Return the record set of exactly this name, or of the wildcard above it."""
-        wildcard = f"*.{name.partition('.')[2]}"
-        for wanted in (name, wildcard):
-            for record in self._cloud.records.of_type(f"{ZONE}/{record_type}"):
-                zone = self._cloud.records.get(_zone_of(record.id).key)
-                public = zone is not None and zone.properties["zoneType"] == "Public"
-                if public and full_name(record).lower() == wanted:
-                    return record.properties
-        return None
+    def _found(self, name: str, record_type: str) -> Iterator[Json]:
+        """Yield the record sets of exactly this name, or of the wildcard above it, oldest first."""
+        wanted = (name, f"*.{name.partition('.')[2]}")
+        for record in self._cloud.records.of_type(f"{ZONE}/{record_type}"):
+            zone = self._cloud.records.get(_zone_of(record.id).key)
+            if zone is not None and zone.properties["zoneType"] == "Public" and full_name(record).lower() in wanted:
+                yield record.properties
 
 
 def full_name(record: Record) -> str:

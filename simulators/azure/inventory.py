@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from simulators.azure.cloud import Cloud
 from simulators.azure.container.fleet import CLUSTER
+from simulators.azure.dns import RecordSet
 from simulators.azure.records import Record
 from simulators.azure.refusals import Json
 from simulators.azure.storage_accounts import ACCOUNT, CONTAINER, Storage, key_url
@@ -51,11 +52,13 @@ def inventory(cloud: Cloud, vaults: Vaults, storage: Storage, subscription: str)
     for record in cloud.records.below(scope):
         properties = record.properties
         details = _details(record.document)
+        if isinstance(record.kind, RecordSet):
+            details["type"] = record.kind.record_type
         if record.kind.type == CONTAINER:
             details["blobs"] = len(storage.blobs(record))
         yield Resource(
             service=record.kind.service,
-            type=_kebab(record.kind.short_type.rpartition("/")[2]),
+            type=_type_of(record),
             id=record.id.text,
             name=record.id.name,
             region=record.location if record.location != "global" else "",
@@ -70,6 +73,12 @@ def _details(document: Json) -> Json:
     properties = document.get("properties") or {}
     zones = {"zones": document["zones"]} if document.get("zones") else {}
     return zones | {name: properties[name] for name in _FACTS if name in properties}
+
+
+def _type_of(record: Record) -> str:
+    if isinstance(record.kind, RecordSet):
+        return "record-set"
+    return _kebab(record.kind.short_type.rpartition("/")[2])
 
 
 def _is_encrypted(record: Record) -> bool | None:

@@ -21,7 +21,9 @@ BALANCER = "Microsoft.Network/loadBalancers"
 ADDRESS = "Microsoft.Network/publicIPAddresses"
 NAME = "kubernetes"
 """Of the load balancer, and of the pool of nodes behind it."""
-_ANNOTATION = "service.beta.kubernetes.io/azure-load-balancer"
+_ANNOTATIONS = "service.beta.kubernetes.io"
+_SILENCE = 4
+"""Minutes without a byte after which a connection is forgotten, unless the Service says otherwise."""
 _LONGEST_NAME = 32
 
 
@@ -54,8 +56,8 @@ class LoadBalancers:
         Raises:
             HinderedError: The Service asks for what is not simulated.
         """
-        annotations = service["metadata"].get("annotations") or {}
-        if annotations.get(f"{_ANNOTATION}-internal") == "true" or service["spec"].get("loadBalancerClass"):
+        internal = _annotation(service, "azure-load-balancer-internal") == "true"
+        if internal or service["spec"].get("loadBalancerClass"):
             raise HinderedError("internal load balancers, and those of a class, are not simulated")
         self._cloud.work.settle()
         key = (id_of(cluster), namespace_of(service), name_of(service))
@@ -103,8 +105,10 @@ class LoadBalancers:
 
     def _put_address(self, cluster: Record, service: Object) -> str:
         """Return the address of a new Service."""
+        pairs = (pair.partition("=") for pair in _annotation(service, "azure-pip-tags").split(",") if pair.strip())
         tags = {
             **(cluster.document.get("tags") or {}),
+            **{key.strip(): value.strip() for key, _, value in pairs},
             "k8s-azure-service": f"{namespace_of(service)}/{name_of(service)}",
             "k8s-azure-cluster-name": NAME,
         }
@@ -157,15 +161,23 @@ class _Parts:
     @staticmethod
     def _probes(front: _Front) -> Iterator[Json]:
         for port in front.service["spec"].get("ports") or ():
+            asked = f"port_{port['port']}_health-probe"
+            protocol = _annotation(front.service, f"{asked}_protocol").capitalize() or "Tcp"
+            path = _annotation(front.service, f"{asked}_request-path")
+            number = _annotation(front.service, f"{asked}_port")
+            by_number = {str(each["port"]): each for each in front.service["spec"].get("ports") or ()}
+            target = by_number.get(number, port)
             properties = {
-                "protocol": "Tcp",
-                "port": port.get("nodePort", port["port"]),
+                "protocol": protocol,
+                "port": target.get("nodePort", target["port"]),
+                **({"requestPath": path or "/"} if protocol != "Tcp" else {}),
                 "intervalInSeconds": 5,
                 "numberOfProbes": 2,
             }
             yield {"name": f"{front.name}-TCP-{port['port']}", "properties": properties}
 
     def _rules(self, front: _Front) -> Iterator[Json]:
+        silence = _annotation(front.service, "azure-load-balancer-tcp-idle-timeout") or _SILENCE
         for port in front.service["spec"].get("ports") or ():
             name = f"{front.name}-TCP-{port['port']}"
             properties = {
@@ -177,6 +189,7 @@ class _Parts:
                 "backendPort": port["port"],
                 "enableFloatingIP": True,
                 "disableOutboundSnat": True,
+                "idleTimeoutInMinutes": int(silence),
             }
             yield {"name": name, "properties": properties}
 
@@ -184,3 +197,7 @@ class _Parts:
 def front_name(service: Object) -> str:
     """Return how a Service's part of the load balancer is called."""
     return f"a{service['metadata']['uid'].replace('-', '')}"[:_LONGEST_NAME]
+
+
+def _annotation(service: Object, name: str) -> str:
+    return str((service["metadata"].get("annotations") or {}).get(f"{_ANNOTATIONS}/{name}", ""))

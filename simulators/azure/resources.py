@@ -43,7 +43,11 @@ class Resources:
         """Change some of a resource."""
         self._authorize(request, resource, kind, "write")
         record = self._existing(resource)
-        reply = self._write(request, resource, kind, merged(kind.shown(self.cloud, record), request.body), {})
+        wanted = merged(kind.shown(self.cloud, record), request.body)
+        if "tags" in request.body:
+            # Tags are replaced as a whole.
+            wanted["tags"] = request.body["tags"]
+        reply = self._write(request, resource, kind, wanted, {})
         return Reply(reply.body, 200 if reply.status == 201 else reply.status, reply.headers)
 
     def get(self, request: Request, resource: ResourceId, kind: Kind) -> Reply:
@@ -142,7 +146,8 @@ class Resources:
         self._matches(request, record)
         if record is not None:
             self._idle(record)
-        self._links(request, kind, wanted, resource)
+        # What the caller sends is what is looked at: a change of tags needs nothing on what the resource links to.
+        self._links(request, kind, request.body, resource)
         for further in kind.checks(request, self.cloud, resource):
             self.cloud.require(request, further)
         return self._stored(request, resource, kind, wanted, record)

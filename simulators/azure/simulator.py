@@ -22,15 +22,18 @@ from simulators.azure.groups import Groups
 from simulators.azure.inventory import inventory
 from simulators.azure.kubernetes_provider import AzureProvider
 from simulators.azure.managed_identity import FederatedIdentityCredential, UserAssignedIdentity
+from simulators.azure.names import Names
 from simulators.azure.network import KINDS as NETWORK
 from simulators.azure.operations import Operations
 from simulators.azure.resource_manager import ResourceManager
 from simulators.azure.resources import Resources
+from simulators.azure.secret_reader import SecretReader
 from simulators.azure.storage_accounts import Storage
 from simulators.azure.storage_accounts import kinds_of as storage_kinds
 from simulators.azure.vault_plane import VaultPlane
 from simulators.azure.vaults import Vaults
 from simulators.azure.vaults import kinds_of as vault_kinds
+from simulators.azure.workloads import Workloads
 from simulators.inventory import Resource
 from simulators.kubernetes.simulator import KubernetesSimulator
 from simulators.world import World
@@ -75,8 +78,11 @@ class Azure:
         self.blobs = BlobPlane(self.cloud, self.storage)
         machines = Machines(self.cloud, self.resources, self.quotas, self.kubernetes)
         self.fleet = Fleet(self.cloud, self.entra, machines, self.kubernetes)
-        self.provider = AzureProvider(self.cloud, self.fleet, machines)
+        workloads = Workloads(self.cloud, self.entra, self.kubernetes)
+        secrets = SecretReader(self.cloud, self.vaults, self.certificates.certificates)
+        self.provider = AzureProvider(self.cloud, self.fleet, machines, self.blobs, workloads, secrets)
         self.fleet.provider = self.provider
+        self.names = Names(self.public_records, self.provider, self.cloud.work)
         pools = AgentPool(machines=machines)
         cluster = ManagedCluster(fleet=self.fleet, machines=machines, pools=pools, vaults=self.vaults)
         self.resources.register(cluster, pools)

@@ -44,7 +44,9 @@ class Certificate:
     tags: dict[str, str]
     versions: list[Version] = field(default_factory=list)
     csr: bytes = b""
-    """DER of the request while an operation is pending; of its last version."""
+    """DER of the last request; empty if there was none, or it was cancelled."""
+    pending: bool = False
+    """Whether the last request still has to be signed."""
 
     @property
     def current(self) -> Version:
@@ -89,8 +91,8 @@ class Certificates:
             )
         return found
 
-    def pending(self, vault: str, name: str) -> Certificate:
-        """Return a certificate with an operation that is pending, or refuse."""
+    def operation(self, vault: str, name: str) -> Certificate:
+        """Return a certificate with its last operation, which may be completed, or refuse."""
         found = self._certificates.get(vault.lower(), {}).get(name.lower())
         if found is None or not found.csr:
             raise Refusal(404, "PendingCertificateNotFound", f"Pending certificate not found: {name}")
@@ -107,7 +109,7 @@ class Certificates:
                 " in this state, the certificate can only be recovered or purged.",
             )
         found = self._certificates.setdefault(vault.lower(), {}).get(name.lower())
-        if found is not None and found.csr:
+        if found is not None and found.pending:
             message = f"There is a pending operation for the certificate {name}; it has to be completed or deleted."
             raise conflict("Conflict", message)
         if found is None:
@@ -115,21 +117,24 @@ class Certificates:
         found.policy, found.tags = policy, tags
         key = _new_key(policy.get("key_props") or {})
         found.versions.append(Version(secrets.token_hex(16), key, now))
-        found.csr = _request(policy.get("x509_props") or {}, key)
+        found.csr, found.pending = _request(policy.get("x509_props") or {}, key), True
         return found
 
     def cancel(self, vault: str, name: str) -> Certificate:
         """Delete the operation that is pending, and the version that it would have completed."""
-        found = self.pending(vault, name)
-        found.csr = b""
-        found.versions.pop()
+        found = self.operation(vault, name)
+        if found.pending:
+            found.versions.pop()
+        found.csr, found.pending = b"", False
         if not found.versions:
             del self._certificates[vault.lower()][name.lower()]
         return found
 
     def merge(self, vault: str, name: str, chain: list[str]) -> Certificate:
         """Complete the version that is pending with what an authority has signed."""
-        found = self.pending(vault, name)
+        found = self.operation(vault, name)
+        if not found.pending:
+            raise Refusal(404, "PendingCertificateNotFound", f"Pending certificate not found: {name}")
         try:
             signed = tuple(x509.load_der_x509_certificate(base64.b64decode(entry)) for entry in chain)
         except ValueError as error:
@@ -142,7 +147,7 @@ class Certificates:
                 " the public part of the specified private key. Please check if certificate is valid.",
             )
         version.chain = signed
-        found.csr = b""
+        found.pending = False
         return found
 
     def delete(self, vault: str, name: str, now: int, until: int) -> Deleted:

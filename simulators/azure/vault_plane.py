@@ -146,10 +146,10 @@ class VaultPlane:
         return Reply(_operation(vault, made), 202)
 
     def _pending(self, _: Request, vault: Record, found: re.Match[str]) -> Reply:
-        return Reply(_operation(vault, self.certificates.pending(vault.id.name, found["name"])))
+        return Reply(_operation(vault, self.certificates.operation(vault.id.name, found["name"])))
 
     def _cancel(self, _: Request, vault: Record, found: re.Match[str]) -> Reply:
-        shown = _operation(vault, self.certificates.pending(vault.id.name, found["name"]))
+        shown = _operation(vault, self.certificates.operation(vault.id.name, found["name"]))
         self.certificates.cancel(vault.id.name, found["name"])
         return Reply(shown)
 
@@ -212,9 +212,7 @@ class VaultPlane:
         versions = [version["id"] for version in key.document["_all"]]
         if found["version"] and found["version"] not in versions:
             raise Refusal(404, "KeyNotFound", f"A key with (name/id) {found['name']} has no such version.")
-        identifier = f"{key.properties['keyUri']}/{found['version'] or versions[-1]}"
-        described = {"kid": identifier, "kty": key.properties["kty"], "key_ops": key.properties["keyOps"]}
-        return Reply({"key": described, "attributes": key.properties["attributes"], "tags": key.document.get("tags")})
+        return _shown_key(key, found["version"] or versions[-1])
 
     def _policy(self, _: Request, vault: Record, found: re.Match[str]) -> Reply:
         key = self._key_record(vault, found["name"])
@@ -231,9 +229,16 @@ class VaultPlane:
         key.properties["rotationPolicy"] = wanted
         return Reply(_as_data_plane(key))
 
-    def _rotate(self, request: Request, vault: Record, found: re.Match[str]) -> Reply:
-        add_version(self._cloud, self._key_record(vault, found["name"]))
-        return self._key(request, vault, found)
+    def _rotate(self, _: Request, vault: Record, found: re.Match[str]) -> Reply:
+        key = self._key_record(vault, found["name"])
+        add_version(self._cloud, key)
+        return _shown_key(key, key.document["_all"][-1]["id"])
+
+
+def _shown_key(key: Record, version: str) -> Reply:
+    identifier = f"{key.properties['keyUri']}/{version}"
+    described = {"kid": identifier, "kty": key.properties["kty"], "key_ops": key.properties["keyOps"]}
+    return Reply({"key": described, "attributes": key.properties["attributes"], "tags": key.document.get("tags")})
 
 
 def _as_data_plane(key: Record) -> Json:
@@ -291,14 +296,19 @@ def _shown_deleted(vault: Record, deleted: Deleted) -> Json:
 
 
 def _operation(vault: Record, certificate: Certificate) -> Json:
+    details = "Pending certificate created. Please Perform Merge to complete the request."
+    place = f"{vault.properties['vaultUri']}certificates/{certificate.name}"
     return {
-        "id": f"{vault.properties['vaultUri']}certificates/{certificate.name}/pending",
+        "id": f"{place}/pending",
         "issuer": {"name": "Unknown"},
         "csr": base64.b64encode(certificate.csr).decode(),
         "cancellation_requested": False,
-        "status": "inProgress",
-        "status_details": ("Pending certificate created. Please Perform Merge to complete the request."),
         "request_id": uuid4().hex,
+        **(
+            {"status": "inProgress", "status_details": details}
+            if certificate.pending
+            else {"status": "completed", "target": place}
+        ),
     }
 
 
