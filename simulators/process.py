@@ -61,13 +61,13 @@ class Simulators:
         self.azure: Azure | None = None
         if azure:
             self.azure = importlib.import_module("simulators.azure.simulator").Azure(self.world)
-            clouds.append(importlib.import_module("simulators.azure.control").AzureControl(self.azure))
         self.internet = Internet(self.world, self.kubernetes, names)
         self.acme: AcmeDirectory | None = None
         if self.azure is not None:
             self.acme = importlib.import_module("simulators.azure.acme").AcmeDirectory(
                 self.world, self.internet.authority, self.azure.public_records.texts_of
             )
+            clouds.append(importlib.import_module("simulators.azure.control").AzureControl(self.azure, self.acme))
         self.control = Control(self.world, self.aws, self.kubernetes, clouds)
         self._directory = directory
         self._ports = ports or Ports()
