@@ -116,17 +116,17 @@ class AzureConnections:
         with self._lock_of(place, purpose):
             return self._ready(place, purpose).credential
 
-    def principal_id(self, place: Place, purpose: Purpose) -> str:
-        """Return the object id that the purpose's application has in the customer's tenant."""
-        place_of_caller.set(place)
-        with self._lock_of(place, purpose):
-            return self._ready(place, purpose).principal_id
-
     def tenant(self, place: Place, purpose: Purpose) -> str:
         """Return the customer's tenant, for what has to name it."""
         place_of_caller.set(place)
         with self._lock_of(place, purpose):
             return self._ready(place, purpose).tenant
+
+    def principal_id(self, place: Place, purpose: Purpose) -> str:
+        """Return the object id that the purpose's application has in the customer's tenant."""
+        place_of_caller.set(place)
+        with self._lock_of(place, purpose):
+            return self._ready(place, purpose).principal_id
 
     def options(self) -> dict[str, Any]:
         """Return the keyword arguments that every client of the SDKs is made with; anew for each, they keep them."""
