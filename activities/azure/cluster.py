@@ -23,14 +23,7 @@ from activities.azure.aks import (
     pools_of_ours,
     state_of,
 )
-from activities.azure.cluster_identity import (
-    CLUSTER_IDENTITY,
-    IDENTITY,
-    NODE_IDENTITY,
-    find_identity,
-    lend_roles,
-    way_out,
-)
+from activities.azure.cluster_identity import find_identity, lend_roles, way_out
 from activities.azure.cluster_settings import changeable, creation, differing
 from activities.azure.cluster_writing import AzureClusterWriting
 from activities.azure.controller_made import is_node_group
@@ -39,6 +32,8 @@ from activities.azure.existing import if_exists
 from activities.azure.granting import ASSIGNING
 from activities.azure.groups import EMPTYING, ENSURING, group_name, node_group_name
 from activities.azure.health import health_failure
+from activities.azure.roles import IDENTITY, RoleName
+from activities.azure.subnets import SUBNET
 from activities.azure.system_pool import READ_SIZES, system_pool
 from activities.contracts import ClusterContract, ClusterRequest
 from activities.needs import needs
@@ -61,7 +56,7 @@ class AzureCluster(AzureClusterWriting, ClusterContract):
     @needs(
         *ENSURING, *ASSIGNING, f"{CLUSTER}/read", f"{CLUSTER}/write", f"{CLUSTER}/delete", USER_CREDENTIALS,
         f"{IDENTITY}/read", f"{IDENTITY}/assign/action", READ_SIZES, "Microsoft.Compute/diskEncryptionSets/read",
-        "Microsoft.Network/virtualNetworks/subnets/read", "Microsoft.Network/virtualNetworks/subnets/join/action",
+        f"{SUBNET}/read", f"{SUBNET}/join/action",
         purpose=Purpose.OPERATE,
     )  # fmt: skip
     def create_cluster(self, request: ClusterRequest) -> Cluster:
@@ -116,7 +111,7 @@ class AzureCluster(AzureClusterWriting, ClusterContract):
         if not outbound:
             raise self._look_again("the NAT gateway of the nodes' subnet is not there yet")
         identities = self._connections.client(ManagedServiceIdentityClient, site, Purpose.OPERATE)
-        own, nodes = (find_identity(identities, site, role) for role in (CLUSTER_IDENTITY, NODE_IDENTITY))
+        own, nodes = (find_identity(identities, site, role) for role in (RoleName.CLUSTER, RoleName.NODES))
         if own is None or nodes is None:
             raise self._look_again("the identities of cluster and nodes are not visible yet")
         authorization = self._connections.client(AuthorizationManagementClient, site, Purpose.OPERATE)

@@ -17,7 +17,9 @@ from azure.mgmt.network import NetworkManagementClient
 from activities.azure.existing import if_exists
 from activities.azure.granting import BuiltInRole, give_role
 from activities.azure.groups import group_name
-from activities.azure.ids import group_of, name_of, resource_id
+from activities.azure.ids import resource_id
+from activities.azure.roles import RoleName, identity_id
+from activities.azure.subnets import read_subnet
 from activities.contracts import ClusterRequest
 from activities.failures import refused
 from activities.kubernetes.manifests.azure import disk_encryption_set
@@ -26,16 +28,8 @@ from domain.facts import Network
 from domain.failure import FailureClass
 from domain.naming import resource_name
 
-IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
-CLUSTER_IDENTITY, NODE_IDENTITY = "cluster", "nodes"
 
-
-def identity_id(site: Site, role: str) -> str:
-    """Return the resource id of one of the deployment's identities."""
-    return resource_id(site, IDENTITY, resource_name(site, role))
-
-
-def find_identity(identities: ManagedServiceIdentityClient, site: Site, role: str) -> Any | None:  # noqa: ANN401 - the SDK is not typed here
+def find_identity(identities: ManagedServiceIdentityClient, site: Site, role: RoleName) -> Any | None:  # noqa: ANN401 - the SDK is not typed here
     """Return one of the deployment's identities, None if there is none."""
     return if_exists(lambda: identities.user_assigned_identities.get(group_name(site), resource_name(site, role)))
 
@@ -51,7 +45,7 @@ def _wanted(request: ClusterRequest) -> Iterator[tuple[str, BuiltInRole]]:
     site, network = request.site, request.network
     for subnet in (*network.private_subnet_ids, *network.public_subnet_ids):
         yield subnet, BuiltInRole.NETWORK_CONTRIBUTOR
-    yield identity_id(site, NODE_IDENTITY), BuiltInRole.IDENTITY_OPERATOR
+    yield identity_id(site, RoleName.NODES), BuiltInRole.IDENTITY_OPERATOR
     yield key_scope(site, request.key.key_id), BuiltInRole.KEY_USER
     yield disk_encryption_set(site), BuiltInRole.READER
 
@@ -70,8 +64,7 @@ def way_out(networks: NetworkManagementClient, network: Network) -> str:
         ApplicationError: CONFIG, for a network of the customer's own that leads nowhere.
     """
     subnet_id = network.private_subnet_ids[0]
-    home = name_of(subnet_id.rpartition("/subnets/")[0])
-    subnet = networks.subnets.get(group_of(subnet_id), home, name_of(subnet_id))
+    subnet = read_subnet(networks, subnet_id)
     if subnet.nat_gateway is not None:
         return "userAssignedNATGateway"
     if subnet.route_table is not None and not network.ours:

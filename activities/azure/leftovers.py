@@ -19,9 +19,9 @@ from temporalio import activity
 from activities.azure.controller_made import is_node_group
 from activities.azure.errors import failures_named
 from activities.azure.existing import if_exists
-from activities.azure.granting import BuiltInRole, assignment_name
+from activities.azure.granting import is_given_by_us
 from activities.azure.groups import group_name, node_group_name
-from activities.azure.ids import group_of, group_scope, name_of
+from activities.azure.ids import group_of, group_scope
 from activities.azure.ownership import is_ours
 from activities.azure.part import AzurePart
 from activities.contracts import ClusterContract, Retention
@@ -75,15 +75,15 @@ class AzureLeftovers(AzurePart, ClusterContract):
         What is assigned at a resource of ours is gone with the resource.
         """
         identities = self._connections.client(ManagedServiceIdentityClient, site, Purpose.OBSERVE)
-        everybodys = {
-            str(each.principal_id): is_ours(each.tags, site)
+        ours = {
+            str(each.principal_id)
             for each in identities.user_assigned_identities.list_by_subscription()
+            if is_ours(each.tags, site)
         }
         authorization = self._connections.client(AuthorizationManagementClient, site, Purpose.OBSERVE)
         for assignment in authorization.role_assignments.list_for_subscription():
-            principal = str(assignment.principal_id)
-            ours = everybodys[principal] if principal in everybodys else _is_named_by_us(assignment)
-            if ours and not _is_in_groups(str(assignment.scope), site):
+            is_theirs = str(assignment.principal_id) in ours or is_given_by_us(assignment, site)
+            if is_theirs and not _is_in_groups(str(assignment.scope), site):
                 yield Leftover(resource_id=str(assignment.id), kind="authorization:roleAssignments")
 
     def _left_vaults(self, site: Site) -> Iterator[Leftover]:
@@ -158,15 +158,6 @@ def _why_group_stays(held: Mapping[str, Any], retention: Retention) -> str:
     if not reasons or not all(reasons):
         return ""
     return f"holds what the backups that are kept until {_retained_until(held)} need"
-
-
-def _is_named_by_us(assignment: Any) -> bool:  # noqa: ANN401 - a model of the SDK
-    """Return whether an assignment has the name that we give to one of its scope, role and principal."""
-    role = name_of(str(assignment.role_definition_id)).lower()
-    if role not in set(BuiltInRole):
-        return False
-    name = assignment_name(str(assignment.scope), BuiltInRole(role), str(assignment.principal_id))
-    return str(assignment.name).lower() == name
 
 
 def _is_in_groups(scope: str, site: Site) -> bool:

@@ -34,6 +34,7 @@ from activities.azure.health import health_failure
 from activities.azure.node_configuration import UPGRADE, node_configuration
 from activities.azure.ownership import require_ours
 from activities.azure.part import AzurePart
+from activities.azure.subnets import SUBNET
 from activities.contracts import ClusterContract, NodePoolRequest
 from activities.kubernetes.manifests.identity import POOL_LABEL
 from activities.needs import needs
@@ -60,7 +61,7 @@ class AzureNodePools(AzurePart, ClusterContract):
 
     @activity.defn
     @needs(
-        f"{POOL}/read", f"{POOL}/write", f"{POOL}/delete", "Microsoft.Network/virtualNetworks/subnets/join/action",
+        f"{POOL}/read", f"{POOL}/write", f"{POOL}/delete", f"{SUBNET}/join/action",
         purpose=Purpose.OPERATE,
     )  # fmt: skip
     def create_node_pool(self, request: NodePoolRequest) -> NodePool:

@@ -13,10 +13,10 @@ from typing import Any
 from azure.mgmt.msi import ManagedServiceIdentityClient
 from temporalio import activity
 
-from activities.azure.cluster_identity import IDENTITY
 from activities.azure.errors import failures_named
 from activities.azure.groups import group_name
 from activities.azure.part import AzurePart
+from activities.azure.roles import IDENTITY, RoleName
 from activities.contracts import ClusterContract, WorkloadIdentityRequest
 from activities.kubernetes.manifests.azure import ENDPOINT_ACCOUNT
 from activities.kubernetes.manifests.identity import RESTORE_ACCOUNT, RESTORE_NAMESPACE, SERVER_NAMESPACE
@@ -28,10 +28,10 @@ from domain.shape import Component
 CREDENTIAL = f"{IDENTITY}/federatedIdentityCredentials"
 AUDIENCE = "api://AzureADTokenExchange"
 
-WORKLOADS: Mapping[str, tuple[str, str]] = {
-    "store": (SERVER_NAMESPACE, str(Component.STORE)),
-    "restore": (RESTORE_NAMESPACE, RESTORE_ACCOUNT),
-    "endpoint": (SERVER_NAMESPACE, ENDPOINT_ACCOUNT),
+WORKLOADS: Mapping[RoleName, tuple[str, str]] = {
+    RoleName.STORE: (SERVER_NAMESPACE, str(Component.STORE)),
+    RoleName.RESTORE: (RESTORE_NAMESPACE, RESTORE_ACCOUNT),
+    RoleName.ENDPOINT: (SERVER_NAMESPACE, ENDPOINT_ACCOUNT),
 }
 """Namespace and name of the service account that acts as each identity, keyed by what the identity is for."""
 

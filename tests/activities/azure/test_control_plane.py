@@ -21,7 +21,6 @@ from activities.azure.cluster_identity import key_scope
 from activities.azure.cluster_settings import changeable, differing
 from activities.azure.cluster_token import AzureClusterTokens
 from activities.azure.connection import AzureConnections
-from activities.azure.encryption import AzureEncryption
 from activities.azure.granting import BuiltInRole
 from activities.azure.groups import node_group_name
 from activities.azure.maintenance import AzureMaintenance
@@ -29,7 +28,7 @@ from activities.azure.node_pools import AzureNodePools
 from activities.azure.settings import AzureSettings
 from activities.azure.workload_identity import AzureWorkloadIdentity
 from activities.cloud import Activity
-from activities.contracts import ClusterRequest
+from activities.contracts import ClusterRequest, InNetwork
 from activities.kubernetes.manifests.azure import disk_encryption_set
 from domain.deployment import Site
 from domain.facts import Cluster, Firewall, Key, Network, Roles
@@ -38,20 +37,19 @@ from domain.naming import base_name, owner_tags, resource_name
 from simulators.azure.documents import AzureQuota
 from simulators.faults import FaultKind
 from tests.activities.azure.conftest import EGRESS, REGION, Account, activities_of
-from tests.activities.azure.ground import PODS, SERVICES, ZONES, Ground, make_ground, open_way_out
+from tests.activities.azure.ground import GROUND, PODS, SERVICES, ZONES, Ground, make_ground
 
 CREATION, DELETION = "managedClusters/write", "managedClusters/delete"
 LATE = timedelta(hours=2)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def activities(settings: AzureSettings, connections: AzureConnections) -> Sequence[Activity]:
-    """The activities on clusters, and that of the key."""
+    """The activities on clusters, and on what they stand on."""
     parts = (
         AzureCluster, AzureClusterAccess, AzureWorkloadIdentity, AzureAddOns, AzureNodePools, AzureMaintenance,
-        AzureEncryption,
     )  # fmt: skip
-    return activities_of(*parts)(settings, connections)
+    return activities_of(*GROUND, *parts)(settings, connections)
 
 
 @pytest.fixture
@@ -301,7 +299,7 @@ def test_it_waits_for_the_way_out(account: Account) -> None:
     ground = make_ground(account, gateway=False)
 
     waiting = account.attempt_once("create_cluster", ground.cluster_request())
-    open_way_out(account)
+    account.run("create_egress", InNetwork(site=account.site, network=ground.network))
 
     assert waiting is not None
     assert (waiting.failure, "NAT gateway" in waiting.message) == (FailureClass.NOT_READY, True)

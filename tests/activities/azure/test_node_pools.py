@@ -15,7 +15,6 @@ from azure.mgmt.resource.resources import ResourceManagementClient
 from activities.azure.cluster import AzureCluster
 from activities.azure.connection import AzureConnections
 from activities.azure.controller_made import AzureControllerMade
-from activities.azure.encryption import AzureEncryption
 from activities.azure.groups import node_group_name
 from activities.azure.node_configuration import OS_DISK_GB
 from activities.azure.node_pools import AzureNodePools
@@ -28,18 +27,17 @@ from domain.shape import PoolName
 from simulators.azure.documents import AzureQuota
 from simulators.faults import FaultKind
 from tests.activities.azure.conftest import REGION, Account, activities_of
-from tests.activities.azure.ground import MACHINE, ZONES, Ground, make_ground
+from tests.activities.azure.ground import GROUND, MACHINE, ZONES, Ground, make_ground
 
 OTHERS = next(pool for pool in PoolName if pool is not PoolName.STORE)
 LABEL = "byoc.dev/pool"
 CREATION, DELETION = "managedClusters/agentPools/write", "managedClusters/agentPools/delete"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def activities(settings: AzureSettings, connections: AzureConnections) -> Sequence[Activity]:
-    """The activities on clusters, pools and what controllers leave, and that of the key."""
-    parts = (AzureCluster, AzureNodePools, AzureControllerMade, AzureEncryption)
-    return activities_of(*parts)(settings, connections)
+    """The activities on clusters, pools and what controllers leave, and on what they stand on."""
+    return activities_of(*GROUND, AzureCluster, AzureNodePools, AzureControllerMade)(settings, connections)
 
 
 @pytest.fixture
