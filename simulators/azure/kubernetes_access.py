@@ -40,8 +40,13 @@ def user_of(cloud: Cloud, cluster: Record, token: str) -> User | None:
 
 
 def data_action(verb: str, kind: Kind, subresource: str) -> str:
-    """Return the data action that stands for a verb: `…/managedClusters/apps/deployments/write`."""
+    """Return the data action that stands for a verb: `…/managedClusters/apps/deployments/write`.
+
+    All custom resources share one ("Use Microsoft Entra ID authorization for the Kubernetes API").
+    """
     group = f"{kind.group}/" if kind.group else ""
     part = f"{kind.plural}/{subresource}" if subresource else kind.plural
+    if kind.custom:
+        group, part = "", "customresources"
     last = "delete" if verb in _DELETING else _VERBS.get(verb, f"{verb}/action")
     return f"{CLUSTER}/{group}{part}/{last}"
