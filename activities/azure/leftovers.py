@@ -21,7 +21,7 @@ from activities.azure.errors import failures_named
 from activities.azure.existing import if_exists
 from activities.azure.granting import is_given_by_us
 from activities.azure.groups import group_name, node_group_name
-from activities.azure.ids import group_of, group_scope
+from activities.azure.ids import lies_with_us
 from activities.azure.ownership import is_ours
 from activities.azure.part import AzurePart
 from activities.contracts import ClusterContract, Retention
@@ -83,7 +83,7 @@ class AzureLeftovers(AzurePart, ClusterContract):
         authorization = self._connections.client(AuthorizationManagementClient, site, Purpose.OBSERVE)
         for assignment in authorization.role_assignments.list_for_subscription():
             is_theirs = str(assignment.principal_id) in ours or is_given_by_us(assignment, site)
-            if is_theirs and not _is_in_groups(str(assignment.scope), site):
+            if is_theirs and not lies_with_us(str(assignment.scope), site):
                 yield Leftover(resource_id=str(assignment.id), kind="authorization:roleAssignments")
 
     def _left_vaults(self, site: Site) -> Iterator[Leftover]:
@@ -158,9 +158,3 @@ def _why_group_stays(held: Mapping[str, Any], retention: Retention) -> str:
     if not reasons or not all(reasons):
         return ""
     return f"holds what the backups that are kept until {_retained_until(held)} need"
-
-
-def _is_in_groups(scope: str, site: Site) -> bool:
-    """Return whether a scope is one of the deployment's groups, or something in one of them."""
-    names = {group_name(site).lower(), node_group_name(site).lower()}
-    return group_of(scope).lower() in names and scope.lower().startswith(group_scope(site, group_of(scope)).lower())

@@ -17,7 +17,7 @@ from activities.azure.errors import failures_named
 from activities.azure.existing import if_exists
 from activities.azure.granting import WITHDRAWING, BuiltInRole, is_given_by_us
 from activities.azure.groups import EMPTYING, ENSURING, group_name
-from activities.azure.ids import name_of, resource_id
+from activities.azure.ids import lies_with_us, name_of, resource_id
 from activities.azure.ownership import ours_or_none, require_ours, tags_with_ours
 from activities.azure.part import AzurePart
 from activities.contracts import FoundationContract
@@ -95,13 +95,14 @@ class AzureRoles(AzurePart, FoundationContract):
     def _take_roles(self, site: Site, principals: Collection[str]) -> None:
         """Let none of the roles be left that we gave, not even to an identity that somebody has deleted meanwhile.
 
-        What the customer gave is theirs to take.
+        What is given at something of ours goes with that; what the customer gave is theirs to take.
         """
         client = self._connections.client(AuthorizationManagementClient, site, Purpose.DELETE)
         ours = {role.value for role in BuiltInRole}
         for assignment in client.role_assignments.list_for_subscription():
             is_theirs = assignment.principal_id in principals and name_of(assignment.role_definition_id) in ours
-            if is_theirs or is_given_by_us(assignment, site):
+            outlived = is_given_by_us(assignment, site) and not lies_with_us(str(assignment.scope), site)
+            if is_theirs or outlived:
                 if_exists(lambda identifier=assignment.id: client.role_assignments.delete_by_id(identifier))  # type: ignore[misc]
 
 
