@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from azure.mgmt.authorization import AuthorizationManagementClient
 from azure.mgmt.monitor import MonitorManagementClient
 
 from tests.simulators.azure.clusters import CLUSTER, assign, make_cluster
-from tests.simulators.azure.conftest import GROUP, SUBSCRIPTION, Account
+from tests.simulators.azure.conftest import GROUP, SUBSCRIPTION, Account, serve
 
 NODES = {
     "name": "nodes",
@@ -23,6 +25,14 @@ NODES = {
     "timeAggregation": "Average",
     "dimensions": [{"name": "status", "operator": "Include", "values": ["false", "unknown"]}],
 }
+
+
+@pytest.fixture(scope="module")
+def ground() -> Iterator[Account]:
+    """A subscription with a cluster and no alerts."""
+    for account in serve(math.inf):
+        make_cluster(account)
+        yield account
 
 
 def alert(criterion: dict[str, Any] | None = None, **options: Any) -> bytes:
@@ -82,15 +92,13 @@ def test_an_alert_is_made_read_changed_and_deleted(account: Account) -> None:
     ],
 )
 def test_what_is_wrong_is_refused(
-    account: Account, criterion: dict[str, Any], options: dict[str, Any], text: str
+    ground: Account, criterion: dict[str, Any], options: dict[str, Any], text: str
 ) -> None:
     """In Azure's own words, and nothing is made."""
-    make_cluster(account)
-
     with pytest.raises(HttpResponseError, match=text):
-        alerts(account).create_or_update("byoc", "nodes", alert(criterion, **options))
+        alerts(ground).create_or_update("byoc", "nodes", alert(criterion, **options))
 
-    assert list(alerts(account).list_by_resource_group("byoc")) == []
+    assert list(alerts(ground).list_by_resource_group("byoc")) == []
 
 
 def test_an_alert_tells_a_group_of_people(account: Account) -> None:
