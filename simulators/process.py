@@ -61,7 +61,6 @@ class Simulators:
         self.azure: Azure | None = None
         if azure:
             self.azure = importlib.import_module("simulators.azure.simulator").Azure(self.world, self.kubernetes)
-            clouds.append(importlib.import_module("simulators.azure.control").AzureControl(self.azure))
             names.add(self.azure.names)
         self.internet = Internet(self.world, self.kubernetes, names)
         self.acme: AcmeDirectory | None = None
@@ -69,6 +68,7 @@ class Simulators:
             self.acme = importlib.import_module("simulators.azure.acme").AcmeDirectory(
                 self.world, self.internet.authority, self.azure.public_records.texts_of
             )
+            clouds.append(importlib.import_module("simulators.azure.control").AzureControl(self.azure, self.acme))
         self.control = Control(self.world, self.aws, self.kubernetes, clouds)
         self._directory = directory
         self._ports = ports or Ports()

@@ -75,7 +75,7 @@ class AzureCertificate(AzureVaults, FoundationContract):
         with failures_named(resource=domain.name):
             self._ensure_group(site)
             vaults = self._connections.client(KeyVaultManagementClient, site, Purpose.OPERATE)
-            self._ensure_vault(vaults, site, certificates_vault(site), protected=False)
+            self._ensure_vault(vaults, site, certificates_vault(site), "certificate", protected=False)
             with self._certificates(site) as certificates:
                 found = if_exists(lambda: certificates.get_certificate(NAME))
                 if found is None or not _lasts(found, domain.name):

@@ -6,6 +6,8 @@ in a subscription for an account, it has to find there the role that was made fo
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 import threading
 from collections.abc import Callable
@@ -62,6 +64,9 @@ class _Entered:
     credential: Any
     tenant: str
     principal: str
+    """Who we are there, in words."""
+    principal_id: str
+    """The object id of the application's principal in the customer's tenant, to which roles are given."""
     found: datetime
     """When the role was found there."""
     clients: dict[type, Any] = field(default_factory=dict)
@@ -117,6 +122,12 @@ class AzureConnections:
         with self._lock_of(place, purpose):
             return self._ready(place, purpose).tenant
 
+    def principal_id(self, place: Place, purpose: Purpose) -> str:
+        """Return the object id that the purpose's application has in the customer's tenant."""
+        place_of_caller.set(place)
+        with self._lock_of(place, purpose):
+            return self._ready(place, purpose).principal_id
+
     def options(self) -> dict[str, Any]:
         """Return the keyword arguments that every client of the SDKs is made with; anew for each, they keep them."""
         return {
@@ -163,14 +174,14 @@ class AzureConnections:
             transport=self._transport,
             retry_total=0,
         )
-        credential.get_token(_SCOPE)
+        claims = _claims(credential.get_token(_SCOPE).token)
         name, scope = control_role_name(place, purpose), subscription_scope(place)
         roles = AuthorizationManagementClient(credential, place.cloud_account_id, **self.options()).role_definitions
         if not any(each.role_name == name for each in roles.list(scope, filter=f"roleName eq '{name}'")):
             message = f"the subscription {place.cloud_account_id} has no role {name}, which the template makes"
             raise NotLetInError(message, "RoleDefinitionNotFound")
         principal = f"the application {application.client_id} in the tenant {tenant}"
-        return _Entered(credential, tenant, principal, self._now())
+        return _Entered(credential, tenant, principal, str(claims.get("oid", "")), self._now())
 
     def _tenant(self, place: Place) -> str:
         """Return the tenant of the subscription, which a call without a token is told."""
@@ -193,6 +204,13 @@ class AzureConnections:
         if purpose not in held.applications:
             raise NotLetInError(f"the control plane has no credentials for {purpose}", "ApplicationMissing")
         return held.applications[purpose]
+
+
+def _claims(token: str) -> dict[str, Any]:
+    """Return what a token says of us; only Azure can tell whether it is true, so nothing is decided by it."""
+    payload = token.split(".")[1]
+    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return claims
 
 
 def _key(place: Place, purpose: Purpose) -> tuple[str, str]:

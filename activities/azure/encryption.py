@@ -55,7 +55,7 @@ class AzureEncryption(AzureVaults, FoundationContract):
         with failures_named(resource=keys_vault(site)):
             self._ensure_group(site)
             vaults = self._connections.client(KeyVaultManagementClient, site, Purpose.OPERATE)
-            vault = self._ensure_vault(vaults, site, keys_vault(site), protected=True)
+            vault = self._ensure_vault(vaults, site, keys_vault(site), "key", protected=True)
             key = self._ensure_key(vaults, site)
             self._ensure_set(site, str(vault.id), key)
         return Key(key_id=str(key.key_uri))

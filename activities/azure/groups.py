@@ -29,6 +29,14 @@ def group_name(site: Site) -> str:
     return base_name(site)
 
 
+def node_group_name(site: Site) -> str:
+    """Return the name of the group in which AKS keeps the machines of the deployment's cluster.
+
+    No deployment can have a name with an underscore, so that none has this group for its own.
+    """
+    return f"{base_name(site)}_nodes"
+
+
 def ensure_group(resources: ResourceManagementClient, site: Site) -> None:
     """Let the deployment's group exist in its region.
 

@@ -6,6 +6,7 @@ What has no tags (subnets, role assignments) is ours by its name in something th
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from activities.failures import refused
 from domain.deployment import Site
@@ -18,6 +19,16 @@ def is_ours(tags: Mapping[str, str] | None, site: Site) -> bool:
     # The keys of tags ignore case, and some services change it.
     found = {key.lower(): value for key, value in (tags or {}).items()}
     return found.get(TAG_OWNER) == OWNER_VALUE and found.get(TAG_DEPLOYMENT) == site.deployment
+
+
+def ours_or_none(found: Any | None, site: Site) -> Any | None:  # noqa: ANN401 - a resource of any SDK
+    """Return what was found if its tags say that it is ours, else None."""
+    return found if found is not None and is_ours(found.tags, site) else None
+
+
+def tags_with_ours(tags: Mapping[str, str] | None, ours: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags that something has to have: what it has already, and ours."""
+    return {**(tags or {}), **ours}
 
 
 def require_ours(tags: Mapping[str, str] | None, site: Site, what: str) -> None:

@@ -10,6 +10,7 @@ from azure.mgmt.resource.resources import ResourceManagementClient
 from temporalio.exceptions import ApplicationError
 
 from activities.azure.connection import AzureConnections
+from activities.azure.existing import if_exists
 from activities.azure.groups import delete_group_if_empty, ensure_group
 from activities.azure.settings import AzureSettings
 from activities.failures import not_ready, refused
@@ -19,7 +20,8 @@ from domain.failure import FailureClass
 
 Found = TypeVar("Found")
 
-_ENDS = frozenset({"Succeeded", "Failed", "Canceled"})
+_FAILED = frozenset({"Failed", "Canceled"})
+_ENDS = _FAILED | {"Succeeded"}
 """Provisioning states that stay as they are."""
 _LOOKS = 5
 """How often something is looked at while an activity waits inside."""
@@ -46,7 +48,18 @@ class AzurePart:
         if self._within_the_wait(lambda: not delete_group_if_empty(resources, site)) is None:
             raise self._look_again("the deletion of the resource group is under way")
 
-    def _made(self, look: Callable[[], Found], what: str) -> Found:
+    def _written(self, look: Callable[[], Found | None], write: Callable[[], object], what: str) -> Found:
+        """Return what `look` finds once it is whole: written where there is nothing yet, or where it has failed.
+
+        Raises:
+            ApplicationError: as `_made`.
+        """
+        found = look()
+        if found is None or state_of(found) in _FAILED:
+            write()
+        return self._made(look, what)
+
+    def _made(self, look: Callable[[], Found | None], what: str) -> Found:
         """Return what `look` finds once Azure has made it, within the consistency wait.
 
         Raises:
@@ -59,6 +72,19 @@ class AzurePart:
         if state_of(found) != "Succeeded":
             raise refused(FailureClass.TRANSIENT, f"{what} has ended as {state_of(found)}", resource=what)
         return found
+
+    def _deleted(self, look: Callable[[], object | None], delete: Callable[[], object], what: str) -> None:
+        """Let what `look` finds be gone; what is on its way out is only waited for.
+
+        Raises:
+            ApplicationError: NOT_READY while the deletion is under way.
+        """
+        found = look()
+        if found is None:
+            return
+        if state_of(found) != "Deleting":
+            if_exists(delete)
+        self._gone(look, what)
 
     def _gone(self, look: Callable[[], object | None], what: str) -> None:
         """Return once `look` finds nothing any more, within the consistency wait.
@@ -91,5 +117,5 @@ def is_settled(resource: Any) -> bool:  # noqa: ANN401 - a resource of any SDK
     return state_of(resource) in _ENDS
 
 
-def _at_rest(resource: Found) -> Found | None:
-    return resource if is_settled(resource) else None
+def _at_rest(resource: Found | None) -> Found | None:
+    return resource if resource is not None and is_settled(resource) else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -107,6 +107,19 @@ def _role(access: AccountAccess, purpose: Purpose, actions: set[str]) -> CustomR
         name=control_role_name(access, purpose),
         actions=tuple(sorted(action for action in actions if not is_data_action(action))),
         data_actions=tuple(sorted(action for action in actions if is_data_action(action))),
+    )
+
+
+def protections(access: AccountAccess, regions: Sequence[str], applications: Mapping[Purpose, str]) -> tuple[str, ...]:
+    """Return in sentences what protects the customer, for their security review."""
+    ids = ", ".join(applications[purpose] for purpose in Purpose)
+    roles = ", ".join(sorted(role.name.replace("_", " ").lower() for role in BuiltInRole))
+    return (
+        f"Only three applications of the vendor's ({ids}) may enter, each with one role, and nobody else gets these.",
+        "The roles' names hold a digest that is unique to this account of yours: nobody else can lead us into it.",
+        f"Of the right to give roles to others, a condition leaves only these, and only to identities: {roles}.",
+        f"Deployments are made in resource groups named byoc-…, in {', '.join(sorted(regions))}.",
+        f"Delete a role's assignment in the subscription {access.cloud_account_id}, and what it is for ends at once.",
     )
 
 

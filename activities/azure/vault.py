@@ -37,8 +37,12 @@ _TAKEN = frozenset({"VaultAlreadyExists", "ConflictError"})
 class AzureVaults(AzurePart):
     """Makes and deletes vaults."""
 
-    def _ensure_vault(self, vaults: KeyVaultManagementClient, site: Site, name: str, *, protected: bool) -> Any:  # noqa: ANN401 - the SDK is not typed here
+    def _ensure_vault(
+        self, vaults: KeyVaultManagementClient, site: Site, name: str, resource: str, *, protected: bool
+    ) -> Any:  # noqa: ANN401 - the SDK is not typed here
         """Return the vault of this name: ours, for roles alone, soft deletion on, protected from purging if wanted.
+
+        `resource` is what it is for, as its tag says.
 
         Raises:
             ApplicationError: NOT_READY while it is being made; NOT_OURS.
@@ -46,11 +50,11 @@ class AzureVaults(AzurePart):
         what = f"key vault {name}"
         found = if_exists(lambda: vaults.vaults.get(group_name(site), name))
         if found is None:
-            self._create_vault(vaults, site, name, protected=protected)
+            self._create_vault(vaults, site, name, resource, protected=protected)
             found = vaults.vaults.get(group_name(site), name)
         require_ours(found.tags, site, what)
         self._made(lambda: vaults.vaults.get(group_name(site), name).properties, what)
-        tags = _tags(found.tags, site, name)
+        tags = _tags(found.tags, site, resource)
         settings = _settings(protected=protected)
         differs = any(getattr(found.properties, key) != value for key, value in settings.items())
         if differs or dict(found.tags) != tags:
@@ -59,7 +63,9 @@ class AzureVaults(AzurePart):
             found = vaults.vaults.update(group_name(site), name, change)
         return found
 
-    def _create_vault(self, vaults: KeyVaultManagementClient, site: Site, name: str, *, protected: bool) -> None:
+    def _create_vault(
+        self, vaults: KeyVaultManagementClient, site: Site, name: str, resource: str, *, protected: bool
+    ) -> None:
         properties: dict[str, object] = {
             "tenantId": self._connections.tenant(site, Purpose.OPERATE),
             "sku": {"family": "A", "name": "standard"},
@@ -72,7 +78,7 @@ class AzureVaults(AzurePart):
             tags = deleted.properties.tags if deleted.properties is not None else {}
             require_ours(tags, site, f"deleted key vault {name}")
             properties["createMode"] = "recover"
-        wanted = {"location": site.region, "tags": owner_tags(site, resource_of(name)), "properties": properties}
+        wanted = {"location": site.region, "tags": owner_tags(site, resource), "properties": properties}
         try:
             vaults.vaults.begin_create_or_update(group_name(site), name, wanted, polling=False)
         except HttpResponseError as error:
@@ -110,11 +116,6 @@ def vault_url(name: str) -> str:
     return f"https://{name}.vault.azure.net"
 
 
-def resource_of(name: str) -> str:
-    """Return what a vault of this name is for, as its tag says."""
-    return "certificate" if name.startswith("byoccerts") else "key"
-
-
 def _settings(*, protected: bool) -> dict[str, object]:
     """Return what has to be so, keyed as the SDK names it."""
     settings: dict[str, object] = {"enable_rbac_authorization": True, "enable_soft_delete": True}
@@ -131,9 +132,9 @@ def _as_json(settings: dict[str, object]) -> dict[str, object]:
     return {names[key]: value for key, value in settings.items()}
 
 
-def _tags(present: dict[str, str] | None, site: Site, name: str) -> dict[str, str]:
+def _tags(present: dict[str, str] | None, site: Site, resource: str) -> dict[str, str]:
     """Return the tags of a vault in use; those that the customer added stay."""
-    tags = {**(present or {}), **owner_tags(site, resource_of(name))}
+    tags = {**(present or {}), **owner_tags(site, resource)}
     # A deployment that is ordered again uses what was merely kept.
     tags.pop(TAG_RETAINED_UNTIL, None)
     return tags

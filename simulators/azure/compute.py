@@ -41,6 +41,13 @@ SIZES: tuple[Size, ...] = tuple(
 """What is offered in every region, in zones 1 to 3."""
 _LIMIT = 350
 """Cores of a family, and of a region, unless the customer has another limit."""
+_NETWORK_LIMIT = 1000
+_NETWORK_USAGES = (
+    ("VirtualNetworks", "Microsoft.Network/virtualNetworks", "Virtual Networks"),
+    ("PublicIPAddresses", "Microsoft.Network/publicIPAddresses", "Public IP Addresses"),
+    ("NatGateways", "Microsoft.Network/natGateways", "Nat Gateways"),
+)
+"""How a region's usages call what is counted, its type, and the name for people."""
 _LAST = r"(?P<location>[\w ]+)"
 
 
@@ -68,21 +75,34 @@ class Quotas:
         action = "Microsoft.Compute/locations/usages/read"
         path = rf"{prefix}/locations/{_LAST}/usages"
         yield Route("GET", path, "compute", "locations/usages/read", self._usages, action, scope)
+        path, action = path.replace("Compute", "Network"), action.replace("Compute", "Network")
+        yield Route("GET", path, "network", "locations/usages/read", self._network_usages, action, scope)
         yield Route("GET", f"{prefix}/skus", "compute", "skus/read", self._skus, "Microsoft.Compute/skus/read", scope)
 
     def _usages(self, request: Request, found: re.Match[str]) -> Reply:
         region = found["location"].replace(" ", "").lower()
         names = {"cores": "Total Regional vCPUs"}
         names |= {size.family: f"{size.family} vCPUs" for size in SIZES}
-        return Reply({"value": [self._usage(request.subscription, region, name, text) for name, text in names.items()]})
+        usages = [
+            _usage(
+                name,
+                text,
+                self.used.get((request.subscription, region, name), 0),
+                self.limit(request.subscription, region, name),
+            )
+            for name, text in names.items()
+        ]
+        return Reply({"value": usages})
 
-    def _usage(self, subscription: str, region: str, name: str, text: str) -> Json:
-        return {
-            "unit": "Count",
-            "currentValue": self.used.get((subscription, region, name), 0),
-            "limit": self.limit(subscription, region, name),
-            "name": {"value": name, "localizedValue": text},
-        }
+    def _network_usages(self, request: Request, found: re.Match[str]) -> Reply:
+        region = found["location"].replace(" ", "").lower()
+        usages = []
+        for name, kind, text in _NETWORK_USAGES:
+            below = f"/subscriptions/{request.subscription}"
+            used = sum(record.location == region for record in self._cloud.records.of_type(kind, below))
+            limit = self._limits.get((request.subscription, region, name), _NETWORK_LIMIT)
+            usages.append(_usage(name, text, used, limit))
+        return Reply({"value": usages})
 
     @staticmethod
     def _skus(request: Request, _: re.Match[str]) -> Reply:
@@ -94,6 +114,15 @@ class Quotas:
         """Forget every limit."""
         self._limits.clear()
         self.used.clear()
+
+
+def _usage(name: str, text: str, used: int, limit: int) -> Json:
+    return {
+        "unit": "Count",
+        "currentValue": used,
+        "limit": limit,
+        "name": {"value": name, "localizedValue": text},
+    }
 
 
 def _sku(size: Size, region: str) -> Json:

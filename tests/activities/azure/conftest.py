@@ -18,10 +18,10 @@ from azure.core.credentials import AccessToken
 from activities.azure.connection import AzureConnections
 from activities.azure.part import AzurePart
 from activities.azure.settings import AzureSettings
-from activities.azure.template import as_json, template
+from activities.azure.template import ROLE_READ, as_json, template
 from activities.azure.transport import LoopbackTransport
 from activities.cloud import Activity
-from activities.needs import declared
+from activities.needs import Need, declared
 from domain.account import access_to
 from domain.deployment import Site
 from simulators.azure.documents import AzureTemplate
@@ -75,20 +75,26 @@ def connections(settings: AzureSettings) -> AzureConnections:
     return AzureConnections(settings)
 
 
-def activities_of(*parts: type[AzurePart]) -> Callable[[AzureSettings, AzureConnections], list[Activity]]:
-    """Return how to make the activities of parts that are not the whole of a contract."""
+def activities_of(*parts: type[AzurePart]) -> Callable[..., list[Activity]]:
+    """Return how to make the activities of parts that are not the whole of a contract, from what the parts take."""
 
-    def make(settings: AzureSettings, connections: AzureConnections) -> list[Activity]:
+    def make(*arguments: Any) -> list[Activity]:
         made: list[Activity] = []
         for part in parts:
             alone = type(part.__name__, (part,), {})
             alone.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
-            instance = alone(settings, connections)
+            instance = alone(*arguments)
             found = (getattr(instance, name) for name in dir(part) if not name.startswith("_"))
             made += [each for each in found if hasattr(each, "__temporal_activity_definition") and _is_made(each)]
         return made
 
     return make
+
+
+def _needs_of(activities: Sequence[Activity]) -> set[Need]:
+    """Return what the activities declare, and what those declare for which a part was told to stand in."""
+    told = [getattr(getattr(each, "__self__", None), "_declared_needs", None) for each in activities]
+    return {*declared(activities), *(need for needs in told if needs for need in needs())}
 
 
 def _is_made(activity: Activity) -> bool:
@@ -139,6 +145,14 @@ class Account(Tenant):
             if not (each.type in templates and each.id.lower().startswith(scope))
         ]
 
+    def used_by(self, activity: str) -> set[str]:
+        """Return the actions that an activity needed here, without what the first look at any subscription needs."""
+        return {
+            each.action
+            for each in self.control.authorizations(self.subscription)
+            if f"step/{activity} " in each.agent and each.action != ROLE_READ
+        }
+
 
 class Owner:
     """The owner of a subscription, as a credential of the SDKs."""
@@ -172,7 +186,7 @@ def account(
 ) -> Iterator[Account]:
     """A fresh subscription whose customer has applied our template: it grants what the activities declare."""
     site = fresh_site()
-    document = template(access_to(site), settings.applications, declared(activities))
+    document = template(access_to(site), settings.applications, _needs_of(activities))
     control.subscription(site.cloud_account_id).apply_template(AzureTemplate(**json.loads(as_json(document))))
     yield Account(site, by_name(activities), control, control.position(), endpoints)
     control.clear_faults()
