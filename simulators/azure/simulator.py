@@ -22,6 +22,7 @@ from simulators.azure.groups import Groups
 from simulators.azure.inventory import inventory
 from simulators.azure.kubernetes_provider import AzureProvider
 from simulators.azure.managed_identity import FederatedIdentityCredential, UserAssignedIdentity
+from simulators.azure.monitor import KINDS as MONITOR
 from simulators.azure.names import Names
 from simulators.azure.network import KINDS as NETWORK
 from simulators.azure.operations import Operations
@@ -65,6 +66,7 @@ class Azure:
             UserAssignedIdentity(),
             FederatedIdentityCredential(),
             *NETWORK,
+            *MONITOR,
             *DNS,
             *compute_kinds(keys),
             *vault_kinds(self.vaults),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -35,7 +37,15 @@ from tests.simulators.azure.clusters import (
     put,
     wanted,
 )
-from tests.simulators.azure.conftest import REGION, SUBSCRIPTION, Account
+from tests.simulators.azure.conftest import REGION, SUBSCRIPTION, Account, serve
+
+
+@pytest.fixture(scope="module")
+def ground() -> Iterator[Account]:
+    """A subscription with everything that a cluster needs around it, where none is made."""
+    for account in serve(math.inf):
+        make_surroundings(account)
+        yield account
 
 
 def refused(account: Account, document: dict[str, Any]) -> str:
@@ -160,12 +170,10 @@ class TestRefused:
             ({"securityProfile": {"azureKeyVaultKms": {"enabled": True}}}, "InvalidParameter"),
         ],
     )  # fmt: skip
-    def test_what_is_wrong(self, account: Account, options: dict[str, Any], code: str) -> None:
+    def test_what_is_wrong(self, ground: Account, options: dict[str, Any], code: str) -> None:
         """It says so at once, and nothing is made."""
-        make_surroundings(account)
-
-        assert refused(account, wanted(**options)) == code
-        assert "managed-cluster" not in kinds_of(account)
+        assert refused(ground, wanted(**options)) == code
+        assert "managed-cluster" not in kinds_of(ground)
 
     def test_a_subnet_without_the_way_out(self, account: Account) -> None:
         """The outbound type wants a NAT gateway at the subnet."""
