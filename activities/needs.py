@@ -7,7 +7,7 @@ list of needs. Tests compare them with the calls that the SDKs really make.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -52,6 +52,11 @@ def needs(*actions: str, purpose: Purpose, why: str = "") -> Callable[[Decorated
 def declared(activities: Iterable[AnyActivity]) -> tuple[Need, ...]:
     """Return every need of `activities` (bound methods), each once, ordered by action."""
     return tuple(sorted({need for activity in activities for need in _needs_of(activity)}))
+
+
+def actions_checked(needs: Iterable[Need], withheld: Collection[Purpose]) -> int:
+    """Return how many actions, each for its purpose, a verification is about that leaves out what is withheld."""
+    return len({(need.action, need.purpose) for need in needs if need.purpose not in withheld})
 
 
 def _needs_of(activity: AnyActivity) -> Iterable[Need]:

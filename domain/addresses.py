@@ -21,8 +21,16 @@ _PUBLIC_BITS = 8
 _PROXIES = 24
 """Prefix length of a regional load balancer's proxies: 64 addresses are the least, and 256 need never be widened."""
 
-REGIONAL = frozenset({Cloud.GCP})
-"""Clouds in which one subnet spans all zones of a region, with ranges of its own for pods and services."""
+REGIONAL = frozenset({Cloud.GCP, Cloud.AZURE})
+"""Clouds in which one subnet spans all zones of a region."""
+SECONDARY_RANGES = frozenset({Cloud.GCP})
+"""Those of them in which that subnet has ranges of its own for pods and services."""
+
+_OVERLAYS = tuple(
+    IPv4Network(each) for each in ("10.244.0.0/16", "10.245.0.0/16", "172.20.0.0/16", "172.21.0.0/16", "100.64.0.0/16")
+)
+"""Ranges for pods and services that no network has to know, the preferred ones first. AKS keeps 172.30.0.0/15 and
+169.254.0.0/16 for itself (AKS, "Azure CNI Overlay")."""
 
 
 class AddressesUnusableError(ValueError):
@@ -35,7 +43,9 @@ def plan_ranges(cloud: Cloud, cidr: IPv4Network, zones: int) -> AddressPlan:
     Raises:
         AddressesUnusableError: the range is too large, too small or not private.
     """
-    return plan_regional_subnets(cidr) if cloud in REGIONAL else plan_subnets(cidr, zones)
+    if cloud in SECONDARY_RANGES:
+        return plan_regional_subnets(cidr)
+    return plan_overlaid_subnets(cidr) if cloud in REGIONAL else plan_subnets(cidr, zones)
 
 
 def plan_subnets(cidr: IPv4Network, zones: int) -> AddressPlan:
@@ -77,6 +87,35 @@ def plan_regional_subnets(cidr: IPv4Network) -> AddressPlan:
         pod_cidr=str(pods),
         service_cidr=str(services),
     )
+
+
+def plan_overlaid_subnets(cidr: IPv4Network) -> AddressPlan:
+    """Return the ranges of subnets that span all zones of a region, beside which pods and services lie elsewhere.
+
+    The first eighth is the nodes', the first part of the last one that of the API server, which is the one public
+    range; the rest stays free. A /16 gives nodes /19 and the API server /24; a /20 gives /23 and /28.
+
+    Raises:
+        AddressesUnusableError: the range is too large, too small or not private.
+    """
+    plan = plan_subnets(cidr, 1)
+    pods, services = overlay_ranges([cidr])
+    return plan.model_copy(update={"pod_cidr": str(pods), "service_cidr": str(services)})
+
+
+def overlay_ranges(taken: Iterable[IPv4Network]) -> tuple[IPv4Network, IPv4Network]:
+    """Return the ranges of pods and services where they are known in the cluster alone, apart from what is `taken`.
+
+    Raises:
+        AddressesUnusableError: so much is taken that none are left.
+    """
+    others = list(taken)
+    free = [each for each in _OVERLAYS if first_overlap(each, others) is None]
+    if len(free) < 2:
+        raise AddressesUnusableError(
+            f"{', '.join(map(str, others))} leave no two of {', '.join(map(str, _OVERLAYS))} for pods and services"
+        )
+    return free[0], free[1]
 
 
 def first_overlap(cidr: IPv4Network, others: Iterable[IPv4Network]) -> IPv4Network | None:

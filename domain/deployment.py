@@ -18,9 +18,10 @@ class ExistingNetwork(OrderedModel):
     network_id: str
     """AWS: the id of the VPC. GCP: the network's name. Azure: the resource id of the virtual network."""
     private_subnet_ids: tuple[str, ...]
-    """One for each zone, at least two. GCP: exactly one, which spans the region."""
+    """One for each zone, at least two. GCP and Azure: exactly one, which spans the region."""
     public_subnet_ids: tuple[str, ...] = ()
-    """Where the load balancer stands; none for an endpoint that only the network itself reaches."""
+    """Where the load balancer stands; none for an endpoint that only the network itself reaches. Azure: exactly one,
+    in which the API server of the cluster stands."""
     pod_range: str = ""
     """GCP: the name of the subnetwork's secondary range for pods."""
     service_range: str = ""

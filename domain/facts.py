@@ -49,9 +49,9 @@ class Network(Model):
     ours: bool = True
     """False for a network of the customer's own, which we never change."""
     pod_range: str = ""
-    """Name of the secondary range of the pods, where the cloud has such ranges."""
+    """Name of the secondary range of the pods, where the cloud has such ranges. Azure: the range itself."""
     service_range: str = ""
-    """Name of the secondary range of the services."""
+    """Name of the secondary range of the services. Azure: the range itself."""
 
 
 class Firewall(Model):
@@ -62,7 +62,10 @@ class Firewall(Model):
 
 
 class Roles(Model):
-    """Identities that the cloud lends to the cluster, its nodes and its workloads (ARNs on AWS)."""
+    """Identities that the cloud lends to the cluster, its nodes and its workloads.
+
+    AWS: ARNs. GCP: e-mail addresses of service accounts. Azure: client ids of managed identities.
+    """
 
     control_plane: str
     nodes: str
@@ -71,6 +74,8 @@ class Roles(Model):
     restore: str = ""
     """Of the proof that a backup can be restored: it reads backups and writes nothing. Empty in facts that are older
     than this role."""
+    endpoint: str = ""
+    """Of what ends TLS in the cluster, where the cloud's load balancer does not: it reads the certificate."""
 
 
 class Key(Model):

@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import field_validator
 
 from domain.account import AccountSpec
-from domain.addresses import REGIONAL
+from domain.addresses import REGIONAL, SECONDARY_RANGES
 from domain.approval import unfulfillable
 from domain.catalogue import Catalogue, CloudOffer, Region, VersionStatus
 from domain.clouds import Cloud
@@ -281,7 +281,7 @@ def _existing_network_suits(order: _Order) -> Iterator[Problem]:
     if network is None:
         return
     if order.offer and order.offer.cloud in REGIONAL:
-        yield from _regional_network_suits(network)
+        yield from _regional_network_suits(network, order.offer.cloud)
     else:
         yield from _zonal_network_suits(network, ZONES if order.spec.high_availability else 2)
     every = (*network.private_subnet_ids, *network.public_subnet_ids)
@@ -296,8 +296,8 @@ def _existing_network_suits(order: _Order) -> Iterator[Problem]:
         yield from _existing_ids_have_the_form_of(order.offer.cloud, network)
 
 
-def _regional_network_suits(network: ExistingNetwork) -> Iterator[Problem]:
-    """One subnetwork spans all zones; pods and services have secondary ranges of it, which have names."""
+def _regional_network_suits(network: ExistingNetwork, cloud: Cloud) -> Iterator[Problem]:
+    """One subnetwork spans all zones; pods and services have secondary ranges of it, or the API server a subnet."""
     if len(network.private_subnet_ids) != 1:
         yield Problem(
             path="spec.network.existing.privateSubnetIds",
@@ -305,6 +305,20 @@ def _regional_network_suits(network: ExistingNetwork) -> Iterator[Problem]:
             message=f"{len(network.private_subnet_ids)} private subnetworks are given, and one spans all zones",
             allowed="exactly 1",
         )
+    if cloud in SECONDARY_RANGES:
+        yield from _secondary_ranges_are_named(network)
+        return
+    if len(network.public_subnet_ids) != 1:
+        yield Problem(
+            path="spec.network.existing.publicSubnetIds",
+            value=", ".join(network.public_subnet_ids),
+            message=f"{len(network.public_subnet_ids)} public subnets are given, and one is for the API server",
+            allowed="exactly 1, delegated to Microsoft.ContainerService/managedClusters",
+        )
+    yield from _no_secondary_ranges(network)
+
+
+def _secondary_ranges_are_named(network: ExistingNetwork) -> Iterator[Problem]:
     for field, name, what in (
         ("podRange", network.pod_range, "pods"),
         ("serviceRange", network.service_range, "services"),
@@ -332,6 +346,10 @@ def _zonal_network_suits(network: ExistingNetwork, zones: int) -> Iterator[Probl
             message=f"{len(network.private_subnet_ids)} private subnets are too few",
             allowed=f"at least {zones}, each in a zone of its own",
         )
+    yield from _no_secondary_ranges(network)
+
+
+def _no_secondary_ranges(network: ExistingNetwork) -> Iterator[Problem]:
     for field, name in (("podRange", network.pod_range), ("serviceRange", network.service_range)):
         if name:
             yield Problem(

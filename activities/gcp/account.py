@@ -16,8 +16,8 @@ from activities.gcp.identity import control_account
 from activities.gcp.part import GcpPart
 from activities.gcp.settings import GcpSettings
 from activities.gcp.surplus import LOOKING, surplus_permissions
-from activities.gcp.verification import checked_actions, missing_permissions, withheld_accounts
-from activities.needs import Need, needs
+from activities.gcp.verification import missing_permissions, withheld_accounts
+from activities.needs import Need, actions_checked, needs
 from domain.account import AccessReport, RevocationProof, access_to
 from domain.clouds import Purpose
 from domain.deployment import Site
@@ -67,7 +67,7 @@ class GcpAccount(GcpPart, AccountContract):
             surplus=surplus[:MOST_SURPLUS],
             more_surplus=len(surplus[MOST_SURPLUS:]),
             withheld=withheld,
-            checked_actions=checked_actions(declared, withheld),
+            checked_actions=actions_checked(declared, withheld),
         )
 
     @activity.defn
@@ -127,5 +127,5 @@ class GcpPermissionCheck(GcpPart, PreflightContract):
             principal=principal,
             verified_at=datetime.now(UTC),
             withheld=withheld,
-            checked_actions=checked_actions(declared, withheld),
+            checked_actions=actions_checked(declared, withheld),
         )

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from activities.cloud_call import CloudCall
 from domain.audit import Resource
 
 _SERVICES = {
@@ -48,21 +48,6 @@ _HTTP = (
         {"POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete", "GET": "get"},
     ),
 )
-
-
-@dataclass(frozen=True)
-class CloudCall:
-    """One call."""
-
-    service: str
-    operation: str
-    changes: bool
-    resources: tuple[Resource, ...] = ()
-
-    @property
-    def about(self) -> str:
-        """What it is about, in words."""
-        return ", ".join(resource.id for resource in self.resources)
 
 
 def http_call(method: str, url: str, body: object = None) -> CloudCall:

@@ -13,10 +13,8 @@ import grpc
 import requests
 from requests.adapters import HTTPAdapter
 
-from activities import deeds
-from activities.barrier import before_change
 from activities.calling import agent, place_of_caller
-from activities.gcp.calls import CloudCall, http_call, rpc_call
+from activities.gcp.calls import http_call, rpc_call
 
 _REASON = "x-goog-request-reason"
 _SDK = "x-goog-api-client"
@@ -28,17 +26,17 @@ class Adapter(HTTPAdapter):
     def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:  # noqa: ANN401
         """Send one request, unless it would change something and changes are barred."""
         call = http_call(str(request.method), str(request.url), request.body)
-        _stop_at_the_barrier(call)
+        call.stop_at_the_barrier()
         caller = agent(place_of_caller.get())
         request.headers["User-Agent"] = f"{caller} {request.headers.get('User-Agent', '')}".rstrip()
         request.headers[_REASON] = caller
         try:
             reply = super().send(request, *arguments, **options)
         except requests.RequestException:
-            _note(call, answered=False)
+            call.note(answered=False)
             raise
         if reply.ok:
-            _note(call, answered=True)
+            call.note(answered=True)
         return reply
 
 
@@ -48,29 +46,19 @@ class Interceptor(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc] # grp
     def intercept_unary_unary(self, continuation: Callable[[Any, Any], Any], details: Any, request: Any) -> Any:  # noqa: ANN401
         """Make one call, unless it would change something and changes are barred."""
         call = rpc_call(details.method, request)
-        _stop_at_the_barrier(call)
+        call.stop_at_the_barrier()
         outcome = continuation(_named(details), request)
         if call.changes:
             error = outcome.exception()
             if error is None:
-                _note(rpc_call(details.method, request, outcome.result()), answered=True)
+                rpc_call(details.method, request, outcome.result()).note(answered=True)
             elif error.code() in _UNANSWERED:
-                _note(call, answered=False)
+                call.note(answered=False)
         return outcome
 
 
 _UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNKNOWN)
 """After these the call may have changed something all the same."""
-
-
-def _stop_at_the_barrier(call: CloudCall) -> None:
-    if call.changes:
-        before_change(f"{call.service}.{call.operation}", call.about)
-
-
-def _note(call: CloudCall, *, answered: bool) -> None:
-    if call.changes:
-        deeds.note(call.service, call.operation, call.resources, answered=answered)
 
 
 def _named(details: Any) -> Any:  # noqa: ANN401 - grpc has no types

@@ -63,11 +63,6 @@ def withheld_accounts(connections: GcpConnections, place: Place) -> tuple[Purpos
     return tuple(withheld)
 
 
-def checked_actions(needs: Iterable[Need], withheld: Collection[Purpose]) -> int:
-    """Return how many permissions, each for its purpose, a verification asks about."""
-    return len({(need.action, need.purpose) for need in needs if need.purpose not in withheld})
-
-
 def _batches(actions: Sequence[str]) -> Iterator[list[str]]:
     remaining = iter(actions)
     while batch := list(islice(remaining, _PERMISSIONS_OF_A_CALL)):

@@ -184,9 +184,9 @@ class AuthorizationLists:
             action = f"Microsoft.Authorization/{name}/read"
             yield Route("GET", f"{prefix}{name}", "authorization", f"{name}/read", deed, action, "{scope}")
 
-    def _definitions(self, request: Request, _: re.Match[str]) -> Reply:
-        wanted = request.query.get("$filter", "")
-        found = self._cloud.access.definitions()
+    def _definitions(self, request: Request, match: re.Match[str]) -> Reply:
+        wanted, scope = request.query.get("$filter", ""), match["scope"]
+        found = [entry for entry in self._cloud.access.definitions() if _is_assignable(entry, scope)]
         found += [built_in_document(guid, request.subscription) for guid in BUILT_IN]
         if name := _ROLE_NAME.search(wanted):
             found = [entry for entry in found if entry["properties"]["roleName"] == name[1]]
@@ -208,6 +208,12 @@ class AuthorizationLists:
         assert request.principal is not None
         found = self._cloud.access.permissions(request.principal, match["scope"])
         return Reply({"value": found})
+
+
+def _is_assignable(definition: Json, scope: str) -> bool:
+    """Return whether a role can be assigned at a scope."""
+    scopes = definition["properties"]["assignableScopes"]
+    return any(f"{scope.lower()}/".startswith(f"{each.lower().rstrip('/')}/") for each in scopes)
 
 
 def _related(assigned: str, scope: str) -> bool:

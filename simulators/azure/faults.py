@@ -23,8 +23,15 @@ _QUOTAS: Mapping[str, tuple[int, str, str]] = {
             " Additional details - Current Limit: 10, Current Usage: 8, Additional Required: 4."
         ),
     ),
+    "containerservice": (
+        400,
+        "ErrCode_InsufficientVCPUQuota",
+        "Insufficient vcpu quota requested 6, remaining 2 for family standardDSv5Family for region westeurope.",
+    ),
 }
 """Status, code and message, keyed by service."""
+_LATE_CAPACITY = frozenset({"compute", "containerservice"})
+"""Services where a lack of machines shows only in what a call starts."""
 
 
 def fault_refusal(fault: Fault, request: Request) -> Refusal | None:
@@ -43,7 +50,7 @@ def fault_refusal(fault: Fault, request: Request) -> Refusal | None:
                 fault.code or "InternalServerError",
                 fault.message or "The server encountered an internal error. Please retry the request.",
             )
-        case FaultKind.CAPACITY if not (request.mutating and request.service == "compute"):
+        case FaultKind.CAPACITY if not (request.mutating and request.service in _LATE_CAPACITY):
             message = f"The requested resource is not available in location '{request.region}'."
             return Refusal(409, fault.code or "SkuNotAvailable", fault.message or message)
     return None

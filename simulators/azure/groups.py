@@ -53,21 +53,17 @@ class Groups:
         name = "subscriptions/resourceGroups/read"
         path = rf"{_SUBSCRIPTION}/resourcegroups"
         yield Route("GET", path, "resources", name, self._list, f"{_GROUP_ACTION}/read", _SUBSCRIPTION_SCOPE)
-        for path, scope in ((_SUBSCRIPTION, _SUBSCRIPTION_SCOPE), (_GROUP, _GROUP_SCOPE)):
-            action = "Microsoft.Resources/subscriptions/resources/read"
+        for path, scope, action in (
+            (_SUBSCRIPTION, _SUBSCRIPTION_SCOPE, "Microsoft.Resources/subscriptions/resources/read"),
+            (_GROUP, _GROUP_SCOPE, f"{_GROUP_ACTION}/resources/read"),
+        ):
             yield Route("GET", f"{path}/resources", "resources", "resources/read", self._everything, action, scope)
         provider = rf"{_SUBSCRIPTION}/providers/(?P<namespace>[\w.]+)"
         read = "Microsoft.Resources/subscriptions/providers/read"
         yield Route("GET", provider, "resources", "providers/read", self._provider, read, _SUBSCRIPTION_SCOPE)
-        yield Route(
-            "POST",
-            f"{provider}/register",
-            "resources",
-            "register/action",
-            self._register,
-            "{namespace}/register/action",
-            _SUBSCRIPTION_SCOPE,
-        )
+        for verb, deed in (("register", self._register), ("unregister", self._unregister)):
+            action, name = f"{{namespace}}/{verb}/action", f"{verb}/action"
+            yield Route("POST", f"{provider}/{verb}", "resources", name, deed, action, _SUBSCRIPTION_SCOPE)
         poll = rf"{_SUBSCRIPTION}(?:/providers/[\w.]+/locations/\w+)?/operation(?P<kind>s|results)/(?P<id>[-\w]+)"
         yield Route("GET", poll, "resources", "operations/read", self._poll)
 
@@ -213,6 +209,10 @@ class Groups:
         )
         document = self._namespace(request.subscription, found["namespace"])
         return Reply(document | ({"registrationState": "Registering"} if request.had_effect else {}))
+
+    def _unregister(self, request: Request, found: re.Match[str]) -> Reply:
+        self._cloud.identities.subscriptions[request.subscription].registered.discard(found["namespace"].lower())
+        return Reply(self._namespace(request.subscription, found["namespace"]))
 
     def _namespace(self, subscription: str, namespace: str) -> Json:
         kinds = [kind for kind in self._resources.kinds.values() if kind.type.lower().startswith(namespace.lower())]

@@ -14,9 +14,13 @@ from domain.addresses import (
     SMALLEST,
     AddressesUnusableError,
     first_overlap,
+    overlay_ranges,
+    plan_overlaid_subnets,
+    plan_ranges,
     plan_regional_subnets,
     plan_subnets,
 )
+from domain.clouds import Cloud
 
 PRIVATE = IPv4Network("10.0.0.0/8")
 
@@ -97,6 +101,36 @@ def test_an_unusable_regional_range_is_refused(cidr: str) -> None:
     """By the same rules."""
     with pytest.raises(AddressesUnusableError, match=cidr):
         plan_regional_subnets(IPv4Network(cidr))
+
+
+@given(cidr=private_ranges())
+def test_overlaid_ranges_lie_apart(cidr: IPv4Network) -> None:
+    """Whatever the range: nodes and API server (a /28 at least) in it, pods and services outside, apart."""
+    plan = plan_overlaid_subnets(cidr)
+
+    (nodes,), (server,) = plan.private_cidrs, plan.public_cidrs
+    inside, outside = (nodes, server), (plan.pod_cidr, plan.service_cidr)
+    assert all(IPv4Network(each).subnet_of(cidr) for each in inside)
+    assert not any(IPv4Network(each).overlaps(cidr) for each in outside)
+    assert not any(one.overlaps(other) for one, other in combinations(map(IPv4Network, (*inside, *outside)), 2))
+    assert IPv4Network(server).prefixlen <= 28
+
+
+def test_overlaid_ranges_are_divided_as_documented() -> None:
+    """A /16 gives nodes /19 and the API server /24; pods and services have what AKS has by itself, or the next."""
+    plan = plan_ranges(Cloud.AZURE, IPv4Network("10.64.0.0/16"), 3)
+
+    assert (plan.private_cidrs, plan.public_cidrs) == (("10.64.0.0/19",), ("10.64.224.0/24",))
+    assert (plan.pod_cidr, plan.service_cidr) == ("10.244.0.0/16", "10.245.0.0/16")
+    assert plan_ranges(Cloud.AZURE, IPv4Network("10.244.0.0/16"), 3).pod_cidr == "10.245.0.0/16"
+
+
+def test_what_is_taken_everywhere_is_refused() -> None:
+    """Pods and services need two ranges, and the message names those that were tried."""
+    taken = [IPv4Network("10.0.0.0/8"), IPv4Network("172.16.0.0/12")]
+
+    with pytest.raises(AddressesUnusableError, match=r"100\.64\.0\.0/16 for pods and services"):
+        overlay_ranges(taken)
 
 
 def test_an_overlap_is_found() -> None:

@@ -11,7 +11,9 @@ import catalog
 from activities.aws import preflight as aws_preflight
 from activities.aws.node_pools import ROOT_VOLUME_GIB
 from activities.aws.private_endpoints import INTERFACE_ENDPOINTS
+from activities.azure import machines as azure_machines
 from activities.gcp import preflight as gcp_preflight
+from activities.placement import MachineFamilies
 from domain.clouds import Cloud
 from domain.cost import monthly_costs
 from domain.deployment import ExistingNetwork, NetworkSpec
@@ -41,7 +43,11 @@ def cost(asked: OperationOrder, zones: int = 3) -> dict[str, float]:
 
 @pytest.mark.parametrize(
     ("cloud", "machine_types"),
-    [(Cloud.AWS, aws_preflight.machine_types), (Cloud.GCP, gcp_preflight.FAMILIES.machine_types)],
+    [
+        (Cloud.AWS, aws_preflight.machine_types),
+        (Cloud.GCP, gcp_preflight.FAMILIES.machine_types),
+        (Cloud.AZURE, azure_machines.FAMILIES.machine_types),
+    ],
 )
 def test_every_machine_type_that_can_be_chosen_has_a_price(
     cloud: Cloud, machine_types: Callable[[PoolSize], tuple[str, ...]]
@@ -60,9 +66,12 @@ def test_every_machine_type_that_can_be_chosen_has_a_price(
         assert listed.preferred(size) == machine_types(size)[0]
 
 
-def test_the_families_of_gcp_are_those_of_the_price_list() -> None:
+@pytest.mark.parametrize(
+    ("cloud", "chosen"), [(Cloud.GCP, gcp_preflight.FAMILIES), (Cloud.AZURE, azure_machines.FAMILIES)]
+)
+def test_the_families_of_a_cloud_are_those_of_the_price_list(cloud: Cloud, chosen: MachineFamilies) -> None:
     """Neither list has a family or a size that the other lacks, and both prefer the same ones."""
-    listed, chosen = catalog.prices().clouds[Cloud.GCP], gcp_preflight.FAMILIES
+    listed = catalog.prices().clouds[cloud]
 
     assert [(each.gib_for_each_cpu, each.name) for each in listed.families] == [
         (gib, name) for gib, names in chosen.names.items() for name in names
@@ -70,13 +79,15 @@ def test_the_families_of_gcp_are_those_of_the_price_list() -> None:
     assert listed.sizes == {name: cpu for cpu, name in chosen.sizes.items()}
 
 
-def test_every_region_that_can_be_ordered_has_a_factor() -> None:
+@pytest.mark.parametrize("cloud", Cloud)
+def test_every_region_that_can_be_ordered_has_a_factor(cloud: Cloud) -> None:
     """The base region's is 1, and no other is far from it."""
-    regions = {region.name for region in catalog.load().clouds[Cloud.AWS].regions}
+    regions = {region.name for region in catalog.load().clouds[cloud].regions}
+    listed = catalog.prices().clouds[cloud]
 
-    assert AWS.regions.keys() == regions
-    assert AWS.regions[AWS.base_region] == 1.0
-    assert all(0.9 <= factor <= 1.7 for factor in AWS.regions.values())
+    assert listed.regions.keys() == regions
+    assert listed.regions[listed.base_region] == 1.0
+    assert all(0.9 <= factor <= 1.7 for factor in listed.regions.values())
 
 
 def test_what_is_counted_by_the_piece_is_what_is_made() -> None:

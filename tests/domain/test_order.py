@@ -162,6 +162,60 @@ def test_an_incomplete_network_of_gcp_is_refused_by_field(changes: dict[str, obj
     assert words in found[f"spec.network.existing.{field}"]
 
 
+SUBSCRIPTION = "00000000-0000-0000-0000-0000000000aa"
+VNET = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/acme/providers/Microsoft.Network/virtualNetworks/main"
+AZURE_NETWORK = ExistingNetwork(
+    network_id=VNET, private_subnet_ids=(f"{VNET}/subnets/nodes",), public_subnet_ids=(f"{VNET}/subnets/api",)
+)
+
+
+def problems_on_azure(network: ExistingNetwork) -> dict[str, str]:
+    """Return what is wrong with an order in a customer's network of Azure, keyed by path."""
+    changes = {"account": "acme-azure", "region": "westeurope", "network": NetworkSpec(existing=network)}
+    account = ACCOUNT.model_copy(
+        update={
+            "name": "acme-azure",
+            "cloud": Cloud.AZURE,
+            "cloud_account_id": SUBSCRIPTION,
+            "regions": ("westeurope",),
+        }
+    )
+    found = check_order(ORDER.model_copy(update=changes), CATALOGUE, account)
+    return {problem.path: str(problem) for problem in found}
+
+
+def test_a_subnet_for_nodes_and_one_for_the_api_server_will_do_on_azure() -> None:
+    """Both span all zones, and pods and services have addresses that the network does not know."""
+    assert problems_on_azure(AZURE_NETWORK) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"private_subnet_ids": ()}, "privateSubnetIds", "exactly 1"),
+        ({"public_subnet_ids": ()}, "publicSubnetIds", "one is for the API server"),
+        ({"pod_range": "pods"}, "podRange", "only subnetworks of gcp"),
+        ({"network_id": "main"}, "networkId", "not the id of a network on azure"),
+    ],
+)
+def test_an_incomplete_network_of_azure_is_refused_by_field(changes: dict[str, object], field: str, words: str) -> None:
+    """One subnet of each kind, and no secondary ranges."""
+    found = problems_on_azure(AZURE_NETWORK.model_copy(update=changes))
+
+    assert list(found) == [f"spec.network.existing.{field}"]
+    assert words in found[f"spec.network.existing.{field}"]
+
+
+@pytest.mark.parametrize("given", ["acme-prod", "123456789012", SUBSCRIPTION.upper(), f"{SUBSCRIPTION}0"])
+def test_a_subscription_is_named_by_its_guid(given: str) -> None:
+    """In small letters, as Azure shows it; anything else is refused at the door."""
+    account = ACCOUNT.model_copy(update={"cloud": Cloud.AZURE, "cloud_account_id": given, "regions": ("westeurope",)})
+
+    found = {problem.path for problem in check_account(account, CATALOGUE)}
+
+    assert any(path.endswith("cloudAccountId") for path in found)
+
+
 def test_names_of_ranges_are_for_gcp_alone() -> None:
     """Elsewhere they would be left unread, so they are refused."""
     subnets = ("subnet-0a1b2c3d", "subnet-1a1b2c3d", "subnet-2a1b2c3d")

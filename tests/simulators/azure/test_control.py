@@ -12,8 +12,8 @@ from azure.mgmt.compute import ComputeManagementClient
 from azure.mgmt.network import NetworkManagementClient
 from azure.mgmt.resource.resources import ResourceManagementClient
 
+from activities.azure.transport import LoopbackTransport
 from simulators.azure.documents import AzureAssignment, AzureOwnNetwork, AzureQuota, AzureRole, AzureTemplate
-from simulators.azure.transport import LoopbackTransport
 from simulators.control_client import ControlClient, ControlError
 from simulators.endpoints import Endpoints
 from simulators.launch import running_simulators

@@ -1,0 +1,1 @@
+"""The Azure implementation of the contracts; nothing outside this package imports Azure's SDKs in production."""
