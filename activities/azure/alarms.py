@@ -89,7 +89,8 @@ class AzureAlarms(AzurePart, ClusterContract):
 
     @activity.defn
     @needs(
-        *ENSURING, f"{ALERT}/read", f"{ALERT}/write", "Microsoft.Network/loadBalancers/read", f"{CLUSTER}/read",
+        *ENSURING, f"{ALERT}/read", f"{ALERT}/write", "Microsoft.Insights/actionGroups/read", f"{BALANCER}/read",
+        f"{CLUSTER}/read",
         purpose=Purpose.OPERATE,
     )  # fmt: skip
     def create_alarms(self, request: InCluster) -> None:
