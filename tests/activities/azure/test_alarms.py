@@ -61,7 +61,7 @@ def put(account: Account, name: str, document: dict[str, Any]) -> None:
 
 
 def test_nodes_and_load_balancer_have_their_alarm(account: Account, order: InCluster) -> None:
-    """Each looks at the deployment's own, and fires after five minutes."""
+    """Each looks at the deployment's own, and at the last five minutes."""
     account.run("create_alarms", order)
 
     found = alerts(account)
