@@ -173,6 +173,20 @@ def test_needs_cores(account: Account) -> None:
     assert caught.value.error.code == "ErrCode_InsufficientVCPUQuota"
 
 
+def test_needs_cores_for_the_machines_of_an_upgrade(account: Account) -> None:
+    """New ones come before the old ones go."""
+    make_cluster(account)
+    found = get(account)
+    found.properties.kubernetes_version = "1.35"
+    put(account, found)
+    pass_time(account, 700)
+    account.azure.quotas.set_limit(SUBSCRIPTION, REGION, "cores", 7)
+    surge = {"maxSurge": "1"}
+
+    with pytest.raises(HttpResponseError, match="left regional vcpu quota 1, requested quota 2"):
+        put_pool(account, "system", pool(mode="System", orchestratorVersion="1.35", upgradeSettings=surge))
+
+
 def test_fails_without_capacity_and_leaves_the_cluster_alone(account: Account) -> None:
     """It can be deleted, and made again."""
     cluster = make_cluster(account)
