@@ -45,6 +45,7 @@ class Calls:
         pool = r"agentPools/(?P<pool>[^/]+)"
         upgrades = f"{pool}/upgradeProfiles/default"
         yield self._route("GET", upgrades, "agentPools/upgradeProfiles/read", self._pool_upgrades)
+        yield self._route("GET", f"{pool}/machines", "agentPools/machines/read", self._machines)
         yield self._route("POST", "abort", "abort/action", self._abort, changes=True)
         yield self._route("POST", f"{pool}/abort", "agentPools/abort/action", self._abort_pool, changes=True)
         known = rf"{_SUBSCRIPTION}/providers/Microsoft\.ContainerService/locations/[\w ]+/kubernetesVersions"
@@ -132,6 +133,20 @@ class Calls:
         properties = {**self._profile(current), "upgrades": [{"kubernetesVersion": each} for each in newer]}
         name = f"{pool.id.text}/upgradeProfiles/default"
         return Reply({"id": name, "name": "default", "type": f"{POOL}/upgradeProfiles", "properties": properties})
+
+    def _machines(self, _: Request, found: re.Match[str]) -> Reply:
+        cluster, pool = self._cluster(found), self._pool(found)
+        described = [
+            {
+                "id": f"{pool.id.text}/machines/{machine.properties['osProfile']['computerName']}",
+                "name": machine.properties["osProfile"]["computerName"],
+                "type": f"{POOL}/machines",
+                "zones": machine.document["zones"],
+                "properties": {"resourceId": machine.id.text},
+            }
+            for machine in self._fleet.machines.of(cluster, pool)
+        ]
+        return Reply({"value": described})
 
     def _abort(self, request: Request, found: re.Match[str]) -> Reply:
         """Let the operation never be done that changes the cluster; pools that come with it are left, too."""

@@ -37,12 +37,16 @@ def test_is_made_beside_the_first_one(slow_account: Account) -> None:
     begun = put_pool(slow_account, "state", pool(nodeLabels=labels, nodeTaints=taints))
     pass_time(slow_account, 200)
     made = containers(slow_account).agent_pools.get("byoc", NAME, "state")
+    machines = list(containers(slow_account).machines.list("byoc", NAME, "state"))
     sets = slow_account.client(ComputeManagementClient).virtual_machine_scale_sets.list(NODE_GROUP)
 
     assert (begun.properties.provisioning_state, made.properties.provisioning_state) == ("Creating", "Succeeded")
     assert made.properties.current_orchestrator_version == "1.34.4"
     assert sorted(entry.name.split("-")[1] for entry in sets) == ["state", "system"]
     joined = nodes(cluster, "state")
+    assert {f"azure://{machine.properties.resource_id}" for machine in machines} == {
+        node["spec"]["providerID"] for node in joined
+    }
     assert len(joined) == 3
     assert {node["metadata"]["labels"]["byoc/pool"] for node in joined} == {"state"}
     assert joined[0]["spec"]["taints"] == [{"key": "byoc/pool", "value": "state", "effect": "NoSchedule"}]
