@@ -169,6 +169,7 @@ class AzureBackupBucket(AzurePart, FoundationContract):
             if code_of(error) == "StorageAccountAlreadyTaken":
                 message = f"The name {name} of the storage account is taken by another subscription"
                 raise refused(FailureClass.NOT_OURS, message, resource=name) from error
+            # A role takes minutes to count; after the grace the customer is told.
             if code_of(error) == _KEY_REFUSED and is_young(self._settings.delegation_grace):
                 raise self._look_again("the identity's role at the key does not count yet") from error
             raise

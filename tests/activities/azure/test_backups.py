@@ -177,6 +177,32 @@ def test_a_lost_reply_makes_no_trouble(account: Account, key: Key, operation: st
     assert properties(account).tags == owner_tags(account.site, "backups")
 
 
+def test_a_role_at_the_key_that_does_not_count_yet_is_waited_for(account: Account, key: Key) -> None:
+    """Azure speaks of minutes; whoever waits for more is told what is refused."""
+    account.inject(FaultKind.ERROR, "storageAccounts/write", code="KeyVaultAuthenticationFailure", times=2)
+    request = BucketRequest(site=account.site, key=key)
+
+    early = account.attempt_once("create_backup_bucket", request)
+    late = account.attempt_once("create_backup_bucket", request, age=timedelta(minutes=11))
+
+    assert early is not None
+    assert early.failure is FailureClass.NOT_READY
+    assert late is not None
+    assert late.code == "KeyVaultAuthenticationFailure"
+    assert account.run("create_backup_bucket", request).name == bucket_name(account.site)
+
+
+def test_a_busy_blob_service_passes(account: Account, bucket: Bucket) -> None:
+    """Temporal is told to try again."""
+    backup = stored(account, "backups/1")
+    account.inject(FaultKind.THROTTLE, "blobs/read", times=1)
+
+    detail = account.attempt_once("lock_backup", BackupLock(site=account.site, backup=backup, retain_days=30))
+
+    assert detail is not None
+    assert detail.failure is FailureClass.THROTTLE
+
+
 def test_an_account_of_somebody_else_is_refused(account: Account, key: Key) -> None:
     """One that has our name without our tags is neither changed nor deleted."""
     theirs = {"location": REGION, "kind": "StorageV2", "sku": {"name": "Standard_LRS"}}
