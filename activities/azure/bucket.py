@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from azure.core.exceptions import HttpResponseError
@@ -196,7 +197,7 @@ class AzureBackupBucket(AzurePart, FoundationContract):
         authorization = self._connections.client(AuthorizationManagementClient, site, Purpose.OPERATE)
         for workload, role in _ROLES.items():
             name = resource_name(site, workload)
-            found = if_exists(lambda name=name: identities.user_assigned_identities.get(group_name(site), name))  # type: ignore[misc] # mypy has no types for defaults of lambdas
+            found = if_exists(partial(identities.user_assigned_identities.get, group_name(site), name))
             if found is None:
                 raise self._look_again(f"the identity {name}, which uses the backups, does not exist yet")
             give_role(authorization, site, container_id(site), role, str(found.principal_id))
@@ -218,7 +219,7 @@ class AzureBackupBucket(AzurePart, FoundationContract):
                 with needing(_DELETE_BLOBS, bucket_name(site)):
                     client.delete_blob()
             with needing(_DELETE_VERSIONS, bucket_name(site)):
-                if_exists(lambda client=client, blob=blob: client.delete_blob(version_id=blob.version_id))  # type: ignore[misc] # mypy has no types for defaults of lambdas
+                if_exists(partial(client.delete_blob, version_id=blob.version_id))
         return max(locks, default=None) if keep_locked else None
 
 

@@ -33,7 +33,7 @@ _CODES: dict[FailureClass, frozenset[str]] = {
         "InsufficientAccountPermissions", "LinkedAuthorizationFailed",
     }),
     FailureClass.POLICY: frozenset({
-        "AccountIsDisabled", "DenyAssignmentAuthorizationFailed", "DisallowedProvider",
+        "AccountIsDisabled", "BlobImmutableDueToPolicy", "DenyAssignmentAuthorizationFailed", "DisallowedProvider",
         "MissingSubscriptionRegistration", "ReadOnlyDisabledSubscription", "RequestDisallowedByAzure",
         "RequestDisallowedByPolicy", "ScopeLocked", "SubscriptionNotRegistered",
     }),

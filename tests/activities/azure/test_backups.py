@@ -12,7 +12,7 @@ from azure.core.exceptions import HttpResponseError
 from azure.mgmt.keyvault import KeyVaultManagementClient
 from azure.mgmt.msi import ManagedServiceIdentityClient
 from azure.mgmt.storage import StorageManagementClient
-from azure.storage.blob import BlobServiceClient
+from azure.storage.blob import BlobServiceClient, ImmutabilityPolicy
 
 from activities.azure.backup_locks import AzureBackupLocks
 from activities.azure.backups import CHANGE_LOCKS, CONTAINER, account_name, bucket_name, container_id
@@ -297,6 +297,19 @@ def test_a_deployment_that_is_ordered_again_uses_what_was_kept(account: Account,
     account.run("create_backup_bucket", BucketRequest(site=account.site, key=key))
 
     assert TAG_RETAINED_UNTIL not in properties(account).tags
+
+
+def test_what_the_customer_has_locked_for_good_stays(account: Account, bucket: Bucket) -> None:
+    """Nobody can lift such a lock, and the customer is told so."""
+    backup = stored(account, "backups/1")
+    policy = ImmutabilityPolicy(expiry_time=datetime.now(UTC) + timedelta(days=30), policy_mode="Locked")
+    blobs(account).get_blob_client(backup.key).set_immutability_policy(policy)
+
+    detail = account.failure("delete_backup_bucket", Retention(site=account.site))
+
+    assert detail.failure is FailureClass.POLICY
+    assert detail.code == "BlobImmutableDueToPolicy"
+    assert blobs(account).get_blob_client(backup.key).exists()
 
 
 def test_deleting_leaves_nothing_not_even_what_was_locked(account: Account, bucket: Bucket) -> None:
