@@ -37,9 +37,9 @@ from activities.azure.errors import code_of, failures_named
 from activities.azure.existing import if_exists
 from activities.azure.granting import ASSIGNING, BuiltInRole, give_role
 from activities.azure.groups import EMPTYING, ENSURING, group_name
-from activities.azure.ids import resource_id
-from activities.azure.ownership import is_ours, require_ours
+from activities.azure.ownership import ours_or_none, require_ours, tags_with_ours
 from activities.azure.part import AzurePart
+from activities.azure.roles import IDENTITY, RoleName
 from activities.contracts import BucketRequest, FoundationContract, Retention
 from activities.failures import refused
 from activities.needs import needs
@@ -50,8 +50,7 @@ from domain.facts import Bucket
 from domain.failure import FailureClass
 from domain.naming import TAG_RETAINED_UNTIL, owner_tags, resource_name
 
-_IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
-_ROLES = {"store": BuiltInRole.BLOB_CONTRIBUTOR, "restore": BuiltInRole.BLOB_READER}
+_ROLES = {RoleName.STORE: BuiltInRole.BLOB_CONTRIBUTOR, RoleName.RESTORE: BuiltInRole.BLOB_READER}
 """What the deployment's identities may do with backups."""
 _KEY_REFUSED = "KeyVaultAuthenticationFailure"
 _DELETE_BLOBS, _DELETE_VERSIONS = f"{BLOBS}/delete", f"{BLOBS}/deleteBlobVersion/action"
@@ -62,7 +61,7 @@ class AzureBackupBucket(AzurePart, FoundationContract):
 
     @activity.defn
     @needs(
-        *ENSURING, f"{_IDENTITY}/read", f"{_IDENTITY}/write", f"{_IDENTITY}/assign/action", *ASSIGNING,
+        *ENSURING, f"{IDENTITY}/read", f"{IDENTITY}/write", f"{IDENTITY}/assign/action", *ASSIGNING,
         f"{ACCOUNT}/read", f"{ACCOUNT}/write", f"{ACCOUNT}/blobServices/read", f"{ACCOUNT}/blobServices/write",
         f"{CONTAINERS}/read", f"{CONTAINERS}/write",
         purpose=Purpose.OPERATE,
@@ -85,7 +84,7 @@ class AzureBackupBucket(AzurePart, FoundationContract):
 
     @activity.defn
     @needs(
-        *EMPTYING, f"{_IDENTITY}/delete", f"{_IDENTITY}/read", f"{ACCOUNT}/delete", f"{ACCOUNT}/read",
+        *EMPTYING, f"{IDENTITY}/delete", f"{IDENTITY}/read", f"{ACCOUNT}/delete", f"{ACCOUNT}/read",
         f"{ACCOUNT}/write", f"{CONTAINERS}/delete", f"{CONTAINERS}/read", READ_BLOBS, CHANGE_LOCKS, _DELETE_BLOBS,
         _DELETE_VERSIONS,
         purpose=Purpose.DELETE,
@@ -132,7 +131,7 @@ class AzureBackupBucket(AzurePart, FoundationContract):
         name = backup_identity(site)
         identities = self._connections.client(ManagedServiceIdentityClient, site, Purpose.DELETE)
         found = if_exists(lambda: identities.user_assigned_identities.get(group_name(site), name))
-        if found is not None and is_ours(found.tags, site):
+        if ours_or_none(found, site) is not None:
             identities.user_assigned_identities.delete(group_name(site), name)
 
     def _ensure_account(self, storage: StorageManagementClient, site: Site, identity: Any, key: str) -> None:  # noqa: ANN401 - the SDK is not typed here
@@ -228,11 +227,6 @@ def backup_identity(site: Site) -> str:
     return resource_name(site, "backups")
 
 
-def identity_id(site: Site, name: str) -> str:
-    """Return the resource id of an identity of the deployment."""
-    return resource_id(site, _IDENTITY, name)
-
-
 def _assigned(identity: str) -> dict[str, object]:
     return {"type": "UserAssigned", "userAssignedIdentities": {identity: {}}}
 
@@ -277,6 +271,6 @@ def _differs(account: Any, wanted: Mapping[str, object]) -> bool:  # noqa: ANN40
 
 def _tags(present: Mapping[str, str] | None, site: Site) -> dict[str, str]:
     """Return the tags of an account in use; those that the customer added stay."""
-    tags = {**(present or {}), **owner_tags(site, "backups")}
+    tags = tags_with_ours(present, owner_tags(site, "backups"))
     tags.pop(TAG_RETAINED_UNTIL, None)
     return tags

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from azure.core.exceptions import HttpResponseError
 from azure.mgmt.keyvault import KeyVaultManagementClient
-from azure.mgmt.msi import ManagedServiceIdentityClient
 from azure.mgmt.storage import StorageManagementClient
 from azure.storage.blob import BlobServiceClient, ImmutabilityPolicy
 
@@ -21,6 +20,7 @@ from activities.azure.connection import AzureConnections
 from activities.azure.encryption import AzureEncryption
 from activities.azure.granting import BuiltInRole
 from activities.azure.groups import group_name
+from activities.azure.roles import AzureRoles
 from activities.azure.settings import AzureSettings
 from activities.azure.transport import LoopbackTransport
 from activities.azure.vault import keys_vault
@@ -36,14 +36,14 @@ from tests.activities.azure.conftest import REGION, Account, Owner, activities_o
 @pytest.fixture(scope="module")
 def activities(settings: AzureSettings, connections: AzureConnections) -> Sequence[Activity]:
     """What these tests run."""
-    return activities_of(AzureEncryption, AzureBackupBucket, AzureBackupLocks)(settings, connections)
+    return activities_of(AzureEncryption, AzureBackupBucket, AzureBackupLocks, AzureRoles)(settings, connections)
 
 
 @pytest.fixture
 def key(account: Account) -> Key:
-    """The deployment's key; beside it are the identities of workloads, which other activities make."""
+    """The deployment's key; beside it are the identities of workloads."""
     key: Key = account.run("create_encryption_key", account.site)
-    make_workloads(account)
+    account.run("create_roles", account.site)
     return key
 
 
@@ -52,14 +52,6 @@ def bucket(account: Account, key: Key) -> Bucket:
     """The deployment's bucket."""
     bucket: Bucket = account.run("create_backup_bucket", BucketRequest(site=account.site, key=key))
     return bucket
-
-
-def make_workloads(account: Account) -> None:
-    """Make the identities of the store and of the proof of a restore."""
-    identities = account.customer(ManagedServiceIdentityClient).user_assigned_identities
-    for name in ("store", "restore"):
-        wanted = {"location": REGION, "tags": owner_tags(account.site, name)}
-        identities.create_or_update(group_name(account.site), resource_name(account.site, name), wanted)
 
 
 def blobs(account: Account) -> Any:
@@ -134,7 +126,7 @@ def test_identities_that_are_made_meanwhile_are_waited_for(account: Account) -> 
     request = BucketRequest(site=account.site, key=key)
     for _ in range(5):
         waiting = account.attempt_once("create_backup_bucket", request)
-    make_workloads(account)
+    account.run("create_roles", account.site)
 
     assert waiting is not None
     assert waiting.failure is FailureClass.NOT_READY
