@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from domain.naming import owner_tags, resource_name
 from simulators.endpoints import Endpoints
 from simulators.faults import Fault, FaultKind
 from tests.activities.azure.conftest import REGION, Account, Owner, activities_of
+from tests.activities.tenant import by_name
 
 DOMAIN = "prod.db.acme.example"
 LATE = timedelta(minutes=11)
@@ -249,6 +251,19 @@ def test_a_missing_permission_is_named(account: Account, domain: Domain, action:
 
     assert detail.failure is FailureClass.PERMISSION
     assert detail.action == action
+
+
+def test_without_an_account_nothing_is_ordered(
+    account: Account, settings: AzureSettings, connections: AzureConnections, domain: Domain
+) -> None:
+    """Who runs the control plane is told that the account's key is missing."""
+    without = by_name(activities_of(AzureCertificate)(settings, connections))
+    tenant = replace(account, activities=without)
+
+    detail = tenant.failure("create_certificate", CertificateRequest(site=account.site, domain=domain))
+
+    assert detail.failure is FailureClass.CONFIG
+    assert "no key of its account" in detail.message
 
 
 def test_a_comparison_asks_no_authority(account: Account, domain: Domain) -> None:
