@@ -304,6 +304,17 @@ def test_what_the_customer_has_locked_for_good_stays(account: Account, bucket: B
     assert blobs(account).get_blob_client(backup.key).exists()
 
 
+def test_only_the_deleted_vault_is_left_of_everything(account: Account, bucket: Bucket) -> None:
+    """Azure keeps it for a week and then forgets it by itself."""
+    account.run("delete_backup_bucket", Retention(site=account.site))
+    account.run("delete_encryption_key", Retention(site=account.site))
+    account.run("delete_roles", account.site)
+
+    assert [(each.type, each.name, each.state) for each in account.resources()] == [
+        ("deleted-vault", keys_vault(account.site), "SoftDeleted")
+    ]
+
+
 def test_deleting_leaves_nothing_not_even_what_was_locked(account: Account, bucket: Bucket) -> None:
     """The customer asked for it: locks are lifted, former versions go too, and a second time is no error."""
     backup = stored(account, "backups/1")
