@@ -78,7 +78,7 @@ class AzureCluster(AzureClusterWriting, ClusterContract):
                 raise self._look_again(f"AKS reports {name} as {state_of(cluster)}")
             settings = changeable(request, self._settings.egress_cidrs)
             if state_of(cluster) != "Succeeded":
-                raise self._give_up(aks, site, cluster)
+                raise self._give_up_on_cluster(aks, site, cluster)
             self._put_back(aks, site, cluster, differing(cluster, settings))
             return as_facts(aks, site, cluster)
 
@@ -141,7 +141,7 @@ class AzureCluster(AzureClusterWriting, ClusterContract):
                 raise self._look_again("the roles of the cluster's identity do not count yet") from error
             raise
 
-    def _give_up(self, aks: ContainerServiceClient, site: Site, cluster: Document) -> Exception:
+    def _give_up_on_cluster(self, aks: ContainerServiceClient, site: Site, cluster: Document) -> Exception:
         """Delete a control plane that never came up, or write it again, and return the failure that says why."""
         with one_operation_at_a_time(self._look_again):
             if pools_of_ours(cluster):

@@ -91,7 +91,7 @@ class AzureNodePools(AzurePart, ClusterContract):
                     if not is_settled(found):
                         raise self._look_again(f"AKS reports the node pool {pool.name} as {state_of(found)}")
                     if state_of(found) != "Succeeded":
-                        raise self._give_up(aks, request, pool, found)
+                        raise self._give_up_on_pool(aks, request, pool, found)
                     if changed := _put_back(aks, request, pool, found):
                         raise self._look_again(f"AKS is changing {', '.join(changed)} of the node pool {pool.name}")
         machine = _machine(request)
@@ -128,7 +128,7 @@ class AzureNodePools(AzurePart, ClusterContract):
         except ResourceExistsError as error:
             raise self._look_again(f"the node pool {pool.name} is not visible yet") from error
 
-    def _give_up(
+    def _give_up_on_pool(
         self, aks: ContainerServiceClient, request: NodePoolRequest, pool: AgentPool, found: Mapping[str, Any]
     ) -> Exception:
         """Delete a node pool that never came up, or write it again, and return the failure that says why."""
