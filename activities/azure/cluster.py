@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
 from azure.mgmt.authorization import AuthorizationManagementClient
@@ -47,6 +49,10 @@ _NOT_ALLOWED_YET = frozenset({
     "AzureKeyVaultKmsValidateIdentityPermissionFailed", "CustomKubeletIdentityMissingPermissionError",
 })  # fmt: skip
 """Codes by which AKS says that the cluster's identity lacks a role, which may only not count yet."""
+_NOT_LINKED = "LinkedAuthorizationFailed"
+"""The same by whatever the cluster is linked with; also about our own application."""
+_ROLES_COUNT_AFTER = timedelta(minutes=30)
+"""A role may take ten minutes to count, and a cluster as long to fail for it."""
 
 
 class AzureCluster(AzureClusterWriting, ClusterContract):
@@ -148,7 +154,10 @@ class AzureCluster(AzureClusterWriting, ClusterContract):
                 self._write(aks, site, cluster)
             else:
                 if_exists(lambda: aks.managed_clusters.begin_delete(group_name(site), base_name(site), polling=False))
-        return health_failure(cluster, f"the AKS cluster {base_name(site)}")
+        reported = health_failure(cluster, f"the AKS cluster {base_name(site)}")
+        if reported.details[0].code == _NOT_LINKED and is_young(_ROLES_COUNT_AFTER):
+            return self._look_again("a role of the cluster's identity did not count yet when AKS made the cluster")
+        return reported
 
     def _delete_node_group(self, site: Site) -> None:
         """Let the group of the nodes be gone, which AKS deletes with the cluster unless something keeps it from that.
@@ -168,4 +177,4 @@ class AzureCluster(AzureClusterWriting, ClusterContract):
 def is_not_allowed_yet(error: HttpResponseError, client_id: str) -> bool:
     """Return whether AKS refuses because of a role of the cluster's identity, which may only not count yet."""
     code, message = code_of(error), str(error.message)
-    return code in _NOT_ALLOWED_YET or (code == "LinkedAuthorizationFailed" and client_id in message)
+    return code in _NOT_ALLOWED_YET or (code == _NOT_LINKED and client_id in message)
