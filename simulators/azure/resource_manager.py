@@ -36,6 +36,8 @@ class Route:
     """What the caller needs; empty where whoever is of the tenant may call."""
     scope: str = ""
     """Of that: a template of the pattern's groups."""
+    changes: bool = True
+    """Whether a call that does not read changes anything."""
 
 
 class ResourceManager:
@@ -66,7 +68,9 @@ class ResourceManager:
             found = pattern.fullmatch(request.resource) if route.method == request.method else None
             if found is not None:
                 request.service, request.operation = route.service, route.operation
-                request.mutating = request.method not in ("GET", "HEAD")
+                request.mutating = route.changes and request.method not in ("GET", "HEAD")
+                holder = parsed(request.resource)
+                request.region = self._region(request, holder) if holder is not None else ""
                 return partial(self._route, request, route, found)
         resource = parsed(request.resource)
         return self._about(request, resource) if resource is not None else partial(_unknown, request)
@@ -97,16 +101,12 @@ class ResourceManager:
 
     def _region(self, request: Request, resource: ResourceId) -> str:
         """Return where a resource is, or is to be made."""
-        holder: ResourceId | None = resource
-        while holder is not None:
-            record = self._cloud.records.get(holder.key)
-            if record is not None and record.location:
-                return record.location
-            holder = holder.parent
-        if request.method != "PUT":
-            return ""
+        known = self._cloud.records.region_of(resource)
+        if known or request.method != "PUT":
+            return known
         with contextlib.suppress(Refusal):
-            return str(request.body.get("location") or "").replace(" ", "").lower()
+            named = str(request.body.get("location") or "").replace(" ", "").lower()
+            return named if named != "global" else ""
         return ""
 
     def _route(self, request: Request, route: Route, found: re.Match[str]) -> Reply:
