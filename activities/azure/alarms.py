@@ -32,7 +32,7 @@ from domain.naming import base_name, owner_tags, resource_name
 
 ALERT = "Microsoft.Insights/metricAlerts"
 _WINDOW = "PT5M"
-"""How long something must be unhealthy before the alert fires (lifecycles.md, section 5: nodes 5 min)."""
+"""How far back the metric is averaged. Of a load balancer half has to fail for as long; of nodes any is told."""
 _EVERY_MINUTE = "PT1M"
 _CRITERIA = "Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria"
 
@@ -89,7 +89,8 @@ class AzureAlarms(AzurePart, ClusterContract):
 
     @activity.defn
     @needs(
-        *ENSURING, f"{ALERT}/read", f"{ALERT}/write", "Microsoft.Network/loadBalancers/read", f"{CLUSTER}/read",
+        *ENSURING, f"{ALERT}/read", f"{ALERT}/write", "Microsoft.Insights/actionGroups/read", f"{BALANCER}/read",
+        f"{CLUSTER}/read",
         purpose=Purpose.OPERATE,
     )  # fmt: skip
     def create_alarms(self, request: InCluster) -> None:

@@ -42,7 +42,10 @@ class NotProvenError(Exception):
 
 
 class Authority:
-    """Signs the requests of one worker's deployments, as the vendor's account."""
+    """Signs the requests of one worker's deployments, as the vendor's account.
+
+    Making the account agrees to the authority's terms of service in the vendor's name.
+    """
 
     def __init__(self, settings: AzureSettings) -> None:
         self._settings = settings
@@ -56,9 +59,13 @@ class Authority:
         """
         call = CloudCall("acme", "order", changes=True, resources=(Resource(kind="acme:certificates", id=domain),))
         call.stop_at_the_barrier()
-        with _failures_named(domain):
-            chain = self._signed(x509.load_der_x509_csr(csr).public_bytes(Encoding.PEM), publish)
-        call.note(answered=True)
+        answered = False
+        try:
+            with _failures_named(domain):
+                chain = self._signed(x509.load_der_x509_csr(csr).public_bytes(Encoding.PEM), publish)
+            answered = True
+        finally:
+            call.note(answered=answered)
         return [entry.public_bytes(Encoding.DER) for entry in chain]
 
     def _signed(self, csr: bytes, publish: Publish) -> Sequence[x509.Certificate]:

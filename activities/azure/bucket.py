@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from azure.core.exceptions import HttpResponseError
@@ -36,9 +37,9 @@ from activities.azure.errors import code_of, failures_named
 from activities.azure.existing import if_exists
 from activities.azure.granting import ASSIGNING, BuiltInRole, give_role
 from activities.azure.groups import EMPTYING, ENSURING, group_name
-from activities.azure.ids import resource_id
-from activities.azure.ownership import is_ours, require_ours
+from activities.azure.ownership import ours_or_none, require_ours, tags_with_ours
 from activities.azure.part import AzurePart
+from activities.azure.roles import IDENTITY, RoleName
 from activities.contracts import BucketRequest, FoundationContract, Retention
 from activities.failures import refused
 from activities.needs import needs
@@ -49,8 +50,7 @@ from domain.facts import Bucket
 from domain.failure import FailureClass
 from domain.naming import TAG_RETAINED_UNTIL, owner_tags, resource_name
 
-_IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
-_ROLES = {"store": BuiltInRole.BLOB_CONTRIBUTOR, "restore": BuiltInRole.BLOB_READER}
+_ROLES = {RoleName.STORE: BuiltInRole.BLOB_CONTRIBUTOR, RoleName.RESTORE: BuiltInRole.BLOB_READER}
 """What the deployment's identities may do with backups."""
 _KEY_REFUSED = "KeyVaultAuthenticationFailure"
 _DELETE_BLOBS, _DELETE_VERSIONS = f"{BLOBS}/delete", f"{BLOBS}/deleteBlobVersion/action"
@@ -61,7 +61,7 @@ class AzureBackupBucket(AzurePart, FoundationContract):
 
     @activity.defn
     @needs(
-        *ENSURING, f"{_IDENTITY}/read", f"{_IDENTITY}/write", f"{_IDENTITY}/assign/action", *ASSIGNING,
+        *ENSURING, f"{IDENTITY}/read", f"{IDENTITY}/write", f"{IDENTITY}/assign/action", *ASSIGNING,
         f"{ACCOUNT}/read", f"{ACCOUNT}/write", f"{ACCOUNT}/blobServices/read", f"{ACCOUNT}/blobServices/write",
         f"{CONTAINERS}/read", f"{CONTAINERS}/write",
         purpose=Purpose.OPERATE,
@@ -84,7 +84,7 @@ class AzureBackupBucket(AzurePart, FoundationContract):
 
     @activity.defn
     @needs(
-        *EMPTYING, f"{_IDENTITY}/delete", f"{_IDENTITY}/read", f"{ACCOUNT}/delete", f"{ACCOUNT}/read",
+        *EMPTYING, f"{IDENTITY}/delete", f"{IDENTITY}/read", f"{ACCOUNT}/delete", f"{ACCOUNT}/read",
         f"{ACCOUNT}/write", f"{CONTAINERS}/delete", f"{CONTAINERS}/read", READ_BLOBS, CHANGE_LOCKS, _DELETE_BLOBS,
         _DELETE_VERSIONS,
         purpose=Purpose.DELETE,
@@ -131,7 +131,7 @@ class AzureBackupBucket(AzurePart, FoundationContract):
         name = backup_identity(site)
         identities = self._connections.client(ManagedServiceIdentityClient, site, Purpose.DELETE)
         found = if_exists(lambda: identities.user_assigned_identities.get(group_name(site), name))
-        if found is not None and is_ours(found.tags, site):
+        if ours_or_none(found, site) is not None:
             identities.user_assigned_identities.delete(group_name(site), name)
 
     def _ensure_account(self, storage: StorageManagementClient, site: Site, identity: Any, key: str) -> None:  # noqa: ANN401 - the SDK is not typed here
@@ -169,6 +169,7 @@ class AzureBackupBucket(AzurePart, FoundationContract):
             if code_of(error) == "StorageAccountAlreadyTaken":
                 message = f"The name {name} of the storage account is taken by another subscription"
                 raise refused(FailureClass.NOT_OURS, message, resource=name) from error
+            # A role takes minutes to count; after the grace the customer is told.
             if code_of(error) == _KEY_REFUSED and is_young(self._settings.delegation_grace):
                 raise self._look_again("the identity's role at the key does not count yet") from error
             raise
@@ -195,7 +196,7 @@ class AzureBackupBucket(AzurePart, FoundationContract):
         authorization = self._connections.client(AuthorizationManagementClient, site, Purpose.OPERATE)
         for workload, role in _ROLES.items():
             name = resource_name(site, workload)
-            found = if_exists(lambda name=name: identities.user_assigned_identities.get(group_name(site), name))  # type: ignore[misc] # mypy has no types for defaults of lambdas
+            found = if_exists(partial(identities.user_assigned_identities.get, group_name(site), name))
             if found is None:
                 raise self._look_again(f"the identity {name}, which uses the backups, does not exist yet")
             give_role(authorization, site, container_id(site), role, str(found.principal_id))
@@ -217,18 +218,13 @@ class AzureBackupBucket(AzurePart, FoundationContract):
                 with needing(_DELETE_BLOBS, bucket_name(site)):
                     client.delete_blob()
             with needing(_DELETE_VERSIONS, bucket_name(site)):
-                if_exists(lambda client=client, blob=blob: client.delete_blob(version_id=blob.version_id))  # type: ignore[misc] # mypy has no types for defaults of lambdas
+                if_exists(partial(client.delete_blob, version_id=blob.version_id))
         return max(locks, default=None) if keep_locked else None
 
 
 def backup_identity(site: Site) -> str:
     """Return the name of the identity by which the account uses the key."""
     return resource_name(site, "backups")
-
-
-def identity_id(site: Site, name: str) -> str:
-    """Return the resource id of an identity of the deployment."""
-    return resource_id(site, _IDENTITY, name)
 
 
 def _assigned(identity: str) -> dict[str, object]:
@@ -275,6 +271,6 @@ def _differs(account: Any, wanted: Mapping[str, object]) -> bool:  # noqa: ANN40
 
 def _tags(present: Mapping[str, str] | None, site: Site) -> dict[str, str]:
     """Return the tags of an account in use; those that the customer added stay."""
-    tags = {**(present or {}), **owner_tags(site, "backups")}
+    tags = tags_with_ours(present, owner_tags(site, "backups"))
     tags.pop(TAG_RETAINED_UNTIL, None)
     return tags

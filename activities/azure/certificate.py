@@ -26,7 +26,8 @@ from activities.azure.errors import failures_named
 from activities.azure.existing import if_exists
 from activities.azure.granting import ASSIGNING, BuiltInRole, give_role
 from activities.azure.groups import EMPTYING, ENSURING, group_name
-from activities.azure.ownership import is_ours
+from activities.azure.ownership import ours_or_none
+from activities.azure.roles import IDENTITY, RoleName
 from activities.azure.vault import (
     ENSURING_VAULT,
     REMOVING_VAULT,
@@ -51,7 +52,6 @@ NAME = "endpoint"
 RENEW_BEFORE = timedelta(days=30)
 _LONGEST_COMMON_NAME = 64
 _MONTHS = 3
-_IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
 
 
 class AzureCertificate(AzureVaults, FoundationContract):
@@ -60,7 +60,7 @@ class AzureCertificate(AzureVaults, FoundationContract):
     @activity.defn
     @needs(
         *ENSURING, *ENSURING_VAULT, f"{VAULT}/certificates/create/action", f"{VAULT}/certificates/read",
-        f"{ZONE}/read", f"{ZONE}/TXT/read", f"{ZONE}/TXT/write", f"{_IDENTITY}/read", *ASSIGNING,
+        f"{ZONE}/read", f"{ZONE}/TXT/read", f"{ZONE}/TXT/write", f"{IDENTITY}/read", *ASSIGNING,
         purpose=Purpose.OPERATE,
     )  # fmt: skip
     def create_certificate(self, request: CertificateRequest) -> Certificate:
@@ -98,7 +98,7 @@ class AzureCertificate(AzureVaults, FoundationContract):
 
             def deleted() -> Any:  # noqa: ANN401 - the SDK is not typed here
                 found = if_exists(lambda: vaults.vaults.get_deleted(name, site.region))
-                return found if found is not None and is_ours(found.properties.tags, site) else None
+                return ours_or_none(found.properties if found is not None else None, site)
 
             if deleted() is not None:
                 if_exists(lambda: vaults.vaults.begin_purge_deleted(name, site.region, polling=False))
@@ -142,7 +142,7 @@ class AzureCertificate(AzureVaults, FoundationContract):
 
     def _let_the_endpoint_in(self, site: Site) -> None:
         """Give the endpoint's identity the role by which it reads the certificate with its key."""
-        name = resource_name(site, "endpoint")
+        name = resource_name(site, RoleName.ENDPOINT)
         identities = self._connections.client(ManagedServiceIdentityClient, site, Purpose.OPERATE)
         found = if_exists(lambda: identities.user_assigned_identities.get(group_name(site), name))
         if found is None:

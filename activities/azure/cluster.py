@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
 from azure.mgmt.authorization import AuthorizationManagementClient
@@ -47,6 +49,10 @@ _NOT_ALLOWED_YET = frozenset({
     "AzureKeyVaultKmsValidateIdentityPermissionFailed", "CustomKubeletIdentityMissingPermissionError",
 })  # fmt: skip
 """Codes by which AKS says that the cluster's identity lacks a role, which may only not count yet."""
+_NOT_LINKED = "LinkedAuthorizationFailed"
+"""The same by whatever the cluster is linked with; also about our own application."""
+_ROLES_COUNT_AFTER = timedelta(minutes=30)
+"""A role may take ten minutes to count, and a cluster as long to fail for it."""
 
 
 class AzureCluster(AzureClusterWriting, ClusterContract):
@@ -78,7 +84,7 @@ class AzureCluster(AzureClusterWriting, ClusterContract):
                 raise self._look_again(f"AKS reports {name} as {state_of(cluster)}")
             settings = changeable(request, self._settings.egress_cidrs)
             if state_of(cluster) != "Succeeded":
-                raise self._give_up(aks, site, cluster)
+                raise self._give_up_on_cluster(aks, site, cluster)
             self._put_back(aks, site, cluster, differing(cluster, settings))
             return as_facts(aks, site, cluster)
 
@@ -141,14 +147,17 @@ class AzureCluster(AzureClusterWriting, ClusterContract):
                 raise self._look_again("the roles of the cluster's identity do not count yet") from error
             raise
 
-    def _give_up(self, aks: ContainerServiceClient, site: Site, cluster: Document) -> Exception:
+    def _give_up_on_cluster(self, aks: ContainerServiceClient, site: Site, cluster: Document) -> Exception:
         """Delete a control plane that never came up, or write it again, and return the failure that says why."""
         with one_operation_at_a_time(self._look_again):
             if pools_of_ours(cluster):
                 self._write(aks, site, cluster)
             else:
                 if_exists(lambda: aks.managed_clusters.begin_delete(group_name(site), base_name(site), polling=False))
-        return health_failure(cluster, f"the AKS cluster {base_name(site)}")
+        reported = health_failure(cluster, f"the AKS cluster {base_name(site)}")
+        if reported.details[0].code == _NOT_LINKED and is_young(_ROLES_COUNT_AFTER):
+            return self._look_again("a role of the cluster's identity did not count yet when AKS made the cluster")
+        return reported
 
     def _delete_node_group(self, site: Site) -> None:
         """Let the group of the nodes be gone, which AKS deletes with the cluster unless something keeps it from that.
@@ -168,4 +177,4 @@ class AzureCluster(AzureClusterWriting, ClusterContract):
 def is_not_allowed_yet(error: HttpResponseError, client_id: str) -> bool:
     """Return whether AKS refuses because of a role of the cluster's identity, which may only not count yet."""
     code, message = code_of(error), str(error.message)
-    return code in _NOT_ALLOWED_YET or (code == "LinkedAuthorizationFailed" and client_id in message)
+    return code in _NOT_ALLOWED_YET or (code == _NOT_LINKED and client_id in message)

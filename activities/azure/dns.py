@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from azure.mgmt.dns import DnsManagementClient
@@ -55,8 +56,7 @@ class AzureDomain(AzurePart, FoundationContract):
         with failures_named():
             zones = self._connections.client(DnsManagementClient, site, Purpose.DELETE).zones
             for zone in self._ours(zones, site):
-                name = str(zone.name)
-                if_exists(lambda name=name: zones.begin_delete(group_name(site), name, polling=False))  # type: ignore[misc] # mypy has no types for defaults of lambdas
+                if_exists(partial(zones.begin_delete, group_name(site), str(zone.name), polling=False))
             self._gone(lambda: self._ours(zones, site) or None, "the DNS zone")
             self._delete_group_if_empty(site)
 

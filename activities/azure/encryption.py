@@ -21,7 +21,7 @@ from activities.azure.existing import if_exists
 from activities.azure.granting import ASSIGNING, BuiltInRole, give_role
 from activities.azure.groups import EMPTYING, ENSURING, group_name
 from activities.azure.ids import resource_id
-from activities.azure.ownership import is_ours, require_ours
+from activities.azure.ownership import is_ours, ours_or_none, require_ours, tags_with_ours
 from activities.azure.vault import ENSURING_VAULT, REMOVING_VAULT, VAULT, AzureVaults, keys_vault, vault_id, vault_url
 from activities.contracts import FoundationContract, Retention
 from activities.needs import needs
@@ -123,7 +123,7 @@ class AzureEncryption(AzureVaults, FoundationContract):
                 "encryptionType": "EncryptionAtRestWithCustomerKey",
                 "rotationToLatestKeyVersionEnabled": True,
             }
-            tags = {**((found.tags or {}) if found is not None else {}), **owner_tags(site, "disks")}
+            tags = tags_with_ours(found.tags if found is not None else None, owner_tags(site, "disks"))
             identity = {"type": "SystemAssigned"}
             wanted = {"location": site.region, "tags": tags, "identity": identity, "properties": properties}
             sets.begin_create_or_update(group_name(site), name, wanted, polling=False)
@@ -136,8 +136,8 @@ class AzureEncryption(AzureVaults, FoundationContract):
     def _remove_set(self, site: Site) -> None:
         name = encryption_set_name(site)
         sets = self._connections.client(ComputeManagementClient, site, Purpose.DELETE).disk_encryption_sets
-        found = if_exists(lambda: sets.get(group_name(site), name))
-        if found is not None and is_ours(found.tags, site):
+        found = ours_or_none(if_exists(lambda: sets.get(group_name(site), name)), site)
+        if found is not None:
             if str(found.provisioning_state) != "Deleting":
                 if_exists(lambda: sets.begin_delete(group_name(site), name, polling=False))
             self._gone(lambda: if_exists(lambda: sets.get(group_name(site), name)), f"disk encryption set {name}")

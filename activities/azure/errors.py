@@ -33,7 +33,7 @@ _CODES: dict[FailureClass, frozenset[str]] = {
         "InsufficientAccountPermissions", "LinkedAuthorizationFailed",
     }),
     FailureClass.POLICY: frozenset({
-        "AccountIsDisabled", "DenyAssignmentAuthorizationFailed", "DisallowedProvider",
+        "AccountIsDisabled", "BlobImmutableDueToPolicy", "DenyAssignmentAuthorizationFailed", "DisallowedProvider",
         "MissingSubscriptionRegistration", "ReadOnlyDisabledSubscription", "RequestDisallowedByAzure",
         "RequestDisallowedByPolicy", "ScopeLocked", "SubscriptionNotRegistered",
     }),
@@ -91,9 +91,7 @@ _CLASS_OF_STATUS = {
     412: FailureClass.CONFLICT,
     429: FailureClass.THROTTLE,
 }
-_ACTION = re.compile(r"action(?:\(s\))? '([^']+)'|Action: '([^']+)'")
-_LINKED = re.compile(r"perform action\(s\) '([^']+)' on the linked scope")
-"""What is missing on something that a call refers to; the action of the call itself comes before it and is granted."""
+_ACTION = re.compile(r"not have \w+ to perform action(?:\(s\))? '([^']+)'|Action: '([^']+)'")
 _SCOPE = re.compile(r"(?:over scope|on the linked scope\(s\)) '([^']+)'|Resource: '([^']+)'")
 _QUOTA = re.compile(r"approved (.+?) quota|quota '([^']+)'", re.IGNORECASE)
 _ENTRA = re.compile(r"AADSTS(\d+)")
@@ -143,7 +141,7 @@ def described(code: str, message: str, *, status: int = 0, resource: str = "") -
     """Return what a code with a message means: of a refused call, or of an operation that failed later."""
     refused = classify(code, message, status=status)
     about_action = refused in (FailureClass.PERMISSION, FailureClass.POLICY)
-    action = (_first(_LINKED, message) or _first(_ACTION, message)) if about_action else ""
+    action = _first(_ACTION, message) if about_action else ""
     return FailureDetail(
         failure=refused,
         message=_sentence(refused, action, code, message),

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from temporalio.exceptions import ApplicationError
+
 from activities.azure.aks import state_of
 from activities.azure.errors import described
 from activities.failures import failure
 from domain.failure import FailureClass, FailureDetail
 
 
-def health_failure(thing: Mapping[str, Any], what: str) -> Exception:
+def health_failure(thing: Mapping[str, Any], what: str) -> ApplicationError:
     """Return the failure for the error that AKS reports of something which it could not make or change.
 
     Errors hold others, of the service that refused in the end; the first one that has a class decides.

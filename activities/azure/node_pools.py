@@ -13,6 +13,7 @@ from typing import Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError
+from azure.mgmt.compute import ComputeManagementClient
 from azure.mgmt.containerservice import ContainerServiceClient
 from temporalio import activity
 
@@ -29,7 +30,7 @@ from activities.azure.aks import (
 from activities.azure.cluster_settings import agrees
 from activities.azure.errors import failures_named
 from activities.azure.existing import if_exists
-from activities.azure.groups import group_name
+from activities.azure.groups import group_name, node_group_name
 from activities.azure.health import health_failure
 from activities.azure.node_configuration import UPGRADE, node_configuration
 from activities.azure.ownership import require_ours
@@ -43,6 +44,11 @@ from domain.deployment import Site
 from domain.facts import Machine, NodePool
 from domain.naming import base_name, owner_tags
 from domain.shape import PoolName
+
+SCALE_SET = "Microsoft.Compute/virtualMachineScaleSets"
+_POOL_TAG = "aks-managed-poolName"
+"""By which AKS says whose machines a scale set has."""
+_GIVEN_BY_AKS = ("eTag", "provisioningState", "status")
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class AzureNodePools(AzurePart, ClusterContract):
 
     @activity.defn
     @needs(
-        f"{POOL}/read", f"{POOL}/write", f"{POOL}/delete", f"{SUBNET}/join/action",
+        f"{POOL}/read", f"{POOL}/write", f"{POOL}/delete", f"{SUBNET}/join/action", f"{SCALE_SET}/read",
         purpose=Purpose.OPERATE,
     )  # fmt: skip
     def create_node_pool(self, request: NodePoolRequest) -> NodePool:
@@ -69,7 +75,8 @@ class AzureNodePools(AzurePart, ClusterContract):
 
         Sizes, labels, taints and settings that differ are put back; the number of nodes between the limits is the
         autoscaler's. Machine type, image and disks never change: that takes another pool. A node pool that AKS failed
-        to make holds nothing: it is deleted, so that the next look makes it again.
+        to make and that has no machines is deleted, so that the next look makes it again; one with machines is written
+        once more, which is how AKS cures it.
         """
         site = request.site
         with failures_named(resource=f"the node pool {request.pool}"):
@@ -84,7 +91,7 @@ class AzureNodePools(AzurePart, ClusterContract):
                     if not is_settled(found):
                         raise self._look_again(f"AKS reports the node pool {pool.name} as {state_of(found)}")
                     if state_of(found) != "Succeeded":
-                        raise _give_up(aks, site, found)
+                        raise self._give_up_on_pool(aks, request, pool, found)
                     if changed := _put_back(aks, request, pool, found):
                         raise self._look_again(f"AKS is changing {', '.join(changed)} of the node pool {pool.name}")
         machine = _machine(request)
@@ -120,6 +127,20 @@ class AzureNodePools(AzurePart, ClusterContract):
             )
         except ResourceExistsError as error:
             raise self._look_again(f"the node pool {pool.name} is not visible yet") from error
+
+    def _give_up_on_pool(
+        self, aks: ContainerServiceClient, request: NodePoolRequest, pool: AgentPool, found: Mapping[str, Any]
+    ) -> Exception:
+        """Delete a node pool that never came up, or write it again, and return the failure that says why."""
+        site = request.site
+        compute = self._connections.client(ComputeManagementClient, site, Purpose.OPERATE)
+        sets = if_exists(lambda: list(compute.virtual_machine_scale_sets.list(node_group_name(site)))) or []
+        if any((each.tags or {}).get(_POOL_TAG) == pool.name for each in sets):
+            _write(aks, site, pool, found["properties"], _settings(request, pool))
+        else:
+            place = (group_name(site), base_name(site), pool.name)
+            if_exists(lambda: aks.agent_pools.begin_delete(*place, polling=False))
+        return health_failure(found, f"the node pool {pool.name}")
 
 
 def agent_pools(request: NodePoolRequest) -> tuple[AgentPool, ...]:
@@ -179,13 +200,6 @@ def _find(aks: ContainerServiceClient, site: Site, name: str) -> Document | None
     return document
 
 
-def _give_up(aks: ContainerServiceClient, site: Site, found: Mapping[str, Any]) -> Exception:
-    """Delete a node pool that AKS could not make, or could not change, and return the failure that says why."""
-    place = (group_name(site), base_name(site), str(found["name"]))
-    if_exists(lambda: aks.agent_pools.begin_delete(*place, polling=False))
-    return health_failure(found, f"the node pool {found['name']}")
-
-
 def _put_back(
     aks: ContainerServiceClient, request: NodePoolRequest, pool: AgentPool, found: Mapping[str, Any]
 ) -> list[str]:
@@ -194,17 +208,24 @@ def _put_back(
     differing = dict(_differing(present, _settings(request, pool)))
     if not differing:
         return []
-    wanted = {field: value for field, value in present.items() if field not in ("eTag", "provisioningState")}
+    _write(aks, request.site, pool, present, differing)
+    return list(differing)
+
+
+def _write(
+    aks: ContainerServiceClient, site: Site, pool: AgentPool, present: Mapping[str, Any], change: Mapping[str, Any]
+) -> None:
+    """Write a node pool with a change, unless somebody else has changed it since it was read."""
+    wanted = {field: value for field, value in present.items() if field not in _GIVEN_BY_AKS}
     aks.agent_pools.begin_create_or_update(
-        group_name(request.site),
-        base_name(request.site),
+        group_name(site),
+        base_name(site),
         pool.name,
-        {"properties": {**wanted, **differing}},
+        {"properties": {**wanted, **change}},
         etag=present["eTag"],
         match_condition=MatchConditions.IfNotModified,
         polling=False,
     )
-    return list(differing)
 
 
 def _differing(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

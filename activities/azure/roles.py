@@ -50,7 +50,7 @@ class AzureRoles(AzurePart, FoundationContract):
         with failures_named():
             self._ensure_group(site)
             identities = self._connections.client(ManagedServiceIdentityClient, site, Purpose.OPERATE)
-            clients = {role: self._ensure_identity(identities, site, role) for role in RoleName}
+            clients = {role: self._ensure_role_identity(identities, site, role) for role in RoleName}
         return Roles(
             control_plane=clients[RoleName.CLUSTER],
             nodes=clients[RoleName.NODES],
@@ -82,7 +82,7 @@ class AzureRoles(AzurePart, FoundationContract):
                 if_exists(lambda name=name: identities.user_assigned_identities.delete(group, name))  # type: ignore[misc]
             self._delete_group_if_empty(site)
 
-    def _ensure_identity(self, identities: ManagedServiceIdentityClient, site: Site, role: RoleName) -> str:
+    def _ensure_role_identity(self, identities: ManagedServiceIdentityClient, site: Site, role: RoleName) -> str:
         """Return the client id of an identity that is there, made if it was not."""
         name, tags, found = resource_name(site, role), owner_tags(site, role), _look(identities, site, role)
         if found is not None:

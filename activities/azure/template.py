@@ -118,6 +118,7 @@ def protections(access: AccountAccess, regions: Sequence[str], applications: Map
         f"Only three applications of the vendor's ({ids}) may enter, each with one role, and nobody else gets these.",
         "The roles' names hold a digest that is unique to this account of yours: nobody else can lead us into it.",
         f"Of the right to give roles to others, a condition leaves only these, and only to identities: {roles}.",
+        "Azure has no condition on names and regions of what is made, nor on where roles are given: steps see to that.",
         f"Deployments are made in resource groups named byoc-…, in {', '.join(sorted(regions))}.",
         f"Delete a role's assignment in the subscription {access.cloud_account_id}, and what it is for ends at once.",
     )

@@ -15,7 +15,7 @@ from activities.azure.errors import code_of
 from activities.azure.existing import if_exists
 from activities.azure.groups import group_name
 from activities.azure.ids import resource_id
-from activities.azure.ownership import is_ours, require_ours
+from activities.azure.ownership import ours_or_none, require_ours, tags_with_ours
 from activities.azure.part import AzurePart
 from activities.failures import refused
 from domain.clouds import Purpose
@@ -91,7 +91,7 @@ class AzureVaults(AzurePart):
     def _remove_vault(self, vaults: KeyVaultManagementClient, site: Site, name: str) -> None:
         """Let a vault of ours be gone from the group; one of somebody else's stays."""
         found = if_exists(lambda: vaults.vaults.get(group_name(site), name))
-        if found is not None and is_ours(found.tags, site):
+        if ours_or_none(found, site) is not None:
             if_exists(lambda: vaults.vaults.delete(group_name(site), name))
             self._gone(lambda: if_exists(lambda: vaults.vaults.get(group_name(site), name)), f"key vault {name}")
 
@@ -134,7 +134,7 @@ def _as_json(settings: dict[str, object]) -> dict[str, object]:
 
 def _tags(present: dict[str, str] | None, site: Site, resource: str) -> dict[str, str]:
     """Return the tags of a vault in use; those that the customer added stay."""
-    tags = {**(present or {}), **owner_tags(site, resource)}
+    tags = tags_with_ours(present, owner_tags(site, resource))
     # A deployment that is ordered again uses what was merely kept.
     tags.pop(TAG_RETAINED_UNTIL, None)
     return tags

@@ -45,9 +45,10 @@ def fault_refusal(fault: Fault, request: Request) -> Refusal | None:
             )
             return Refusal(status, fault.code or code, fault.message or message)
         case FaultKind.ERROR:
+            code = "InternalError" if request.service == "blob" else "InternalServerError"
             return Refusal(
                 500,
-                fault.code or "InternalServerError",
+                fault.code or code,
                 fault.message or "The server encountered an internal error. Please retry the request.",
             )
         case FaultKind.CAPACITY if not (request.mutating and request.service in _LATE_CAPACITY):
@@ -67,5 +68,7 @@ def late_error(fault: Fault) -> Refusal:
 
 
 def _throttled(fault: Fault, request: Request) -> Refusal:
+    if request.service == "blob":
+        return Refusal(503, fault.code or "ServerBusy", fault.message or "The server is busy.", headers=_RETRY_AFTER)
     message = f"Number of requests for subscription '{request.subscription}' exceeded the limit. Please try again."
     return Refusal(429, fault.code or "TooManyRequests", fault.message or message, headers=_RETRY_AFTER)

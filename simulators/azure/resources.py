@@ -202,6 +202,7 @@ class Resources:
             finish,
             fail=partial(record.kind.failed, self.cloud, record),
             result=lambda: self.shown(record),
+            about=record.id.key,
         )
         headers = self.operations.headers(request, operation)
         reply = self._answer(record, status)

@@ -94,7 +94,7 @@ class Azure:
             *self.quotas.routes(),
             *RecordLists(self.cloud, self.resources).routes(),
             *self.vaults.routes(),
-            *Calls(self.cloud, self.fleet).routes(),
+            *Calls(self.cloud, self.fleet, operations).routes(),
         )
         manager = ResourceManager(self.cloud, self.resources, routes)
         self._front = Front(self.cloud, (self.entra, self.certificates, self.blobs, manager))

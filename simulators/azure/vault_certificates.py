@@ -189,6 +189,16 @@ class Certificates:
         self._deleted.clear()
 
 
+def covers(certificate: x509.Certificate, hostname: str) -> bool:
+    """Return whether clients accept a certificate for a name."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return False
+    wildcard = f"*.{hostname.lower().partition('.')[2]}"
+    return any(name.lower() in (hostname.lower(), wildcard) for name in names.get_values_for_type(x509.DNSName))
+
+
 def _new_key(properties: Json) -> PrivateKey:
     if str(properties.get("kty", "RSA")).startswith("EC"):
         return ec.generate_private_key(_CURVES[properties.get("crv") or "P-256"]())

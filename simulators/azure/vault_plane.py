@@ -9,11 +9,13 @@ from collections.abc import Callable
 from functools import partial
 from uuid import uuid4
 
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from simulators.azure.api import Check, Deed, Reply, Request
 from simulators.azure.cloud import Cloud
 from simulators.azure.front import Withheld
+from simulators.azure.identities import Principal
 from simulators.azure.records import Record
 from simulators.azure.refusals import Json, Refusal, invalid
 from simulators.azure.vault_certificates import Certificate, Certificates, Deleted, Version
@@ -25,6 +27,7 @@ _LOGIN = "https://login.microsoftonline.com"
 _NAME = r"(?P<name>[-\w]+)"
 _VERSION = r"(?:/(?P<version>\w+))?"
 _DAY = 86400
+_SECRET_URL = re.compile(rf"https://(?P<vault>[-\w]+){re.escape(HOST_SUFFIX)}/secrets/{_NAME}{_VERSION}")
 
 _Answer = Callable[[Request, Record, "re.Match[str]"], Reply]
 
@@ -128,6 +131,21 @@ class VaultPlane:
         """Forget what is in vaults, and those that were deleted."""
         self.certificates.forget()
         self._vaults.forget()
+
+    def read_as(self, principal: Principal, url: str) -> x509.Certificate | str:
+        """Return the certificate that an identity reads, with its key, at the URL of a secret; or an error's text."""
+        found = _SECRET_URL.fullmatch(url.rstrip("/"))
+        vault = self._vaults.named(found["vault"]) if found is not None else None
+        if found is None or vault is None:
+            return f"There is no vault at {url}."
+        check = Check(f"{VAULT}/secrets/getSecret/action", f"{vault.id.text}/secrets/{found['name']}", data=True)
+        if not self._cloud.access.allows(principal, check):
+            return f"Forbidden: {principal.name} lacks {check.action} at {check.scope}."
+        try:
+            version = _version(self.certificates.get(vault.id.name, found["name"]), found["version"])
+        except Refusal as refusal:
+            return f"{refusal.code}: {refusal.message}"
+        return version.chain[0] if version.chain else f"The certificate {found['name']} is not signed yet."
 
     def _now(self) -> int:
         return int(self._cloud.clock.time())

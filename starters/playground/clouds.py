@@ -200,8 +200,8 @@ class SimulatedAzure(SimulatedCloud):
 
     def account_of(self, customer: str) -> str:
         """Return a subscription's id, always the same one."""
-        known = {"acme": "1f0a7c52-4711-4d6e-9b3a-c0ffee000001", "initech": "1f0a7c52-4711-4d6e-9b3a-c0ffee000002"}
-        return known.get(customer, "1f0a7c52-4711-4d6e-9b3a-c0ffee000003")
+        known = {"acme": "8d7a1c9e-3f5b-4a6d-9c2e-1b0f4e7d6a58", "initech": "3c5e9b21-7d4f-4f0a-8e6b-52a9d1c7f034"}
+        return known.get(customer, "6b2d8f47-1a9c-4c35-b7e0-94f3a5d2c816")
 
     def settings(self, addresses: Addresses, vendor: Json) -> dict[str, str]:
         """Return the address, the applications' public ids, and the authority that signs certificates."""

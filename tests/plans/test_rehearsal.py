@@ -17,7 +17,7 @@ import pytest
 import catalog
 from activities.contracts import PlanQuestion
 from bench.graph import NEEDS
-from domain.addresses import plan_regional_subnets, plan_subnets
+from domain.addresses import plan_overlaid_subnets, plan_regional_subnets, plan_subnets
 from domain.approval import ApprovalPolicy, RiskClass, Side
 from domain.clouds import Cloud
 from domain.deployment import FinalBackup
@@ -248,10 +248,14 @@ def test_known_facts_are_answered_with() -> None:
 def test_addresses_are_planned_as_the_cloud_s_preflight_does() -> None:
     """Where subnets span a region there is one of each; where they are zonal there is one for each zone."""
     asked = _made_up(ACTIVITIES["plan_addresses"].takes)
-    on_gcp = asked.model_copy(update={"site": asked.site.model_copy(update={"cloud": Cloud.GCP})})
+    on_gcp, on_azure = (
+        asked.model_copy(update={"site": asked.site.model_copy(update={"cloud": cloud})})
+        for cloud in (Cloud.GCP, Cloud.AZURE)
+    )
 
     assert _answers().answer("plan_addresses", asked) == plan_subnets(asked.network.cidr, len(asked.placement.zones))
     assert _answers().answer("plan_addresses", on_gcp) == plan_regional_subnets(asked.network.cidr)
+    assert _answers().answer("plan_addresses", on_azure) == plan_overlaid_subnets(asked.network.cidr)
 
 
 async def test_no_process_is_left_when_a_plan_is_made(made: Made) -> None:

@@ -1,4 +1,4 @@
-"""What is called on clusters and pools beside making and deleting them: credentials, and versions to go to."""
+"""What is called on clusters and pools beside making and deleting them: credentials, versions, aborting."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from simulators.azure.cloud import Cloud
 from simulators.azure.container import versions
 from simulators.azure.container.fleet import CLUSTER, Fleet, id_of
 from simulators.azure.container.machines import POOL
+from simulators.azure.container.pools import in_progress
+from simulators.azure.operations import Operations
 from simulators.azure.records import Record
 from simulators.azure.refusals import Json, Refusal, invalid, not_found
 from simulators.azure.resource_manager import Route
@@ -26,9 +28,10 @@ _PREFIX = rf"(?P<cluster>/subscriptions/[^/]+/resourceGroups/[^/]+/{_SERVICE}/ma
 class Calls:
     """The actions of `Microsoft.ContainerService` that are no resources."""
 
-    def __init__(self, cloud: Cloud, fleet: Fleet) -> None:
+    def __init__(self, cloud: Cloud, fleet: Fleet, operations: Operations) -> None:
         self._cloud = cloud
         self._fleet = fleet
+        self._operations = operations
 
     def routes(self) -> Iterator[Route]:
         """Yield what is served."""
@@ -39,8 +42,12 @@ class Calls:
             ("GET", "availableAgentPoolVersions", "availableAgentPoolVersions/read", self._pool_versions),
         ):
             yield self._route(method, path, action, deed)
-        pool = r"agentPools/(?P<pool>[^/]+)/upgradeProfiles/default"
-        yield self._route("GET", pool, "agentPools/upgradeProfiles/read", self._pool_upgrades)
+        pool = r"agentPools/(?P<pool>[^/]+)"
+        upgrades = f"{pool}/upgradeProfiles/default"
+        yield self._route("GET", upgrades, "agentPools/upgradeProfiles/read", self._pool_upgrades)
+        yield self._route("GET", f"{pool}/machines", "agentPools/machines/read", self._machines)
+        yield self._route("POST", "abort", "abort/action", self._abort, changes=True)
+        yield self._route("POST", f"{pool}/abort", "agentPools/abort/action", self._abort_pool, changes=True)
         known = rf"{_SUBSCRIPTION}/providers/Microsoft\.ContainerService/locations/[\w ]+/kubernetesVersions"
         name, action = (
             "locations/kubernetesVersions/read",
@@ -50,12 +57,11 @@ class Calls:
         yield Route("GET", known, "containerservice", name, self._versions, action, scope)
 
     @staticmethod
-    def _route(method: str, path: str, action: str, deed: Callable[[Request, re.Match[str]], Reply]) -> Route:
-        name = f"managedClusters/{action}"
-        return Route(
-            method, f"{_PREFIX}/{path}", "containerservice", name, deed, f"{CLUSTER}/{action}", "{cluster}",
-            changes=False,
-        )  # fmt: skip
+    def _route(
+        method: str, path: str, action: str, deed: Callable[[Request, re.Match[str]], Reply], *, changes: bool = False
+    ) -> Route:
+        name, needed = f"managedClusters/{action}", f"{CLUSTER}/{action}"
+        return Route(method, f"{_PREFIX}/{path}", "containerservice", name, deed, needed, "{cluster}", changes=changes)
 
     def _user_credential(self, request: Request, found: re.Match[str]) -> Reply:
         cluster = self._cluster(found)
@@ -117,10 +123,7 @@ class Calls:
         return {"kubernetesVersion": version, "osType": "Linux", "upgrades": upgrades}
 
     def _pool_upgrades(self, _: Request, found: re.Match[str]) -> Reply:
-        cluster = self._cluster(found)
-        pool = self._cloud.records.get(f"{cluster.id.text}/agentPools/{found['pool']}")
-        if pool is None:
-            raise not_found(f"{POOL}/{cluster.id.name}/{found['pool']}", cluster.id.scope.rpartition("/")[2])
+        cluster, pool = self._cluster(found), self._pool(found)
         current, limit = pool.properties["currentOrchestratorVersion"], cluster.properties["currentKubernetesVersion"]
         newer = [
             version
@@ -130,6 +133,54 @@ class Calls:
         properties = {**self._profile(current), "upgrades": [{"kubernetesVersion": each} for each in newer]}
         name = f"{pool.id.text}/upgradeProfiles/default"
         return Reply({"id": name, "name": "default", "type": f"{POOL}/upgradeProfiles", "properties": properties})
+
+    def _machines(self, _: Request, found: re.Match[str]) -> Reply:
+        cluster, pool = self._cluster(found), self._pool(found)
+        described = [
+            {
+                "id": f"{pool.id.text}/machines/{machine.properties['osProfile']['computerName']}",
+                "name": machine.properties["osProfile"]["computerName"],
+                "type": f"{POOL}/machines",
+                "zones": machine.document["zones"],
+                "properties": {"resourceId": machine.id.text},
+            }
+            for machine in self._fleet.machines.of(cluster, pool)
+        ]
+        return Reply({"value": described})
+
+    def _abort(self, request: Request, found: re.Match[str]) -> Reply:
+        """Let the operation never be done that changes the cluster; pools that come with it are left, too."""
+        cluster = self._cluster(found)
+        return self._aborted(request, cluster, self._cloud.records.of_type(POOL, cluster.id.text))
+
+    def _abort_pool(self, request: Request, found: re.Match[str]) -> Reply:
+        return self._aborted(request, self._pool(found), [])
+
+    def _aborted(self, request: Request, record: Record, others: list[Record]) -> Reply:
+        if not record.busy:
+            request.had_effect = False
+            return Reply(status=204)
+        if record.busy == "Deleting":
+            raise in_progress(record)
+        self._operations.cancel(record.id.key)
+        left = [record, *(each for each in others if each.busy)]
+        for each in left:
+            each.enter("Canceling")
+
+        def settle() -> None:
+            for each in left:
+                each.settle("Canceled")
+
+        place = f"/subscriptions/{request.subscription}/providers/Microsoft.ContainerService/locations/{request.region}"
+        operation = self._operations.start(
+            request,
+            place,
+            self._cloud.durations.cluster_tags,
+            settle,
+            fail=lambda _: settle(),
+            result=lambda: Reply(status=204),
+        )
+        return Reply(status=202, headers=self._operations.headers(request, operation))
 
     def _pool_versions(self, _: Request, found: re.Match[str]) -> Reply:
         limit = self._cluster(found).properties["currentKubernetesVersion"]
@@ -152,6 +203,13 @@ class Calls:
             for minor, patch in versions.VERSIONS.items()
         ]
         return Reply({"values": values})
+
+    def _pool(self, found: re.Match[str]) -> Record:
+        cluster = self._cluster(found)
+        pool = self._cloud.records.get(f"{cluster.id.text}/agentPools/{found['pool']}")
+        if pool is None:
+            raise not_found(f"{POOL}/{cluster.id.name}/{found['pool']}", cluster.id.scope.rpartition("/")[2])
+        return pool
 
     def _cluster(self, found: re.Match[str]) -> Record:
         cluster = self._cloud.records.get(found["cluster"])

@@ -31,7 +31,7 @@ class Fleet:
     def __init__(self, cloud: Cloud, entra: Entra, machines: Machines, kubernetes: KubernetesSimulator) -> None:
         self._cloud = cloud
         self._entra = entra
-        self._machines = machines
+        self.machines = machines
         self.kubernetes = kubernetes
         self.provider: ProviderOfClusters | None = None
         """What the clusters ask of the cloud; set once it exists, before the first call."""
@@ -46,7 +46,7 @@ class Fleet:
 
     def serve(self, cluster: Record) -> None:
         """Let the control plane serve, in the version that the cluster has now, beside the group of its nodes."""
-        group = self._machines.group_of(cluster)
+        group = self.machines.group_of(cluster)
         group.make()
         self._put_api_server(cluster)
         group.retag()
@@ -71,12 +71,12 @@ class Fleet:
             return
         front = {"name": "kube-apiserver-frontend", "properties": {"subnet": {"id": subnet}}}
         document = {"sku": {"name": "Standard"}, "properties": {"frontendIPConfigurations": [front]}}
-        self._machines.group_of(cluster).put(_BALANCER, "kube-apiserver", document=document)
+        self.machines.group_of(cluster).put(_BALANCER, "kube-apiserver", document=document)
 
     def end(self, cluster: Record) -> None:
         """Let the control plane be gone, and the group of the nodes with everything in it."""
         self.kubernetes.delete_cluster(id_of(cluster))
-        self._machines.group_of(cluster).delete()
+        self.machines.group_of(cluster).delete()
         if self.provider is not None:
             self.provider.forget_cluster(id_of(cluster))
         self._entra.issuers.pop(at(cluster.properties, "oidcIssuerProfile.issuerURL") or "", None)

@@ -62,8 +62,11 @@ class Machines:
         scale_set = self.group_of(cluster).id_of(SCALE_SET, scale_set_name(cluster, pool))
         return self._cloud.records.of_type(MACHINE, scale_set.text)
 
-    def require_quota(self, cluster: Record, pools: Iterable[Json]) -> None:
-        """Refuse machines for which the cores are not enough; each pool's document comes with its name."""
+    def require_quota(self, cluster: Record, pools: Iterable[Json], *, surge: int = 0) -> None:
+        """Refuse machines for which the cores are not enough; each pool's document comes with its name.
+
+        `surge` is how many more run in each of these pools while its machines are replaced.
+        """
         subscription, region = subscription_of(cluster.id.text), cluster.location
         more: dict[str, int] = {}
         present = {pool.id.name: pool for pool in self.pools_of(cluster)}
@@ -71,7 +74,7 @@ class Machines:
             size = size_of(document["properties"]["vmSize"])
             pool = present.get(document["name"])
             running = len(self.of(cluster, pool)) if pool is not None else 0
-            cores = max(wanted(document["properties"]) - running, 0) * size.cores
+            cores = (max(wanted(document["properties"]) - running, 0) + surge) * size.cores
             more[size.family] = more.get(size.family, 0) + cores
         for family, cores in {**more, "cores": sum(more.values())}.items():
             used = self._quotas.used.get((subscription, region, family), 0)

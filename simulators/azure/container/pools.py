@@ -41,7 +41,8 @@ class AgentPool(Kind):
         record.document["properties"] = completed(cloud, cluster.document, record.id.name, record.properties, former)
         others = {pool.id.name: pool.properties for pool in self.machines.pools_of(cluster)}
         require_system_pool(cluster, {**others, record.id.name: record.properties})
-        self.machines.require_quota(cluster, [record.document])
+        upgrades = before is not None and self.passing(record, before) == UPGRADING
+        self.machines.require_quota(cluster, [record.document], surge=at_once(record) if upgrades else 0)
 
     def add(self, cloud: Cloud, cluster: ResourceId, document: Json) -> Record:
         """Let a pool be that comes with its cluster."""

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 from azure.core.exceptions import HttpResponseError
 from azure.mgmt.keyvault import KeyVaultManagementClient
-from azure.mgmt.msi import ManagedServiceIdentityClient
 from azure.mgmt.storage import StorageManagementClient
-from azure.storage.blob import BlobServiceClient
+from azure.storage.blob import BlobServiceClient, ImmutabilityPolicy
 
 from activities.azure.backup_locks import AzureBackupLocks
 from activities.azure.backups import CHANGE_LOCKS, CONTAINER, account_name, bucket_name, container_id
@@ -21,6 +20,7 @@ from activities.azure.connection import AzureConnections
 from activities.azure.encryption import AzureEncryption
 from activities.azure.granting import BuiltInRole
 from activities.azure.groups import group_name
+from activities.azure.roles import AzureRoles
 from activities.azure.settings import AzureSettings
 from activities.azure.transport import LoopbackTransport
 from activities.azure.vault import keys_vault
@@ -36,14 +36,14 @@ from tests.activities.azure.conftest import REGION, Account, Owner, activities_o
 @pytest.fixture(scope="module")
 def activities(settings: AzureSettings, connections: AzureConnections) -> Sequence[Activity]:
     """What these tests run."""
-    return activities_of(AzureEncryption, AzureBackupBucket, AzureBackupLocks)(settings, connections)
+    return activities_of(AzureEncryption, AzureBackupBucket, AzureBackupLocks, AzureRoles)(settings, connections)
 
 
 @pytest.fixture
 def key(account: Account) -> Key:
-    """The deployment's key; beside it are the identities of workloads, which other activities make."""
+    """The deployment's key; beside it are the identities of workloads."""
     key: Key = account.run("create_encryption_key", account.site)
-    make_workloads(account)
+    account.run("create_roles", account.site)
     return key
 
 
@@ -52,14 +52,6 @@ def bucket(account: Account, key: Key) -> Bucket:
     """The deployment's bucket."""
     bucket: Bucket = account.run("create_backup_bucket", BucketRequest(site=account.site, key=key))
     return bucket
-
-
-def make_workloads(account: Account) -> None:
-    """Make the identities of the store and of the proof of a restore."""
-    identities = account.customer(ManagedServiceIdentityClient).user_assigned_identities
-    for name in ("store", "restore"):
-        wanted = {"location": REGION, "tags": owner_tags(account.site, name)}
-        identities.create_or_update(group_name(account.site), resource_name(account.site, name), wanted)
 
 
 def blobs(account: Account) -> Any:
@@ -134,7 +126,7 @@ def test_identities_that_are_made_meanwhile_are_waited_for(account: Account) -> 
     request = BucketRequest(site=account.site, key=key)
     for _ in range(5):
         waiting = account.attempt_once("create_backup_bucket", request)
-    make_workloads(account)
+    account.run("create_roles", account.site)
 
     assert waiting is not None
     assert waiting.failure is FailureClass.NOT_READY
@@ -175,6 +167,32 @@ def test_a_lost_reply_makes_no_trouble(account: Account, key: Key, operation: st
     account.run_through("create_backup_bucket", BucketRequest(site=account.site, key=key))
 
     assert properties(account).tags == owner_tags(account.site, "backups")
+
+
+def test_a_role_at_the_key_that_does_not_count_yet_is_waited_for(account: Account, key: Key) -> None:
+    """Azure speaks of minutes; whoever waits for more is told what is refused."""
+    account.inject(FaultKind.ERROR, "storageAccounts/write", code="KeyVaultAuthenticationFailure", times=2)
+    request = BucketRequest(site=account.site, key=key)
+
+    early = account.attempt_once("create_backup_bucket", request)
+    late = account.attempt_once("create_backup_bucket", request, age=timedelta(minutes=11))
+
+    assert early is not None
+    assert early.failure is FailureClass.NOT_READY
+    assert late is not None
+    assert late.code == "KeyVaultAuthenticationFailure"
+    assert account.run("create_backup_bucket", request).name == bucket_name(account.site)
+
+
+def test_a_busy_blob_service_passes(account: Account, bucket: Bucket) -> None:
+    """Temporal is told to try again."""
+    backup = stored(account, "backups/1")
+    account.inject(FaultKind.THROTTLE, "blobs/read", times=1)
+
+    detail = account.attempt_once("lock_backup", BackupLock(site=account.site, backup=backup, retain_days=30))
+
+    assert detail is not None
+    assert detail.failure is FailureClass.THROTTLE
 
 
 def test_an_account_of_somebody_else_is_refused(account: Account, key: Key) -> None:
@@ -271,6 +289,30 @@ def test_a_deployment_that_is_ordered_again_uses_what_was_kept(account: Account,
     account.run("create_backup_bucket", BucketRequest(site=account.site, key=key))
 
     assert TAG_RETAINED_UNTIL not in properties(account).tags
+
+
+def test_what_the_customer_has_locked_for_good_stays(account: Account, bucket: Bucket) -> None:
+    """Nobody can lift such a lock, and the customer is told so."""
+    backup = stored(account, "backups/1")
+    policy = ImmutabilityPolicy(expiry_time=datetime.now(UTC) + timedelta(days=30), policy_mode="Locked")
+    blobs(account).get_blob_client(backup.key).set_immutability_policy(policy)
+
+    detail = account.failure("delete_backup_bucket", Retention(site=account.site))
+
+    assert detail.failure is FailureClass.POLICY
+    assert detail.code == "BlobImmutableDueToPolicy"
+    assert blobs(account).get_blob_client(backup.key).exists()
+
+
+def test_only_the_deleted_vault_is_left_of_everything(account: Account, bucket: Bucket) -> None:
+    """Azure keeps it for a week and then forgets it by itself."""
+    account.run("delete_backup_bucket", Retention(site=account.site))
+    account.run("delete_encryption_key", Retention(site=account.site))
+    account.run("delete_roles", account.site)
+
+    assert [(each.type, each.name, each.state) for each in account.resources()] == [
+        ("deleted-vault", keys_vault(account.site), "SoftDeleted")
+    ]
 
 
 def test_deleting_leaves_nothing_not_even_what_was_locked(account: Account, bucket: Bucket) -> None:

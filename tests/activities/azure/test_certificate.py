@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ import pytest
 from azure.keyvault.certificates import CertificateClient, CertificatePolicy, KeyVaultCertificate
 from azure.mgmt.dns import DnsManagementClient
 from azure.mgmt.keyvault import KeyVaultManagementClient
-from azure.mgmt.msi import ManagedServiceIdentityClient
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,6 +22,7 @@ from activities.azure.connection import AzureConnections
 from activities.azure.dns import AzureDomain
 from activities.azure.granting import BuiltInRole
 from activities.azure.groups import group_name
+from activities.azure.roles import AzureRoles
 from activities.azure.settings import AzureSettings
 from activities.azure.transport import LoopbackTransport
 from activities.azure.vault import certificates_vault, vault_id, vault_url
@@ -30,10 +31,11 @@ from activities.cloud import Activity
 from activities.contracts import CertificateRequest, DomainRequest
 from domain.facts import Certificate, Domain
 from domain.failure import FailureClass
-from domain.naming import owner_tags, resource_name
+from domain.naming import owner_tags
 from simulators.endpoints import Endpoints
 from simulators.faults import Fault, FaultKind
-from tests.activities.azure.conftest import REGION, Account, Owner, activities_of
+from tests.activities.azure.conftest import Account, Owner, activities_of
+from tests.activities.tenant import by_name
 
 DOMAIN = "prod.db.acme.example"
 LATE = timedelta(minutes=11)
@@ -60,14 +62,14 @@ def activities(
             "validation_pause": timedelta(milliseconds=20),
         }
     )
-    return activities_of(AzureDomain, AzureCertificate)(with_authority, connections)
+    return activities_of(AzureDomain, AzureCertificate, AzureRoles)(with_authority, connections)
 
 
 @pytest.fixture
 def domain(account: Account) -> Domain:
-    """The deployment's zone; beside it is the endpoint's identity, which another activity makes."""
+    """The deployment's zone; beside it are the deployment's identities."""
     domain: Domain = account.run("create_domain", DomainRequest(site=account.site, domain=DOMAIN))
-    make_endpoint(account)
+    account.run("create_roles", account.site)
     return domain
 
 
@@ -75,13 +77,6 @@ def domain(account: Account) -> Domain:
 def certificate(account: Account, domain: Domain) -> Certificate:
     """The deployment's certificate."""
     return ordered(account, domain)
-
-
-def make_endpoint(account: Account) -> None:
-    """Make the endpoint's identity."""
-    identities = account.customer(ManagedServiceIdentityClient).user_assigned_identities
-    wanted = {"location": REGION, "tags": owner_tags(account.site, "endpoint")}
-    identities.create_or_update(group_name(account.site), resource_name(account.site, "endpoint"), wanted)
 
 
 def ordered(account: Account, domain: Domain) -> Certificate:
@@ -104,7 +99,7 @@ def in_vault(account: Account) -> KeyVaultCertificate:
 
 
 def types(account: Account) -> set[str]:
-    """Return the types of what the subscription holds, but for what the tests themselves made."""
+    """Return the types of what the subscription holds, but for identities."""
     return {each.type for each in account.resources()} - {"user-assigned-identity"}
 
 
@@ -167,8 +162,7 @@ def test_one_that_ends_soon_is_renewed(account: Account, domain: Domain) -> None
 
 def test_a_domain_that_nobody_delegates_waits_for_the_customer(account: Account) -> None:
     """First it may be on its way; after the grace the customer is asked, with the name servers."""
-    make_group(account)
-    make_endpoint(account)
+    account.run("create_roles", account.site)
     # What nobody delegates, nobody sees: as if it were private.
     unseen = {"location": "global", "tags": owner_tags(account.site, "domain"), "properties": {"zoneType": "Private"}}
     account.customer(DnsManagementClient).zones.create_or_update(group_name(account.site), DOMAIN, unseen)
@@ -186,18 +180,12 @@ def test_a_domain_that_nobody_delegates_waits_for_the_customer(account: Account)
     assert domain.name_servers[0] in late.message
 
 
-def make_group(account: Account) -> None:
-    """Make the deployment's group, as its first step does."""
-    account.run("create_domain", DomainRequest(site=account.site, domain="first.example"))
-    account.customer(DnsManagementClient).zones.begin_delete(group_name(account.site), "first.example").result()
-
-
 def test_an_identity_that_is_made_meanwhile_is_waited_for(account: Account) -> None:
     """Roles and certificate are made at the same time; the certificate is issued only once."""
     domain = account.run("create_domain", DomainRequest(site=account.site, domain=DOMAIN))
     for _ in range(3):
         waiting = account.attempt_once("create_certificate", CertificateRequest(site=account.site, domain=domain))
-    make_endpoint(account)
+    account.run("create_roles", account.site)
     issued = in_vault(account).properties.version
 
     ordered(account, domain)
@@ -249,6 +237,19 @@ def test_a_missing_permission_is_named(account: Account, domain: Domain, action:
 
     assert detail.failure is FailureClass.PERMISSION
     assert detail.action == action
+
+
+def test_without_an_account_nothing_is_ordered(
+    account: Account, settings: AzureSettings, connections: AzureConnections, domain: Domain
+) -> None:
+    """Who runs the control plane is told that the account's key is missing."""
+    without = by_name(activities_of(AzureCertificate)(settings, connections))
+    tenant = replace(account, activities=without)
+
+    detail = tenant.failure("create_certificate", CertificateRequest(site=account.site, domain=domain))
+
+    assert detail.failure is FailureClass.CONFIG
+    assert "no key of its account" in detail.message
 
 
 def test_a_comparison_asks_no_authority(account: Account, domain: Domain) -> None:

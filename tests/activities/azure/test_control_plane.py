@@ -38,6 +38,7 @@ from simulators.azure.documents import AzureQuota
 from simulators.faults import FaultKind
 from tests.activities.azure.conftest import EGRESS, REGION, Account, activities_of
 from tests.activities.azure.ground import GROUND, PODS, SERVICES, ZONES, Ground, make_ground
+from tests.activities.azure.networks import own_network
 
 CREATION, DELETION = "managedClusters/write", "managedClusters/delete"
 LATE = timedelta(hours=2)
@@ -381,6 +382,35 @@ def test_roles_that_do_not_count_yet_are_waited_for(account: Account, ground: Gr
     assert young.failure is FailureClass.NOT_READY
     assert old is not None
     assert old.failure is not FailureClass.NOT_READY
+
+
+def test_a_cluster_that_failed_for_such_a_role_is_made_again(account: Account, ground: Ground) -> None:
+    """AKS notices some only while it makes the cluster; as long as the step is young nobody is told."""
+    words = "The client does not have permission to perform action 'Microsoft.Compute/diskEncryptionSets/read'"
+    account.inject(FaultKind.CRASH, CREATION, times=2, code="LinkedAuthorizationFailed", message=words)
+
+    cluster = account.run("create_cluster", ground.cluster_request())
+
+    assert cluster.name == base_name(account.site)
+
+
+def test_a_network_of_the_customers_own_has_its_own_way_out(account: Account, ground: Ground) -> None:
+    """By the customer's route table, which AKS leaves alone; a subnet that leads nowhere is refused."""
+    existing = own_network(account, nat=False)
+    theirs = Network(
+        network_id=existing.network_id,
+        private_subnet_ids=existing.private_subnet_ids,
+        public_subnet_ids=existing.public_subnet_ids,
+        ours=False,
+    )
+    request = ground.cluster_request().model_copy(update={"network": theirs})
+    refused = account.failure("create_cluster", request)
+    own_network(account, nat=False, routes=True)
+
+    account.run("create_cluster", request)
+
+    assert (refused.failure, refused.resource) == (FailureClass.CONFIG, theirs.private_subnet_ids[0])
+    assert described(account)["properties"]["networkProfile"]["outboundType"] == "userDefinedRouting"
 
 
 def test_only_azures_roles_let_anybody_in(account: Account, ground: Ground, cluster: Cluster) -> None:

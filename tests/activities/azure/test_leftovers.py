@@ -13,6 +13,7 @@ from azure.mgmt.msi import ManagedServiceIdentityClient
 from azure.mgmt.resource.resources import ResourceManagementClient
 from azure.storage.blob import BlobServiceClient
 
+from activities.azure.alarms import AzureAlarms
 from activities.azure.backup_locks import AzureBackupLocks
 from activities.azure.backups import CONTAINER, account_name
 from activities.azure.bucket import AzureBackupBucket
@@ -40,7 +41,7 @@ from tests.activities.azure.test_node_pools import leave_behind
 
 DOMAIN = "left.db.acme.example"
 DELETIONS = (
-    "delete_node_pools", "delete_load_balancers_and_volumes", "delete_cluster", "delete_domain",
+    "delete_alarms", "delete_node_pools", "delete_load_balancers_and_volumes", "delete_cluster", "delete_domain",
     "delete_private_endpoints", "delete_egress", "delete_firewall", "delete_network", "delete_roles",
 )  # fmt: skip
 
@@ -50,7 +51,7 @@ def activities(settings: AzureSettings, connections: AzureConnections) -> Sequen
     """Whatever makes something that could be left."""
     parts = (
         AzureBackupBucket, AzureBackupLocks, AzureDomain, AzureCluster, AzureNodePools, AzureControllerMade,
-        AzureLeftovers,
+        AzureAlarms, AzureLeftovers,
     )  # fmt: skip
     return activities_of(*GROUND, *parts)(settings, connections)
 
@@ -77,12 +78,14 @@ def test_everything_is_found_until_it_is_deleted(account: Account) -> None:
     cluster = run("create_cluster", ground.cluster_request())
     run("create_node_pool", ground.pool_request(cluster, PoolName.SERVICES, minimum=1, maximum=1))
     leave_behind(account)
+    run("create_alarms", ground.in_cluster(cluster))
 
     found = leftovers(account)
 
     assert {left.kind for left in found} == {
         "compute:diskEncryptionSets", "compute:disks", "compute:virtualMachineScaleSets",
-        "containerservice:managedClusters", "keyvault:vaults", "managedidentity:userAssignedIdentities",
+        "containerservice:managedClusters", "insights:metricAlerts", "keyvault:vaults",
+        "managedidentity:userAssignedIdentities",
         "network:dnsZones", "network:loadBalancers", "network:natGateways", "network:networkSecurityGroups",
         "network:publicIPAddresses", "network:virtualNetworks", "resources:resourceGroups", "storage:storageAccounts",
     }  # fmt: skip

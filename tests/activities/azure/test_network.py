@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -197,6 +200,44 @@ def test_what_azure_failed_to_make_is_written_again(account: Account, kind: str)
     made = client.virtual_networks.get(group_name(account.site), base_name(account.site))
     assert made.provisioning_state == "Succeeded"
     assert subnet(account, NODES).nat_gateway
+
+
+@contextmanager
+def time_as_it_is(account: Account) -> Iterator[None]:
+    """Let time in the simulated world pass as in ours; then an hour passes, and all is finished at once again."""
+    account.control.set_speed(1)
+    try:
+        yield
+    finally:
+        account.control.set_speed(360_000)
+        time.sleep(0.01)
+        account.control.set_speed(math.inf)
+
+
+def test_what_takes_its_time_is_looked_at_again(account: Account) -> None:
+    """No step waits for it inside: it ends with what is under way, and the next look finds it further on."""
+    with time_as_it_is(account):
+        making = account.attempt_once("create_network", order(account.site))
+    make(account)
+    with time_as_it_is(account):
+        deleting = account.attempt_once("delete_egress", account.site)
+    account.run("delete_egress", account.site)
+
+    assert [each.failure for each in (making, deleting) if each] == [FailureClass.NOT_READY] * 2
+    assert "nat-gateway" not in kinds(account)
+
+
+def test_a_group_that_is_on_its_way_out_is_waited_for(account: Account) -> None:
+    """The next generation's network comes once the former one's group is gone."""
+    account.run("create_network", order(account.site))
+    theirs(account).virtual_networks.begin_delete(group_name(account.site), base_name(account.site)).result()
+    with time_as_it_is(account):
+        leaving = account.attempt_once("delete_network", account.site)
+        meanwhile = account.attempt_once("create_network", order(account.site))
+    account.run("delete_network", account.site)
+
+    assert [each.failure for each in (leaving, meanwhile) if each] == [FailureClass.NOT_READY, FailureClass.CONFLICT]
+    assert account.resources() == []
 
 
 def test_a_network_of_somebody_else_is_refused(account: Account) -> None:

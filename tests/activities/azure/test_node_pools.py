@@ -190,6 +190,25 @@ def test_a_pool_without_machines_says_so_and_is_made_again(account: Account, gro
     assert sum(machines(account).values()) == 3
 
 
+def test_a_pool_that_could_not_be_changed_keeps_its_machines(
+    account: Account, ground: Ground, cluster: Cluster
+) -> None:
+    """It says why, and is written again in place of being deleted."""
+    request = ground.pool_request(cluster, OTHERS, minimum=2, maximum=4)
+    account.run("create_node_pool", request)
+    change(account, OTHERS, {**described(account, OTHERS), "minCount": 1})
+    account.inject(FaultKind.CAPACITY, CREATION, times=1)
+    before = account.control.position()
+
+    detail = account.failure("create_node_pool", request)
+    account.run("create_node_pool", request)
+
+    assert detail.failure is FailureClass.CAPACITY
+    assert {call.operation for call in account.changes(before)} == {CREATION}
+    assert sum(machines(account).values()) == 2
+    assert described(account, OTHERS)["minCount"] == 2
+
+
 def test_a_quota_that_is_too_small_is_named(account: Account, ground: Ground, cluster: Cluster) -> None:
     """What the customer has to ask Azure for."""
     account.owner.set_quota(AzureQuota(region=REGION, name="cores", limit=7))

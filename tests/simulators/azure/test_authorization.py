@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import requests
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 from azure.mgmt.authorization import AuthorizationManagementClient
 
@@ -156,6 +157,23 @@ def test_roles_and_assignments_are_found(account: Account) -> None:
     assert [entry.scope for entry in assigned] == [GROUP]
     assert above == []
     assert own[0].actions == [f"{GROUPS}/read", "Microsoft.Authorization/permissions/read"]
+
+
+def test_roles_of_another_subscription_are_not_found(account: Account) -> None:
+    """A custom role is known where it can be assigned: in its subscriptions, and not in others."""
+    define(account, "of-here", f"{GROUPS}/read")
+    other = "00000000-0000-0000-0000-0000000000bb"
+    roles = account.client(AuthorizationManagementClient).role_definitions
+    answer = requests.get(
+        f"{account.azure.url}/subscriptions/{other}/providers/Microsoft.Authorization/roleDefinitions",
+        params={"api-version": "2022-04-01", "$filter": "roleName eq 'of-here'"},
+        headers={"Authorization": f"Bearer owner:{other}"},
+        timeout=10,
+    )
+
+    assert len(list(roles.list(SCOPE, filter="roleName eq 'of-here'"))) == 1
+    assert len(list(roles.list(GROUP, filter="roleName eq 'of-here'"))) == 1
+    assert answer.json() == {"value": []}
 
 
 def test_a_role_that_is_assigned_is_not_deleted(account: Account) -> None:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import serialization
 
 from activities.azure.transport import LoopbackTransport
 from simulators.azure.acme import AcmeDirectory
+from simulators.azure.vault_certificates import covers
 from simulators.kubernetes.certificates import CertificateAuthority
 from tests.simulators.azure.conftest import Account, Owner
 from tests.simulators.azure.test_vaults import KEY_USER, URL, VAULT_ID, let_use, make_vault
@@ -95,6 +96,28 @@ def test_the_key_leaves_as_a_secret_alone(account: Account) -> None:
     read = x509.load_pem_x509_certificates(value)[0]
     assert read.public_bytes(serialization.Encoding.DER) == bytes(merged.cer)
     assert key.public_key() == read.public_key()
+
+
+def test_a_gateway_presents_what_its_identity_may_read(account: Account) -> None:
+    """By the function that a cluster's provider calls, with the URL of the secret."""
+    make_vault(account)
+    plane = account.azure.certificates
+    identity = account.azure.cloud.identities.add_identity(account.tenant, "endpoint")
+    certificates(account).begin_create_certificate("endpoint", POLICY)
+    let_use(account, identity.object_id, SECRETS_USER)
+    early = plane.read_as(identity, f"{URL}/secrets/endpoint")
+    sign(account)
+    other = account.azure.cloud.identities.add_identity(account.tenant, "other")
+
+    found = plane.read_as(identity, f"{URL}/secrets/endpoint")
+
+    assert early == "The certificate endpoint is not signed yet."
+    assert isinstance(found, x509.Certificate)
+    assert [covers(found, name) for name in (NAME.upper(), "other.acme.example")] == [True, False]
+    assert "lacks Microsoft.KeyVault/vaults/secrets/getSecret/action" in str(
+        plane.read_as(other, f"{URL}/secrets/endpoint")
+    )
+    assert "no vault" in str(plane.read_as(identity, "https://nobody.vault.azure.net/secrets/endpoint"))
 
 
 def test_a_renewal_is_a_version(account: Account) -> None:

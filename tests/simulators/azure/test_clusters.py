@@ -332,6 +332,26 @@ class TestChanged:
 class TestFaults:
     """What goes wrong on request."""
 
+    def test_stuck_until_it_is_aborted(self, account: Account) -> None:
+        """It stays `Creating` while the rule is in force, and becomes whole by asking again."""
+        make_surroundings(account)
+        rule = Fault(kind=FaultKind.STUCK, service="containerservice", operation="managedClusters/write")
+        fault = account.azure.cloud.world.faults.add(rule)
+        put(account, wanted())
+        pass_time(account, 10_000)
+        stuck = get(account).properties.provisioning_state
+        containers(account).managed_clusters.begin_abort_latest_operation("byoc", NAME).result()
+        aborted = get(account).properties
+        account.azure.cloud.world.faults.remove(fault.id)
+        pass_time(account, 600)
+        after = get(account).properties.provisioning_state
+        put(account, wanted())
+        pass_time(account, 600)
+
+        assert (stuck, aborted.provisioning_state, after) == ("Creating", "Canceled", "Canceled")
+        assert aborted.agent_pool_profiles[0].provisioning_state == "Canceled"
+        assert get(account).properties.provisioning_state == "Succeeded"
+
     def test_no_machines(self, account: Account) -> None:
         """The cluster is `Failed` with its pools, and made whole by asking again."""
         make_surroundings(account)

@@ -8,7 +8,7 @@ import pytest
 from azure.core.exceptions import HttpResponseError
 from azure.mgmt.compute import ComputeManagementClient
 
-from tests.simulators.azure.conftest import GROUP, REGION, SUBSCRIPTION, Account
+from tests.simulators.azure.conftest import GROUP, NETWORK, REGION, SUBSCRIPTION, Account
 from tests.simulators.azure.test_vaults import KEY_USER, let_use, make_key
 
 DISK: dict[str, Any] = {
@@ -123,6 +123,20 @@ def test_sizes_and_quotas_are_listed(account: Account) -> None:
     assert sizes["Standard_D4s_v5"].family == "standardDSv5Family"
     assert sizes["Standard_D4s_v5"].location_info[0].zones == ["1", "2", "3"]
     assert {size.locations[0] for size in sizes.values()} == {REGION}
+
+
+def test_what_a_region_holds_of_networks_is_counted(account: Account) -> None:
+    """Usages count what there is in the region; limits are as the customer has them."""
+    client = account.network()
+    client.virtual_networks.begin_create_or_update("byoc", "network", NETWORK).result()
+    account.azure.quotas.set_limit(SUBSCRIPTION, REGION, "VirtualNetworks", 1)
+
+    here = {usage.name.value: usage for usage in client.usages.list(REGION)}
+    elsewhere = {usage.name.value: usage for usage in client.usages.list("eastus")}
+
+    assert (here["VirtualNetworks"].current_value, here["VirtualNetworks"].limit) == (1, 1)
+    assert (here["PublicIPAddresses"].current_value, here["PublicIPAddresses"].limit) == (0, 1000)
+    assert elsewhere["VirtualNetworks"].current_value == 0
 
 
 def test_a_group_goes_with_its_disks(account: Account) -> None:

@@ -37,12 +37,16 @@ def test_is_made_beside_the_first_one(slow_account: Account) -> None:
     begun = put_pool(slow_account, "state", pool(nodeLabels=labels, nodeTaints=taints))
     pass_time(slow_account, 200)
     made = containers(slow_account).agent_pools.get("byoc", NAME, "state")
+    machines = list(containers(slow_account).machines.list("byoc", NAME, "state"))
     sets = slow_account.client(ComputeManagementClient).virtual_machine_scale_sets.list(NODE_GROUP)
 
     assert (begun.properties.provisioning_state, made.properties.provisioning_state) == ("Creating", "Succeeded")
     assert made.properties.current_orchestrator_version == "1.34.4"
     assert sorted(entry.name.split("-")[1] for entry in sets) == ["state", "system"]
     joined = nodes(cluster, "state")
+    assert {f"azure://{machine.properties.resource_id}" for machine in machines} == {
+        node["spec"]["providerID"] for node in joined
+    }
     assert len(joined) == 3
     assert {node["metadata"]["labels"]["byoc/pool"] for node in joined} == {"state"}
     assert joined[0]["spec"]["taints"] == [{"key": "byoc/pool", "value": "state", "effect": "NoSchedule"}]
@@ -171,6 +175,20 @@ def test_needs_cores(account: Account) -> None:
         put_pool(account, "state", pool())
 
     assert caught.value.error.code == "ErrCode_InsufficientVCPUQuota"
+
+
+def test_needs_cores_for_the_machines_of_an_upgrade(account: Account) -> None:
+    """New ones come before the old ones go."""
+    make_cluster(account)
+    found = get(account)
+    found.properties.kubernetes_version = "1.35"
+    put(account, found)
+    pass_time(account, 700)
+    account.azure.quotas.set_limit(SUBSCRIPTION, REGION, "cores", 7)
+    surge = {"maxSurge": "1"}
+
+    with pytest.raises(HttpResponseError, match="left regional vcpu quota 1, requested quota 2"):
+        put_pool(account, "system", pool(mode="System", orchestratorVersion="1.35", upgradeSettings=surge))
 
 
 def test_fails_without_capacity_and_leaves_the_cluster_alone(account: Account) -> None:
