@@ -153,6 +153,11 @@ class Gateways:
         reached = self._listener(found)
         return reached[1] if reached is not None else None
 
+    def listener_behind(self, found: Destination) -> Object | None:
+        """Return the listener of a Gateway behind a port of its proxies' Service, or None."""
+        reached = self._listener(found)
+        return reached[2] if reached is not None else None
+
     def _listener(self, found: Destination) -> tuple[Cluster, Object | None, Object | None] | None:
         """Return Gateway and listener behind a Service's port; None if that is no Service of proxies."""
         running = self._kubernetes.cluster(found.cluster_id)

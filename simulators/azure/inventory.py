@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from simulators.azure.cloud import Cloud
 from simulators.azure.container.fleet import CLUSTER
 from simulators.azure.dns import RecordSet
+from simulators.azure.exposure import oldest_tls
+from simulators.azure.kubernetes_provider import AzureProvider
 from simulators.azure.records import Record
 from simulators.azure.refusals import Json
 from simulators.azure.storage_accounts import ACCOUNT, CONTAINER, Storage, key_url
@@ -21,7 +23,9 @@ _ENCRYPTED = ("encryption", "diskEncryptionSetID")
 _CAN_BE_ENCRYPTED = ("Microsoft.Compute/disks", "Microsoft.Compute/snapshots")
 
 
-def inventory(cloud: Cloud, vaults: Vaults, storage: Storage, subscription: str) -> Iterator[Resource]:
+def inventory(
+    cloud: Cloud, vaults: Vaults, storage: Storage, provider: AzureProvider, subscription: str
+) -> Iterator[Resource]:
     """Yield every resource of a subscription."""
     scope = f"/subscriptions/{subscription}"
     for key, group in cloud.records.groups.items():
@@ -54,6 +58,8 @@ def inventory(cloud: Cloud, vaults: Vaults, storage: Storage, subscription: str)
         details = _details(record.document)
         if isinstance(record.kind, RecordSet):
             details["type"] = record.kind.record_type
+        if tls := oldest_tls(cloud, provider, record):
+            details["tls"] = tls
         if record.kind.type == CONTAINER:
             details["blobs"] = len(storage.blobs(record))
         yield Resource(
@@ -61,7 +67,7 @@ def inventory(cloud: Cloud, vaults: Vaults, storage: Storage, subscription: str)
             type=_type_of(record),
             id=record.id.text,
             name=record.id.name,
-            region=record.location if record.location != "global" else "",
+            region=cloud.records.region_of(record.id),
             tags=record.document.get("tags") or {},
             encrypted=_is_encrypted(record),
             state=str(properties.get("provisioningState", "")),

@@ -16,6 +16,7 @@ from simulators.azure.gateways import Gateways
 from simulators.azure.identities import Principal
 from simulators.azure.kubernetes_access import user_of
 from simulators.azure.load_balancers import LoadBalancers
+from simulators.azure.records import Record
 from simulators.azure.refusals import Refusal
 from simulators.azure.secret_reader import SecretReader
 from simulators.azure.volumes import Volumes
@@ -24,6 +25,8 @@ from simulators.kubernetes import kinds
 from simulators.kubernetes.kinds import Kind
 from simulators.kubernetes.objects import Object, name_of, namespace_of
 from simulators.kubernetes.provider import Destination, Entrance, HinderedError, User
+
+_ENVOY_S_OLDEST = "1.2"
 
 
 class AzureProvider:
@@ -67,6 +70,20 @@ class AzureProvider:
             return False
         self._gateways.renew(cluster, gateway)
         return self._gateways.covers(found, hostname)
+
+    def cluster_at(self, address: str, port: int) -> Record | None:
+        """Return the cluster whose load balancer leads in at a port of an address, or None."""
+        found = self._balancers.destination_at(address, port)
+        return self._fleet.by_id(found.cluster_id) if found is not None else None
+
+    def oldest_tls(self, address: str, port: int) -> str:
+        """Return the oldest version of TLS that is spoken behind a port of an address, empty where none is.
+
+        Load balancers pass everything on. The proxies of Gateways are Envoy, which takes nothing older than 1.2.
+        """
+        found = self._balancers.destination_at(address, port)
+        listener = self._gateways.listener_behind(found) if found is not None else None
+        return _ENVOY_S_OLDEST if listener is not None and listener["protocol"] == "HTTPS" else ""
 
     def ensure_load_balancer(self, cluster_id: str, service: Object) -> str | None:
         """Make the Service's load balancer, or bring it up to date; return its address once it leads in."""

@@ -115,7 +115,7 @@ class Azure:
     def inventory(self, subscription: str) -> list[Resource]:
         """Return everything that a subscription holds."""
         self.cloud.work.settle()
-        return list(inventory(self.cloud, self.vaults, self.storage, subscription))
+        return list(inventory(self.cloud, self.vaults, self.storage, self.provider, subscription))
 
     def reset(self) -> None:
         """Forget every subscription; the Kubernetes simulator forgets its clusters itself."""
