@@ -215,9 +215,7 @@ class SimulatedAzure(SimulatedCloud):
 
     def credentials(self, vendor: Json, state: Path) -> dict[str, str]:
         """Write the applications' secrets, and a fresh key for the authority, into files that nobody else reads."""
-        key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
-            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
-        )
+        key = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return {
             "BYOC_AZURE_CREDENTIALS_FILE": _secret_file(state / "azure-vendor.json", json.dumps(vendor)),
             "BYOC_AZURE_ACME_ACCOUNT_KEY_FILE": _secret_file(state / "acme-account.pem", key.decode()),
