@@ -24,7 +24,9 @@ Name = Annotated[str, typer.Argument(help="name of the account", metavar="NAME")
 Action = Annotated[
     str,
     typer.Argument(
-        help="in the cloud's own spelling, ec2:CreateNatGateway or compute.routers.create", metavar="ACTION"
+        help="in the cloud's own spelling: ec2:CreateNatGateway, compute.routers.create, "
+        "Microsoft.Network/natGateways/write",
+        metavar="ACTION",
     ),
 ]
 ForPurpose = Annotated[Purpose, typer.Option("--purpose", help="which of our roles")]

@@ -17,7 +17,7 @@ from starters.cli.asking import ask
 from starters.cli.output import Format, FormatOption, print_data, print_rows, stdout
 from starters.preparation import Preparation, prepare
 
-_STANDS_ON = ("byoc", "temporalio", "pydantic", "kubernetes", "boto3", "google-cloud-compute")
+_STANDS_ON = ("byoc", "temporalio", "pydantic", "kubernetes", "boto3", "google-cloud-compute", "azure-mgmt-network")
 
 
 class WorkerKind(StrEnum):

@@ -10,6 +10,9 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from domain.clouds import Cloud, Purpose
 from domain.model import Model
 
@@ -23,6 +26,8 @@ class Addresses(Model):
     aws_url: str
     gcp_url: str = ""
     gcp_grpc_address: str = ""
+    azure_url: str = ""
+    acme_url: str = ""
     kubernetes_url: str
     kubernetes_ca_file: Path
     internet_proxy_url: str
@@ -160,11 +165,7 @@ class SimulatedGcp(SimulatedCloud):
 
     def credentials(self, vendor: Json, state: Path) -> dict[str, str]:
         """Write the service account's key into a file that nobody else reads, and return where it is."""
-        key = (state / "gcp-vendor.json").resolve()
-        key.unlink(missing_ok=True)
-        with os.fdopen(os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            json.dump(vendor["key"], file)
-        return {"BYOC_GCP_CREDENTIALS_FILE": str(key)}
+        return {"BYOC_GCP_CREDENTIALS_FILE": _secret_file(state / "gcp-vendor.json", json.dumps(vendor["key"]))}
 
     def places(self, addresses: Addresses) -> Mapping[str, str]:
         """Return the address of each of its two ways to be spoken to."""
@@ -187,13 +188,79 @@ class SimulatedGcp(SimulatedCloud):
         return {"role": next(holding, roles[0])["roleId"], "permission": action}
 
 
-CLOUDS: Mapping[Cloud, SimulatedCloud] = {each.cloud: each for each in (SimulatedAws(), SimulatedGcp())}
+class SimulatedAzure(SimulatedCloud):
+    """Azure."""
+
+    cloud, title = Cloud.AZURE, "Azure"
+    stands_on = ("azure-mgmt-network", "acme")
+    option = ("--azure",)
+    accounts, region = "azure/subscriptions", "westeurope"
+    example = "deployment-azure.yaml"
+    missing, missing_call = "Microsoft.Network/natGateways/write", "natGateways/write"
+
+    def account_of(self, customer: str) -> str:
+        """Return a subscription's id, always the same one."""
+        known = {"acme": "8d7a1c9e-3f5b-4a6d-9c2e-1b0f4e7d6a58", "initech": "3c5e9b21-7d4f-4f0a-8e6b-52a9d1c7f034"}
+        return known.get(customer, "6b2d8f47-1a9c-4c35-b7e0-94f3a5d2c816")
+
+    def settings(self, addresses: Addresses, vendor: Json) -> dict[str, str]:
+        """Return the address, the applications' public ids, and the authority that signs certificates."""
+        ids = (f"{purpose}={given['client_id']}" for purpose, given in vendor["applications"].items())
+        return {
+            "BYOC_AZURE_ENDPOINT_URL": addresses.azure_url,
+            "BYOC_AZURE_APPLICATIONS": ",".join(ids),
+            "BYOC_AZURE_ACME_DIRECTORY_URL": addresses.acme_url,
+            "BYOC_AZURE_ACME_CA_FILE": str(addresses.internet_ca_file),
+        }
+
+    def credentials(self, vendor: Json, state: Path) -> dict[str, str]:
+        """Write the applications' secrets, and a fresh key for the authority, into files that nobody else reads."""
+        key = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return {
+            "BYOC_AZURE_CREDENTIALS_FILE": _secret_file(state / "azure-vendor.json", json.dumps(vendor)),
+            "BYOC_AZURE_ACME_ACCOUNT_KEY_FILE": _secret_file(state / "acme-account.pem", key.decode()),
+        }
+
+    def places(self, addresses: Addresses) -> Mapping[str, str]:
+        """Return the address of all hosts, and that of the certificates' authority."""
+        return {"Simulated Azure": addresses.azure_url, "… certificates": addresses.acme_url}
+
+    def application(self, template: str) -> Json:
+        """Return the document itself."""
+        document: Json = json.loads(template)
+        return document
+
+    def summary(self, template: str) -> str:
+        """Count roles and applications."""
+        document = json.loads(template)
+        applications = {each["clientId"] for each in document["assignments"]}
+        return f"our template: {len(document['roles'])} roles for {len(applications)} applications of ours"
+
+    def one_permission(self, name: str, purpose: Purpose, action: str, template: Callable[[], str]) -> Json:
+        """Return the role of the template that holds the permission, else the purpose's first."""
+        roles = [r for r in json.loads(template())["roles"] if r["name"].startswith(f"byoc-{name}-{purpose}-")]
+        holding = (each for each in roles if action in (*each["actions"], *each["dataActions"]))
+        return {"role": next(holding, roles[0])["name"], "action": action}
+
+
+CLOUDS: Mapping[Cloud, SimulatedCloud] = {
+    each.cloud: each for each in (SimulatedAws(), SimulatedGcp(), SimulatedAzure())
+}
 """Keyed by cloud. A further one is one more name here."""
 
 
 def clouds_here() -> tuple[SimulatedCloud, ...]:
     """Return the clouds that can be simulated with what is installed."""
     return tuple(each for each in CLOUDS.values() if each.is_here)
+
+
+def _secret_file(path: Path, text: str) -> str:
+    """Write `text` into a file that nobody else reads, and return where it is."""
+    file = path.resolve()
+    file.unlink(missing_ok=True)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as opened:
+        opened.write(text)
+    return str(file)
 
 
 def _is_installed(package: str) -> bool:

@@ -276,5 +276,5 @@ def _program(name: str) -> str:
     beside = Path(sys.executable).with_name(name)
     found = str(beside) if beside.exists() else shutil.which(name)
     if not found:
-        raise CannotStart(f"{name!r} is not installed: pip install 'byoc[aws,gcp-simulator]'")
+        raise CannotStart(f"{name!r} is not installed: pip install 'byoc[aws,gcp-simulator,azure-simulator]'")
     return found

@@ -1,4 +1,4 @@
-"""The demo's story: two customers in two clouds, one missing permission, one client, one goodbye.
+"""The demo's story: a customer in each cloud, one missing permission, one client, one goodbye.
 
 Before the work there is a plan, before the goodbye the customer's approval of one, and after it the record of it all.
 """
@@ -511,7 +511,8 @@ class Story:
 
     def _clouds(self) -> str:
         """Return the names of the clouds, in the order in which their workers were started."""
-        return " and ".join(cloud.title for cloud in self._playground.vendors)
+        *others, last = (cloud.title for cloud in self._playground.vendors)
+        return f"{', '.join(others)} and {last}" if others else last
 
     async def _newest(self, plane: ControlPlane, customer: Customer) -> str:
         """Return the workflow id of the running (else the newest) operation, once there is one that started."""

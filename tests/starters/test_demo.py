@@ -25,7 +25,7 @@ def processes_of(state: Path) -> list[str]:
 
 
 def test_the_demo_tells_the_whole_story_and_leaves_nothing_running(tmp_path: Path) -> None:
-    """Two clouds, two deployments, a wait that names its permission, a served request, a receipt; exit code 0.
+    """A deployment in each of three clouds, a wait that names its permission, a served request, a receipt; exit code 0.
 
     What Temporal kept of it is encrypted.
     """
@@ -42,6 +42,7 @@ def test_the_demo_tells_the_whole_story_and_leaves_nothing_running(tmp_path: Pat
     for words in (
         "verified by asking AWS",
         "verified by asking Google Cloud",
+        "verified by asking Azure",
         "waits for the customer: The permission compute.routers.create is missing",
         "grants compute.routers.create again",
         "reads the plan of globex-prod: 39 steps",
@@ -59,6 +60,8 @@ def test_the_demo_tells_the_whole_story_and_leaves_nothing_running(tmp_path: Pat
     assert (rows["acme-dev"][2], rows["acme-dev"][5]) == ("gcp", "retired")
     assert (rows["globex-prod"][2], rows["globex-prod"][5]) == ("aws", "active")
     assert rows["globex-prod"][6] == "https://globex-prod.db.globex.example"
+    assert (rows["initech-test"][2], rows["initech-test"][5]) == ("azure", "active")
+    assert rows["initech-test"][6] == "https://initech-test.db.initech.example"
     assert story.index("acme    ✔ Create the network") < story.index("grants compute.routers.create")
     assert story.index("grants compute.routers.create") < story.index("acme    ✔ Create the NAT gateways")
     kept = b"".join(path.read_bytes() for path in state.glob("temporal.db*"))

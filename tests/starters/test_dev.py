@@ -22,6 +22,7 @@ CHILDREN = {
     "server start-dev": "temporal",
     "-m workers all": "workers",
     "-m workers cloud --cloud gcp": "worker gcp",
+    "-m workers cloud --cloud azure": "worker azure",
 }
 """How each child is known by its command line."""
 
@@ -98,7 +99,7 @@ def test_ctrl_c_ends_everything_in_order(playground: Playground) -> None:
     os.killpg(playground.process.pid, signal.SIGINT)
 
     ends = playground.order_of_ends()
-    assert ends == ["worker gcp", "workers", "temporal", "codec", "simulators"]
+    assert ends == ["worker azure", "worker gcp", "workers", "temporal", "codec", "simulators"]
     assert playground.process.wait(LONGEST) == 0
     assert playground.said.endswith("Stopped: no process of the playground is left.\n")
 
