@@ -15,7 +15,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing byoc and its playground into $(VENV) …"
-	$(PIP) install -c constraints.txt -e '.[aws,gcp-simulator]'
+	$(PIP) install -c constraints.txt -e '.[aws,gcp-simulator,azure-simulator]'
 	@touch $@
 
 $(VENV)/.development: $(VENV)/.runtime

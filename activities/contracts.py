@@ -183,6 +183,8 @@ class NamespaceRequest(Model):
     site: Site
     cluster: Cluster
     auth_webhook: AuthWebhook | None
+    roles: Roles | None = None
+    """As whom service accounts act, where the cloud reads that off them. None in histories that are older."""
 
 
 class EndpointRequest(Model):
@@ -234,6 +236,8 @@ class RestoreRequest(Model):
     cluster: Cluster
     backup: Backup
     release: Release
+    roles: Roles | None = None
+    """As in `NamespaceRequest`."""
 
 
 class ApiKeysRequest(Model):

@@ -18,6 +18,8 @@ class TemplateForm(StrEnum):
     GCLOUD = "gcloud"
     """A shell script for Google Cloud's own command line."""
     TERRAFORM = "terraform"
+    BICEP = "bicep"
+    """Azure's own language."""
     TABLE = "table"
     """Markdown, which the customer's security review reads."""
     TABLE_JSON = "table-json"
@@ -29,8 +31,9 @@ _TABLES = (TemplateForm.TABLE, TemplateForm.TABLE_JSON)
 FORMS: Mapping[Cloud, tuple[TemplateForm, ...]] = {
     Cloud.AWS: (TemplateForm.JSON, TemplateForm.YAML, *_TABLES),
     Cloud.GCP: (TemplateForm.GCLOUD, TemplateForm.TERRAFORM, TemplateForm.JSON, *_TABLES),
+    Cloud.AZURE: (TemplateForm.BICEP, TemplateForm.JSON, *_TABLES),
 }
-"""The forms that each cloud has, the one that is usually applied first; a cloud that is not served has none."""
+"""The forms that each cloud has, the one that is usually applied first."""
 
 
 class PermissionUse(Model):

@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
         gcp=options.gcp_port,
         gcp_grpc=options.gcp_grpc_port,
         azure=options.azure_port,
+        acme=options.acme_port,
     )
     with tempfile.TemporaryDirectory(prefix="byoc-simulators-") as directory:
         asyncio.run(_serve(Path(directory), ports, options))
@@ -61,7 +62,7 @@ async def _wait_for_end(stopped: asyncio.Event, parent: int | None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m simulators", description=__doc__)
-    for name in ("aws", "kubernetes", "internet", "control", "gcp", "gcp-grpc", "azure"):
+    for name in ("aws", "kubernetes", "internet", "control", "gcp", "gcp-grpc", "azure", "acme"):
         parser.add_argument(f"--{name}-port", type=int, default=0, help="0 (the default) chooses a free port")
     parser.add_argument("--gcp", action="store_true", help="simulate Google Cloud too; needs the extra gcp-simulator")
     parser.add_argument("--azure", action="store_true", help="simulate Azure too")

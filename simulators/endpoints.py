@@ -19,6 +19,7 @@ class Ports:
     gcp: int = 0
     gcp_grpc: int = 0
     azure: int = 0
+    acme: int = 0
 
 
 class Endpoints(BaseModel):
@@ -44,5 +45,8 @@ class Endpoints(BaseModel):
     """Host and port; every other API of Google Cloud by gRPC, over local channel credentials."""
     azure_url: str = ""
     """HTTP; every host of Azure, told apart by the `Host` header. Empty where it is not simulated."""
+    acme_url: str = ""
+    """HTTPS; the directory of an ACME authority, which proves domains by the simulated Azure's DNS. Its certificate is
+    of the authority in `internet_ca_file`, as are those that it signs. Empty where Azure is not simulated."""
     pid: int
     """Process that serves all of them."""

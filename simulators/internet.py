@@ -94,6 +94,11 @@ class Internet:
         """The authority that signs the certificates which public endpoints present."""
         return self._authority.pem
 
+    @property
+    def authority(self) -> CertificateAuthority:
+        """Whom clients of public endpoints trust."""
+        return self._authority
+
     async def start(self, port: int = 0) -> None:
         """Listen; `proxy_url` is known afterwards."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", port, limit=_LONGEST_HEAD)

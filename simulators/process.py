@@ -19,6 +19,7 @@ from simulators.kubernetes.simulator import KubernetesSimulator
 from simulators.world import World
 
 if TYPE_CHECKING:
+    from simulators.azure.acme import AcmeDirectory
     from simulators.azure.simulator import Azure
     from simulators.gcp.simulator import GoogleCloud
 
@@ -59,9 +60,15 @@ class Simulators:
             names.add(self.google.names)
         self.azure: Azure | None = None
         if azure:
-            self.azure = importlib.import_module("simulators.azure.simulator").Azure(self.world)
-            clouds.append(importlib.import_module("simulators.azure.control").AzureControl(self.azure))
+            self.azure = importlib.import_module("simulators.azure.simulator").Azure(self.world, self.kubernetes)
+            names.add(self.azure.names)
         self.internet = Internet(self.world, self.kubernetes, names)
+        self.acme: AcmeDirectory | None = None
+        if self.azure is not None:
+            self.acme = importlib.import_module("simulators.azure.acme").AcmeDirectory(
+                self.world, self.internet.authority, self.azure.public_records.texts_of
+            )
+            clouds.append(importlib.import_module("simulators.azure.control").AzureControl(self.azure, self.acme))
         self.control = Control(self.world, self.aws, self.kubernetes, clouds)
         self._directory = directory
         self._ports = ports or Ports()
@@ -80,6 +87,7 @@ class Simulators:
             gcp_url=self.google.url if self.google is not None else "",
             gcp_grpc_address=self.google.grpc_address if self.google is not None else "",
             azure_url=self.azure.url if self.azure is not None else "",
+            acme_url=self.acme.url if self.acme is not None else "",
             pid=os.getpid(),
         )
 
@@ -91,6 +99,9 @@ class Simulators:
             if self.azure is not None:
                 stack.push_async_callback(self.azure.stop)
                 await self.azure.start(self._ports.azure)
+            if self.acme is not None:
+                stack.push_async_callback(self.acme.stop)
+                await self.acme.start(self._ports.acme)
             for server, port in (
                 (self.kubernetes, self._ports.kubernetes),
                 (self.aws, self._ports.aws),

@@ -61,8 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     A second signal ends it at once. What it leaves behind is done again by another worker.
 
-    What cannot be run is explained in one line on standard error: exit code 2 for a bad setting or a cloud in which
-    this version does not act, 1 if Temporal does not answer.
+    What cannot be run is explained in one line on standard error: exit code 2 for a bad setting or a cloud whose SDK
+    is not installed, 1 if Temporal does not answer.
     """
     options = _parser().parse_args(arguments)
     try:

@@ -102,7 +102,7 @@ def declared_needs(settings: WorkerSettings, cloud: Cloud) -> tuple[Need, ...]:
     """Return the permissions that the activities of one cloud declare.
 
     Raises:
-        NotServed: This version does not act in the cloud, or its SDK is not installed.
+        NotServed: The cloud's SDK is not installed.
     """
     return _wiring_of(cloud).declared_needs(settings)
 
@@ -111,7 +111,7 @@ def cloud_activities(settings: WorkerSettings, cloud: Cloud) -> Sequence[Callabl
     """Return the activities of one cloud.
 
     Raises:
-        NotServed: This version does not act in the cloud, or its SDK is not installed.
+        NotServed: The cloud's SDK is not installed.
     """
     return _wiring_of(cloud).activities(settings)
 
@@ -124,7 +124,7 @@ def permission_template(
     Without a form it is the one that is usually applied in the account's cloud.
 
     Raises:
-        NotServed: This version does not act in the account's cloud, or its SDK is not installed.
+        NotServed: The SDK of the account's cloud is not installed.
         NoSuchForm: The cloud does not have the form.
         ValueError: The settings do not say who acts.
     """
@@ -147,7 +147,9 @@ def _wiring_of(cloud: Cloud) -> CloudWiring:
 
                 return gcp
             case Cloud.AZURE:
-                raise NotServed(f"cloud is {cloud}; this version acts in: {', '.join(FORMS)}")
+                from workers import azure  # noqa: PLC0415 - as above
+
+                return azure
             case _:
                 assert_never(cloud)
     except ImportError as error:

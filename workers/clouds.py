@@ -1,4 +1,4 @@
-"""What the module of each cloud in this folder offers, and what is said of a cloud that has none here."""
+"""What the module of each cloud in this folder offers, and what is said where it cannot be had."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workers.settings import WorkerSettings
 
 
 class NotServed(ValueError):  # noqa: N818 - it names what is so
-    """This version does not act in a cloud, or its SDK is not installed; the message says what would help."""
+    """A cloud's SDK is not installed; the message says what would help."""
 
 
 class NoSuchForm(ValueError):  # noqa: N818 - as above

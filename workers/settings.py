@@ -15,7 +15,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from domain.clouds import Cloud
+from domain.clouds import Cloud, Purpose
 from workflows.temporal.settings import PREFIX, BadSettings, complaints, lower
 
 _LONGEST_IDENTIFIER = 100
@@ -38,6 +38,24 @@ def _names(value: object) -> object:
     with contextlib.suppress(json.JSONDecodeError):
         return json.loads(value)
     return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+def _pairs(value: object) -> object:
+    """Read `name=value` pairs that are separated by commas; a JSON object is understood too."""
+    if not isinstance(value, str):
+        return value
+    with contextlib.suppress(json.JSONDecodeError):
+        return json.loads(value)
+    pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
+    return {name.strip(): of_name.strip() for name, _, of_name in pairs}
+
+
+def _one_for_each_purpose(value: Mapping[Purpose, str]) -> Mapping[Purpose, str]:
+    """Return `value` if nothing is given at all, or something for each purpose."""
+    missing = [purpose for purpose in Purpose if not value.get(purpose)]
+    if value and missing:
+        raise ValueError(f"it should name one for each of {', '.join(Purpose)}; {', '.join(missing)} lacks")
+    return value
 
 
 def _socket_address(value: str) -> str:
@@ -130,6 +148,21 @@ class WorkerSettings(BaseSettings):
     gcp_endpoint_url: str | None = None
     gcp_grpc_address: str | None = None
 
+    azure_applications: Annotated[
+        Mapping[Purpose, str], NoDecode, BeforeValidator(_pairs), AfterValidator(_one_for_each_purpose)
+    ] = Field(default_factory=dict)
+    """Client ids of the vendor's applications in Entra, to which customers give their roles: `observe=…`, `operate=…`
+    and `delete=…`, separated by commas, or a JSON object."""
+    azure_credentials_file: Path | None = None
+    """JSON file with those applications' secrets."""
+    azure_endpoint_url: str | None = None
+    azure_acme_directory_url: str | None = None
+    """The authority that signs certificates of endpoints at Azure; without one it is Let's Encrypt."""
+    azure_acme_account_key_file: Path | None = None
+    """PEM file of the private key that is the vendor's account at that authority."""
+    azure_acme_ca_file: Path | None = None
+    """Certificate authorities of the authority's own address, instead of the well-known ones."""
+
     public_proxy: str | None = None
     """HTTP proxy through which public endpoints are reached."""
     public_ca_file: Path | None = None
@@ -141,7 +174,11 @@ class WorkerSettings(BaseSettings):
         return tuple(cloud for cloud, principal in PRINCIPALS.items() if getattr(self, principal))
 
 
-PRINCIPALS: Mapping[Cloud, str] = {Cloud.AWS: "aws_principal", Cloud.GCP: "gcp_principal"}
+PRINCIPALS: Mapping[Cloud, str] = {
+    Cloud.AWS: "aws_principal",
+    Cloud.GCP: "gcp_principal",
+    Cloud.AZURE: "azure_applications",
+}
 """The setting that says as whom we act; keyed by cloud."""
 
 

@@ -205,7 +205,7 @@ class Provision(Operation):
                 steps.CREATE_STORAGE_CLASS,
                 StorageClassRequest(site=self.order.site, cluster=cluster, key=ground.key),
             ),
-            self._prepare_namespace(cluster),
+            self._prepare_namespace(cluster, ground.roles),
         )
         return cluster
 
@@ -250,10 +250,12 @@ class Provision(Operation):
             steps.INSTALL_ADD_ON, AddOn(site=self.order.site, cluster=cluster, roles=roles, name=name), about=name
         )
 
-    async def _prepare_namespace(self, cluster: Cluster) -> None:
+    async def _prepare_namespace(self, cluster: Cluster, roles: Roles) -> None:
         await self.steps.run(
             steps.CREATE_NAMESPACE,
-            NamespaceRequest(site=self.order.site, cluster=cluster, auth_webhook=self.order.spec.auth_webhook),
+            NamespaceRequest(
+                site=self.order.site, cluster=cluster, auth_webhook=self.order.spec.auth_webhook, roles=roles
+            ),
         )
         await self.steps.run(
             steps.APPLY_API_KEYS,
@@ -311,7 +313,7 @@ class Provision(Operation):
         await self._use_endpoint(cluster, domain, balancer)
         here = InCluster(site=self.order.site, cluster=cluster)
         await self.steps.together(
-            self._prove_backup(cluster, ground.bucket),
+            self._prove_backup(cluster, ground),
             self.steps.run_or_skip(steps.CREATE_ALARMS, here),
             self.steps.run_or_skip(steps.SET_MAINTENANCE_POLICY, here),
         )
@@ -333,7 +335,7 @@ class Provision(Operation):
         )
         self._learn(smoke_test=seen)
 
-    async def _prove_backup(self, cluster: Cluster, bucket: Bucket) -> None:
+    async def _prove_backup(self, cluster: Cluster, ground: Ground) -> None:
         """Back up and restore once; a deployment that is converged again has its proof and its own schedule."""
         if not self.order.first and self.facts.restore_proof is not None:
             return
@@ -342,7 +344,7 @@ class Provision(Operation):
             BackupRequest(
                 site=self.order.site,
                 cluster=cluster,
-                bucket=bucket,
+                bucket=ground.bucket,
                 release=self.order.release,
                 name=self.order.operation_id.replace("/", "-"),
             ),
@@ -351,7 +353,13 @@ class Provision(Operation):
             return
         proof = await self.steps.run_or_skip(
             steps.PROVE_RESTORE,
-            RestoreRequest(site=self.order.site, cluster=cluster, backup=backup, release=self.order.release),
+            RestoreRequest(
+                site=self.order.site,
+                cluster=cluster,
+                backup=backup,
+                release=self.order.release,
+                roles=ground.roles,
+            ),
         )
         self._learn(restore_proof=proof)
 

@@ -10,7 +10,10 @@ import re
 
 _DATA = (
     re.compile(r"Microsoft\.Storage/storageAccounts/blobServices/containers/blobs/", re.IGNORECASE),
-    re.compile(r"Microsoft\.KeyVault/vaults/(certificates|certificatecas|certificatecontacts)/", re.IGNORECASE),
+    re.compile(
+        r"Microsoft\.KeyVault/vaults/(certificates|certificatecas|certificatecontacts|keyrotationpolicies)/",
+        re.IGNORECASE,
+    ),
     # Keys and secrets can be read and written by Resource Manager too; what only a vault does is an action.
     re.compile(r"Microsoft\.KeyVault/vaults/(secrets|keys)/(\w+/)*action$", re.IGNORECASE),
 )

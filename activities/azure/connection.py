@@ -62,6 +62,7 @@ class _Entered:
     """One subscription, entered for one account and purpose, with the clients made for it."""
 
     credential: Any
+    tenant: str
     principal: str
     """Who we are there, in words."""
     principal_id: str
@@ -114,6 +115,12 @@ class AzureConnections:
         place_of_caller.set(place)
         with self._lock_of(place, purpose):
             return self._ready(place, purpose).credential
+
+    def tenant(self, place: Place, purpose: Purpose) -> str:
+        """Return the customer's tenant, for what has to name it."""
+        place_of_caller.set(place)
+        with self._lock_of(place, purpose):
+            return self._ready(place, purpose).tenant
 
     def principal_id(self, place: Place, purpose: Purpose) -> str:
         """Return the object id that the purpose's application has in the customer's tenant."""
@@ -174,7 +181,7 @@ class AzureConnections:
             message = f"the subscription {place.cloud_account_id} has no role {name}, which the template makes"
             raise NotLetInError(message, "RoleDefinitionNotFound")
         principal = f"the application {application.client_id} in the tenant {tenant}"
-        return _Entered(credential, principal, str(claims.get("oid", "")), self._now())
+        return _Entered(credential, tenant, principal, str(claims.get("oid", "")), self._now())
 
     def _tenant(self, place: Place) -> str:
         """Return the tenant of the subscription, which a call without a token is told."""

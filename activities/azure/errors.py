@@ -33,7 +33,7 @@ _CODES: dict[FailureClass, frozenset[str]] = {
         "InsufficientAccountPermissions", "LinkedAuthorizationFailed",
     }),
     FailureClass.POLICY: frozenset({
-        "AccountIsDisabled", "DenyAssignmentAuthorizationFailed", "DisallowedProvider",
+        "AccountIsDisabled", "BlobImmutableDueToPolicy", "DenyAssignmentAuthorizationFailed", "DisallowedProvider",
         "MissingSubscriptionRegistration", "ReadOnlyDisabledSubscription", "RequestDisallowedByAzure",
         "RequestDisallowedByPolicy", "ScopeLocked", "SubscriptionNotRegistered",
     }),
@@ -173,6 +173,9 @@ def code_of(error: HttpResponseError) -> str:
     if isinstance(error, ClientAuthenticationError) and (entra := _ENTRA.search(str(error.message))):
         return "temporarily_unavailable" if entra[1] in _ENTRA_PASSES else f"AADSTS{entra[1]}"
     told = getattr(error.error, "code", None) or getattr(error, "error_code", None)
+    if told is None and error.response is not None:
+        # Not every call of the blob service's client reads the code itself.
+        told = error.response.headers.get("x-ms-error-code")
     # Blob Storage's codes are members of an enumeration.
     return str(getattr(told, "value", told) or error.status_code or type(error).__name__)
 

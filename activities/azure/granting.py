@@ -6,14 +6,16 @@ The customer's template lets us give these roles and no other, and only to ident
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 from azure.core.exceptions import ResourceExistsError
 from azure.mgmt.authorization import AuthorizationManagementClient
 
 from activities.azure.existing import if_exists
 from activities.azure.identity import guid
-from activities.azure.ids import role_definition_id
+from activities.azure.ids import name_of, role_definition_id
 from domain.deployment import Site
+from domain.naming import base_name
 
 ASSIGNING = ("Microsoft.Authorization/roleAssignments/read", "Microsoft.Authorization/roleAssignments/write")
 """What giving a role needs."""
@@ -60,6 +62,8 @@ def give_role(
             "principalId": principal,
             # A principal that was made a moment ago may not be known everywhere; with its type it is believed.
             "principalType": "ServicePrincipal",
+            # Assignments have no tags, and may outlive who has them.
+            "description": base_name(site),
         }
     }
     try:
@@ -68,6 +72,12 @@ def give_role(
         # Somebody else gave the same identity the same role, under another name: that will do.
         if getattr(error.error, "code", "") != "RoleAssignmentExists":
             raise
+
+
+def is_given_by_us(assignment: Any, site: Site) -> bool:  # noqa: ANN401 - a model of the SDK
+    """Return whether an assignment was made by `give_role` for this deployment, whoever has or had it."""
+    role = name_of(str(assignment.role_definition_id)).lower()
+    return role in set(BuiltInRole) and str(assignment.description or "") == base_name(site)
 
 
 def take_role(authorization: AuthorizationManagementClient, scope: str, role: BuiltInRole, principal: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from activities.azure.groups import group_name
+from activities.azure.groups import group_name, node_group_name
 from domain.account import AccountAccess
 from domain.deployment import Site
 
@@ -42,6 +42,12 @@ def group_of(identifier: str) -> str:
     parts = identifier.split("/")
     folded = [part.lower() for part in parts]
     return parts[folded.index("resourcegroups") + 1] if "resourcegroups" in folded else ""
+
+
+def lies_with_us(identifier: str, site: Site) -> bool:
+    """Return whether an id is one of the deployment's groups, or of something in one of them."""
+    groups = (group_scope(site, name).lower() for name in (group_name(site), node_group_name(site)))
+    return any(f"{identifier.lower()}/".startswith(f"{group}/") for group in groups)
 
 
 def same_id(one: str, other: str) -> bool:

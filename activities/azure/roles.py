@@ -5,6 +5,7 @@ What each of them may do is said where it does it: at subnets, keys, vaults and 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Any
 
@@ -14,9 +15,9 @@ from temporalio import activity
 
 from activities.azure.errors import failures_named
 from activities.azure.existing import if_exists
-from activities.azure.granting import WITHDRAWING, BuiltInRole
+from activities.azure.granting import WITHDRAWING, BuiltInRole, is_given_by_us
 from activities.azure.groups import EMPTYING, ENSURING, group_name
-from activities.azure.ids import name_of, resource_id
+from activities.azure.ids import lies_with_us, name_of, resource_id
 from activities.azure.ownership import ours_or_none, require_ours, tags_with_ours
 from activities.azure.part import AzurePart
 from activities.contracts import FoundationContract
@@ -72,12 +73,12 @@ class AzureRoles(AzurePart, FoundationContract):
         with failures_named():
             identities = self._connections.client(ManagedServiceIdentityClient, site, Purpose.DELETE)
             group = group_name(site)
-            for role in RoleName:
+            present = {role: ours_or_none(_look(identities, site, role), site) for role in RoleName}
+            self._take_roles(site, {str(found.principal_id) for found in present.values() if found is not None})
+            for role, found in present.items():
                 name = resource_name(site, role)
-                found = ours_or_none(_look(identities, site, role), site)
                 if found is None:
                     continue
-                self._take_roles(site, str(found.principal_id))
                 if_exists(lambda name=name: identities.user_assigned_identities.delete(group, name))  # type: ignore[misc]
             self._delete_group_if_empty(site)
 
@@ -91,12 +92,17 @@ class AzureRoles(AzurePart, FoundationContract):
             found = identities.user_assigned_identities.create_or_update(group_name(site), name, wanted)
         return str(found.client_id)
 
-    def _take_roles(self, site: Site, principal: str) -> None:
-        """Let an identity have none of the roles that we give; what the customer gave it is theirs to take."""
+    def _take_roles(self, site: Site, principals: Collection[str]) -> None:
+        """Let none of the roles be left that we gave, not even to an identity that somebody has deleted meanwhile.
+
+        What is given at something of ours goes with that; what the customer gave is theirs to take.
+        """
         client = self._connections.client(AuthorizationManagementClient, site, Purpose.DELETE)
         ours = {role.value for role in BuiltInRole}
-        for assignment in client.role_assignments.list_for_subscription(filter=f"principalId eq '{principal}'"):
-            if name_of(assignment.role_definition_id) in ours:
+        for assignment in client.role_assignments.list_for_subscription():
+            is_theirs = assignment.principal_id in principals and name_of(assignment.role_definition_id) in ours
+            outlived = is_given_by_us(assignment, site) and not lies_with_us(str(assignment.scope), site)
+            if is_theirs or outlived:
                 if_exists(lambda identifier=assignment.id: client.role_assignments.delete_by_id(identifier))  # type: ignore[misc]
 
 

@@ -48,6 +48,10 @@ class AzureSettings(BaseModel):
     delegation_grace: timedelta = timedelta(minutes=10)
     """How long after its start the certificate's step still takes a domain that does not lead to our zone for a
     delegation that is on its way."""
+    validation_pause: timedelta = timedelta(minutes=4)
+    """After how long the certificates' authority is asked again to prove a domain: it counts failures, five an hour."""
+    issuance_wait: timedelta = timedelta(seconds=60)
+    """How long an activity waits inside for that authority, which takes seconds."""
     timeout: timedelta = timedelta(seconds=30)
     """Of one call."""
     endpoint_url: str | None = None

@@ -8,6 +8,7 @@ from datetime import datetime
 import structlog
 from pydantic import BaseModel, Field, ValidationError
 
+from activities.contracts import BackupRequest, RestoreRequest
 from activities.failures import failure, not_ready
 from activities.kubernetes.access import ClusterApi
 from activities.kubernetes.apply import bring_about, bring_in_line, check_ours, is_ours, remove
@@ -39,9 +40,8 @@ from activities.kubernetes.patience import still_waiting
 from activities.kubernetes.rollout import State, job_rollout, termination_message
 from activities.kubernetes.settings import KubernetesSettings
 from domain.deployment import Site
-from domain.facts import Backup, Bucket, RestoreProof
+from domain.facts import Backup, RestoreProof
 from domain.failure import FailureClass, FailureDetail
-from domain.release import Release
 
 _BACKUP_ANNOTATION = "byoc.dev/backup"
 _OPERATION_ANNOTATION = "byoc.dev/operation"
@@ -76,14 +76,14 @@ class _JobFailed(Exception):  # noqa: N818 - it names what happened, as style ha
         self.detail = detail
 
 
-def back_up(api: ClusterApi, release: Release, bucket: Bucket, name: str, settings: KubernetesSettings) -> Backup:
+def back_up(api: ClusterApi, request: BackupRequest, cloud: CloudManifests, settings: KubernetesSettings) -> Backup:
     """Return the backup of that name once its job is complete; earlier backups' jobs are gone then.
 
     Raises:
         ApplicationError: NOT_READY while the job runs; when it has failed PERMISSION if it may not write or not use the
             key, else UNKNOWN; another attempt begins anew.
     """
-    job = jobs.backup_job(api.site, release, bucket, name)
+    job = jobs.backup_job(api.site, request.release, request.bucket, request.name, cloud)
     try:
         finished = _run(api, job, settings)
     except _JobFailed as error:
@@ -93,8 +93,8 @@ def back_up(api: ClusterApi, release: Release, bucket: Bucket, name: str, settin
         if name_of(earlier) != name_of(job) and job_rollout(earlier, ()).state is not State.UNDER_WAY:
             api.delete(reference_to(earlier), uid=earlier["metadata"]["uid"])
     return Backup(
-        bucket=bucket.name,
-        key=jobs.backup_key(name),
+        bucket=request.bucket.name,
+        key=jobs.backup_key(request.name),
         size_bytes=finished.result.size_bytes,
         sha256=finished.result.sha256,
         records=finished.result.records,
@@ -104,7 +104,7 @@ def back_up(api: ClusterApi, release: Release, bucket: Bucket, name: str, settin
 
 
 def prove_restore(
-    api: ClusterApi, release: Release, backup: Backup, cloud: CloudManifests, settings: KubernetesSettings
+    api: ClusterApi, request: RestoreRequest, cloud: CloudManifests, settings: KubernetesSettings
 ) -> RestoreProof:
     """Return the proof once the backup has been restored, compared, and everything made for it is gone.
 
@@ -112,7 +112,7 @@ def prove_restore(
         ApplicationError: NOT_READY while the job runs or its namespace goes; PERMISSION when it may not read or not use
             the key; UNKNOWN when the restore has failed otherwise or what came back is not what was backed up.
     """
-    namespace = Reference(NAMESPACE, RESTORE_NAMESPACE)
+    backup, namespace = request.backup, Reference(NAMESPACE, RESTORE_NAMESPACE)
     found = api.get(namespace)
     if found is not None:
         check_ours(api.site, found, namespace)
@@ -122,9 +122,9 @@ def prove_restore(
     marks = _marks(api.site, backup)
     if found is not None and (proof is not None or is_terminating(found) or not _bears(found, marks)):
         raise _clearing(api, namespace, settings)
-    bring_about(api, restore_foundation(api.site, cloud, marks))
+    bring_about(api, restore_foundation(api.site, cloud, marks, request.roles))
     try:
-        finished = _run(api, jobs.restore_job(api.site, release, backup), settings)
+        finished = _run(api, jobs.restore_job(api.site, request.release, backup, cloud), settings)
         _compare(backup, finished.result)
     except _JobFailed as error:
         remove(api, namespace)

@@ -46,9 +46,9 @@ def delete_workloads(api: ClusterApi, cloud: CloudManifests, settings: Kubernete
     Raises:
         ApplicationError: NOT_READY while something is on its way out; after the grace, what keeps it from going.
     """
-    public = [service for service in _ours(api, SERVICE) if service["spec"].get("type") == "LoadBalancer"]
-    if cloud.entrance() is not SERVICE:
-        public += _ours(api, cloud.entrance())
+    # A Gateway's controller would make a Service again that goes before it.
+    public = [*_ours(api, cloud.entrance())] if cloud.entrance() is not SERVICE else []
+    public += [service for service in _ours(api, SERVICE) if service["spec"].get("type") == "LoadBalancer"]
     _wait(settings, "load balancers", _delete(api, public), _problem_of_entrances(api, public))
 
     workloads = [obj for kind in _WORKLOADS for obj in _ours(api, kind)]

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from activities.kubernetes.manifests.endpoint import hindered_listener
 from activities.kubernetes.objects import Object, condition, is_terminating, name_of
 from domain.failure import FailureClass, FailureDetail
 
@@ -183,8 +184,7 @@ def entrance_problem(entrance: Object, events: Iterable[Object]) -> FailureDetai
         newest = max(warnings, key=_time_of)
         message = str(newest.get("message", ""))
         return _load_balancer_problem(class_of_cloud_message(message), message, str(newest.get("reason", "")))
-    for type_ in ("Accepted", "Programmed"):
-        found = condition(entrance, type_)
+    for found in (condition(entrance, "Accepted"), hindered_listener(entrance), condition(entrance, "Programmed")):
         if found is not None and found["status"] == "False" and found.get("reason") != _PENDING:
             message = str(found.get("message", ""))
             known = class_of_cloud_message(message)
@@ -224,17 +224,43 @@ _REFUSED_ACTIONS = (
     re.compile(r"Required '(?P<action>[a-z]+\.\w+\.\w+)' permission"),
     re.compile(r"does not have (?P<action>[a-z]+\.\w+\.\w+) access"),
     re.compile(r"(?:lacks|Permission) '?(?P<action>[a-z]+\.\w+\.\w+)"),
+    re.compile(r"(?:perform action|Action:) '(?P<action>Microsoft\.\w+(?:/\w+)+)'"),
 )
-"""AWS: `s3:PutObject`. Google Cloud: `compute.urlMaps.create` by Compute Engine, Storage and IAM, in this order."""
+"""AWS: `s3:PutObject`. Google Cloud: `compute.urlMaps.create` by Compute Engine, Storage and IAM, in this order. Azure:
+`Microsoft.Network/publicIPAddresses/write` by Resource Manager and Key Vault."""
 _CLOUD_CODES = (
     (
-        ("AccessDenied", "UnauthorizedOperation", "PERMISSION_DENIED", "AuthorizationFailed", "Error 403: Required"),
+        (
+            "AccessDenied",
+            "UnauthorizedOperation",
+            "PERMISSION_DENIED",
+            "AuthorizationFailed",
+            "Error 403: Required",
+            "AuthorizationPermissionMismatch",
+            "ForbiddenByRbac",
+        ),
         FailureClass.PERMISSION,
     ),
     # A key that is disabled or about to be deleted: the customer has taken its use away and can give it back.
-    (("KMS.DisabledException", "KMS.KMSInvalidStateException"), FailureClass.PERMISSION),
     (
-        ("TooManyLoadBalancers", "TooManyTargetGroups", "LimitExceeded", "QUOTA_EXCEEDED", "quotaExceeded"),
+        (
+            "KMS.DisabledException",
+            "KMS.KMSInvalidStateException",
+            "KeyVaultEncryptionKeyNotFound",
+            "KeyVaultAccessTokenCannotBeAcquired",
+        ),
+        FailureClass.PERMISSION,
+    ),
+    (
+        (
+            "TooManyLoadBalancers",
+            "TooManyTargetGroups",
+            "LimitExceeded",
+            "QUOTA_EXCEEDED",
+            "quotaExceeded",
+            "LimitReached",
+            "QuotaExceeded",
+        ),
         FailureClass.QUOTA,
     ),
 )

@@ -86,7 +86,7 @@ class KubernetesServer(KubernetesContract):
         API keys that the cluster has already are left as they are.
         """
         api = self._connections.api(request.site, request.cluster)
-        bring_about(api, foundation(request.site, request.auth_webhook, self._cloud))
+        bring_about(api, foundation(request.site, request.auth_webhook, self._cloud, request.roles))
         api_keys.make_empty(api)
 
     @activity.defn
@@ -99,7 +99,12 @@ class KubernetesServer(KubernetesContract):
         """
         api = self._connections.api(request.site, request.cluster)
         component = request.component
-        bring_about(api, component_manifests(request.site, component, request.release, request.shape, request.spec))
+        bring_about(
+            api,
+            component_manifests(
+                request.site, component, request.release, request.shape, request.spec, cloud=self._cloud
+            ),
+        )
         rollout = self._rollout(api, component)
         if rollout.state is not State.DONE:
             raise still_waiting(self._settings, f"{component}: {rollout.progress}", rollout.problem)
@@ -151,13 +156,13 @@ class KubernetesServer(KubernetesContract):
     def back_up(self, request: BackupRequest) -> Backup:
         """Run the backup job and return its object once it is complete."""
         api = self._connections.api(request.site, request.cluster)
-        return backups.back_up(api, request.release, request.bucket, request.name, self._settings)
+        return backups.back_up(api, request, self._cloud, self._settings)
 
     @activity.defn
     def prove_restore(self, request: RestoreRequest) -> RestoreProof:
         """Restore into an isolated namespace, compare checksum and number of records, and remove the namespace."""
         api = self._connections.api(request.site, request.cluster)
-        return backups.prove_restore(api, request.release, request.backup, self._cloud, self._settings)
+        return backups.prove_restore(api, request, self._cloud, self._settings)
 
     @activity.defn
     def apply_api_keys(self, request: ApiKeysRequest) -> None:

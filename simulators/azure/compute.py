@@ -10,9 +10,10 @@ from uuid import uuid4
 
 from simulators.azure.api import Reply, Request
 from simulators.azure.cloud import Cloud
+from simulators.azure.customer_keys import CustomerKeys
 from simulators.azure.kinds import Kind
 from simulators.azure.records import Record
-from simulators.azure.refusals import Json, invalid
+from simulators.azure.refusals import Json, Refusal, conflict, invalid
 from simulators.azure.resource_manager import Route
 from simulators.azure.resources import REGIONS
 
@@ -154,10 +155,11 @@ class ComputeKind(Kind):
     busy: str = "OperationNotAllowed"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Disk(ComputeKind):
     """A disk."""
 
+    keys: CustomerKeys
     type: str = "Microsoft.Compute/disks"
     seconds: str = "disk"
 
@@ -175,12 +177,30 @@ class Disk(ComputeKind):
             raise invalid("InvalidParameter", "Required parameter 'diskSizeGB' is missing (null).", "diskSizeGB")
         if before is not None and properties["diskSizeGB"] < before["properties"]["diskSizeGB"]:
             raise invalid("InvalidParameter", "Disk size cannot be decreased.", "diskSizeGB")
+        self.require_usable(cloud, record)
         kept = (before or {}).get("properties", {})
         properties["uniqueId"] = kept.get("uniqueId") or str(uuid4())
         properties["timeCreated"] = kept.get("timeCreated") or cloud.now()
         properties.setdefault("diskState", "Unattached")
         properties.setdefault("encryption", {"type": "EncryptionAtRestWithPlatformKey"})
         record.document.setdefault("sku", {"name": "Premium_LRS", "tier": "Premium"})
+
+    def require_usable(self, cloud: Cloud, record: Record) -> None:
+        """Refuse to encrypt with a key that the encryption set cannot use."""
+        wanted = {key.lower(): value for key, value in (record.properties.get("encryption") or {}).items()}
+        encryption_set = cloud.records.get(str(wanted.get("diskencryptionsetid") or ""))
+        if encryption_set is None:
+            return
+        url = str(encryption_set.properties["activeKey"]["keyUrl"])
+        key = self.keys.at(url)
+        principal = _principal_of(cloud, encryption_set)
+        if key is None or not self.keys.is_usable(key, principal):
+            raise conflict(
+                "KeyVaultAccessForbidden",
+                f"Unable to access key vault resource '{url}' to enable encryption at rest. Please grant get, wrap and"
+                f" unwrap key permissions to disk encryption set '{encryption_set.id.name}'. Please visit"
+                " https://aka.ms/keyvaultaccessssecmk for more information.",
+            )
 
     def may_delete(self, cloud: Cloud, record: Record) -> None:
         """Refuse while a machine has the disk."""
@@ -190,7 +210,7 @@ class Disk(ComputeKind):
             raise invalid("OperationNotAllowed", message)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Snapshot(Disk):
     """A snapshot of a disk: it keeps what it holds when the disk is gone."""
 
@@ -204,18 +224,21 @@ class Snapshot(Disk):
         record.properties["completionPercent"] = 100.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DiskEncryptionSet(ComputeKind):
     """A key for disks, which its own identity must be allowed to use."""
 
+    keys: CustomerKeys
     type: str = "Microsoft.Compute/diskEncryptionSets"
     seconds: str = "encryption_set"
     in_use: str = "OperationNotAllowed"
 
     def prepare(self, cloud: Cloud, request: Request, record: Record, before: Json | None) -> None:
         """Refuse a set without a key; make the principal of a system-assigned identity."""
-        if not (record.properties.get("activeKey") or {}).get("keyUrl"):
+        url = str((record.properties.get("activeKey") or {}).get("keyUrl") or "")
+        if not url:
             raise invalid("InvalidParameter", "Required parameter 'activeKey.keyUrl' is missing (null).", "activeKey")
+        self._require_key(url)
         identity = record.document.get("identity") or {}
         if "SystemAssigned" not in str(identity.get("type", "")):
             return
@@ -226,10 +249,50 @@ class DiskEncryptionSet(ComputeKind):
             kept = {"principalId": principal.object_id, "tenantId": tenant}
         record.document["identity"] = identity | {key: kept[key] for key in ("principalId", "tenantId")}
 
+    def _require_key(self, url: str) -> None:
+        """Refuse a key that is not there by its version, or whose vault could be purged."""
+        key = self.keys.at(url)
+        if key is None or url.rstrip("/") == key.properties["keyUri"]:
+            message = f"The key vault key is not found at '{url}': the version of a key that exists is needed."
+            raise Refusal(404, "KeyVaultKeyNotFound", message)
+        if not self.keys.is_recoverable(key):
+            message = f"The key vault of the key '{url}' must have soft delete and purge protection enabled."
+            raise invalid("KeyVaultPurgeProtectionNotEnabled", message)
+
     def removed(self, cloud: Cloud, record: Record) -> None:
         """Delete the principal."""
         if principal := (record.document.get("identity") or {}).get("principalId"):
             cloud.identities.remove(principal)
 
 
-KINDS: tuple[Kind, ...] = (Disk(), Snapshot(), DiskEncryptionSet())
+@dataclass(frozen=True)
+class OfNodes(ComputeKind):
+    """What AKS makes for the machines of its node pools, and nobody else can make here."""
+
+    seconds: str = "disk"
+
+    def prepare(self, cloud: Cloud, request: Request, record: Record, before: Json | None) -> None:
+        """Refuse to make or change one by a call."""
+        del cloud, request, before
+        raise Refusal(501, "NotImplemented", f"{record.id.type} is simulated for node pools alone.")
+
+
+def kinds_of(keys: CustomerKeys) -> tuple[Kind, ...]:
+    """Return the kinds of one cloud."""
+    return (
+        Disk(keys=keys),
+        Snapshot(keys=keys),
+        DiskEncryptionSet(keys=keys),
+        OfNodes("Microsoft.Compute/virtualMachineScaleSets"),
+        OfNodes("Microsoft.Compute/virtualMachineScaleSets/virtualMachines", regional=False),
+    )
+
+
+def _principal_of(cloud: Cloud, encryption_set: Record) -> str:
+    """Return the object id of the identity with which an encryption set uses its key."""
+    identity = encryption_set.document.get("identity") or {}
+    for user_assigned in identity.get("userAssignedIdentities") or ():
+        found = cloud.records.get(user_assigned)
+        if found is not None:
+            return str(found.properties["principalId"])
+    return str(identity.get("principalId", ""))

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
+from simulators.azure.acme import AcmeDirectory
 from simulators.azure.customer import AzureCustomer
 from simulators.azure.documents import ActionOfRole, AzureOwnNetwork, AzureQuota, AzureTemplate, AzureVendor
 from simulators.azure.simulator import Azure
@@ -30,9 +31,11 @@ class AzureControl(CustomerControl[AzureCustomer]):
     one_permission = ActionOfRole
     network = AzureOwnNetwork
 
-    def __init__(self, azure: Azure) -> None:
+    def __init__(self, azure: Azure, acme: AcmeDirectory | None = None) -> None:
+        """`acme` is the authority that looks at this cloud's zones."""
         super().__init__()
         self._azure = azure
+        self._acme = acme
 
     def inventory(self, account: str) -> list[Resource] | None:
         """Return what a subscription holds, or None if that is no subscription here."""
@@ -68,5 +71,7 @@ class AzureControl(CustomerControl[AzureCustomer]):
         self._azure.quotas.set_limit(account, quota.region, quota.name, quota.limit)
 
     def forget(self) -> None:
-        """Forget every subscription."""
+        """Forget every subscription, and the authority's orders."""
         self._azure.reset()
+        if self._acme is not None:
+            self._acme.forget()

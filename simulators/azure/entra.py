@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import secrets
+from collections.abc import Iterable
 from functools import partial
 from urllib.parse import parse_qs
 from uuid import uuid4
@@ -124,21 +125,22 @@ class Entra:
         """Refuse an assertion that no federated credential of the identity accepts."""
         audiences = claims.get("aud")
         given = audiences if isinstance(audiences, list) else [audiences]
+        self.require_trusted(principal, str(claims.get("iss")), str(claims.get("sub")), [str(each) for each in given])
+        self._verify(assertion, self.issuers.get(str(claims.get("iss")), ""))
+
+    def require_trusted(self, principal: Principal, issuer: str, subject: str, audiences: Iterable[str]) -> None:
+        """Refuse whoever an issuer vouches for, unless a federated credential of the identity says that it may."""
         for record in self._cloud.records.of_type(_FEDERATED):
             identity = self._cloud.records.get(record.id.parent.key if record.id.parent is not None else "")
             if identity is None or identity.properties["clientId"] != principal.client_id:
                 continue
             trusted = record.properties
-            if (
-                trusted["issuer"] == claims.get("iss")
-                and trusted["subject"] == claims.get("sub")
-                and set(trusted["audiences"]) & set(given)
-            ):
-                self._verify(assertion, self.issuers.get(trusted["issuer"], ""))
+            same = (trusted["issuer"], trusted["subject"]) == (issuer, subject)
+            if same and set(trusted["audiences"]) & set(audiences):
                 return
         message = (
-            f"No matching federated identity record found for presented assertion subject '{claims.get('sub')}'. Check"
-            " your federated identity credential Subject, Audience and Issuer against the presented assertion."
+            f"No matching federated identity record found for presented assertion subject '{subject}'. Check your"
+            " federated identity credential Subject, Audience and Issuer against the presented assertion."
         )
         raise _refusal("invalid_client", 700213, message)
 

@@ -23,8 +23,15 @@ _QUOTAS: Mapping[str, tuple[int, str, str]] = {
             " Additional details - Current Limit: 10, Current Usage: 8, Additional Required: 4."
         ),
     ),
+    "containerservice": (
+        400,
+        "ErrCode_InsufficientVCPUQuota",
+        "Insufficient vcpu quota requested 6, remaining 2 for family standardDSv5Family for region westeurope.",
+    ),
 }
 """Status, code and message, keyed by service."""
+_LATE_CAPACITY = frozenset({"compute", "containerservice"})
+"""Services where a lack of machines shows only in what a call starts."""
 
 
 def fault_refusal(fault: Fault, request: Request) -> Refusal | None:
@@ -38,12 +45,13 @@ def fault_refusal(fault: Fault, request: Request) -> Refusal | None:
             )
             return Refusal(status, fault.code or code, fault.message or message)
         case FaultKind.ERROR:
+            code = "InternalError" if request.service == "blob" else "InternalServerError"
             return Refusal(
                 500,
-                fault.code or "InternalServerError",
+                fault.code or code,
                 fault.message or "The server encountered an internal error. Please retry the request.",
             )
-        case FaultKind.CAPACITY if not (request.mutating and request.service == "compute"):
+        case FaultKind.CAPACITY if not (request.mutating and request.service in _LATE_CAPACITY):
             message = f"The requested resource is not available in location '{request.region}'."
             return Refusal(409, fault.code or "SkuNotAvailable", fault.message or message)
     return None
@@ -60,5 +68,7 @@ def late_error(fault: Fault) -> Refusal:
 
 
 def _throttled(fault: Fault, request: Request) -> Refusal:
+    if request.service == "blob":
+        return Refusal(503, fault.code or "ServerBusy", fault.message or "The server is busy.", headers=_RETRY_AFTER)
     message = f"Number of requests for subscription '{request.subscription}' exceeded the limit. Please try again."
     return Refusal(429, fault.code or "TooManyRequests", fault.message or message, headers=_RETRY_AFTER)

@@ -9,7 +9,7 @@ from simulators.azure.api import Check, Request
 from simulators.azure.cloud import Cloud
 from simulators.azure.ids import ResourceId
 from simulators.azure.records import Record
-from simulators.azure.refusals import Json, Refusal
+from simulators.azure.refusals import Json, Refusal, conflict
 
 LINKED: Mapping[str, str] = {
     "microsoft.network/virtualnetworks": "join/action",
@@ -67,6 +67,10 @@ class Kind:
         """Whether it lies in a resource of the same namespace."""
         return self.type.count("/") > 1
 
+    def takes(self, _change: str) -> str:
+        """Return the duration of one kind of change: `create`, `update` or `delete`."""
+        return self.seconds
+
     def checks(self, _request: Request, _cloud: Cloud, _id: ResourceId) -> Iterable[Check]:
         """Return what a PUT needs beside the action on the resource and on what it links to."""
         return ()
@@ -78,6 +82,9 @@ class Kind:
     def prepare(self, cloud: Cloud, request: Request, record: Record, before: Json | None) -> None:
         """Complete the document of a new or changed resource, or refuse it; `before` is what it was."""
 
+    def require_usable(self, cloud: Cloud, record: Record) -> None:
+        """Refuse what uses something that cannot be used; it is made without a call, for a cluster."""
+
     def finish(self, cloud: Cloud, record: Record) -> None:
         """Do what happens when a change is done."""
 
@@ -85,7 +92,7 @@ class Kind:
         """Refuse a deletion that cannot be."""
 
     def removed(self, cloud: Cloud, record: Record) -> None:
-        """Do what happens when the resource is gone."""
+        """Do what happens when the resource is gone; its children had their turn before."""
 
     def shown(self, _cloud: Cloud, record: Record) -> Json:
         """Return the document as it is read."""
@@ -94,6 +101,22 @@ class Kind:
     def default(self, _cloud: Cloud, _id: ResourceId) -> Json | None:
         """Return the document of a resource that exists without having been made, or None."""
         return None
+
+    def passing(self, _record: Record, before: Json | None) -> str:
+        """Return the state that a change passes through."""
+        return self.creating if before is None else self.updating
+
+    def lasts(self, cloud: Cloud, _record: Record, before: Json | None) -> float:
+        """Return how many simulated seconds a creation or a change takes."""
+        return float(getattr(cloud.durations, self.takes("create" if before is None else "update")))
+
+    def require_idle(self, _cloud: Cloud, record: Record) -> None:
+        """Refuse a change or deletion beside another one that is under way."""
+        if record.busy:
+            raise conflict(
+                self.busy,
+                f"Another operation on this or dependent resource is in progress: {record.id.text} is {record.busy}.",
+            )
 
     def failed(self, _cloud: Cloud, record: Record, _error: Refusal) -> None:
         """Do what happens when a change has failed."""

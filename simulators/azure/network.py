@@ -232,7 +232,12 @@ class LoadBalancer(NetworkKind):
 
     def prepare(self, cloud: Cloud, request: Request, record: Record, before: Json | None) -> None:
         """Give every part its id."""
-        del cloud, request, before
+        del request, before
+        self.finish(cloud, record)
+
+    def finish(self, cloud: Cloud, record: Record) -> None:
+        """Give every part its id, whoever made the load balancer."""
+        del cloud
         for collection in ("frontendIPConfigurations", "backendAddressPools", "loadBalancingRules", "probes"):
             for part in record.properties.setdefault(collection, []):
                 part["id"] = f"{record.id.text}/{collection}/{part['name']}"

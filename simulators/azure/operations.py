@@ -27,14 +27,19 @@ class Operation:
     started: str
     result: Callable[[], Reply]
     """What is returned at `Location` once it has succeeded."""
+    about: str = ""
+    """The key of the resource that it changes, if it can be canceled."""
     ended: str = ""
     error: Refusal | None = None
+    canceled: bool = False
 
     @property
     def status(self) -> str:
         """Its state in Azure's words."""
         if not self.ended:
             return "InProgress"
+        if self.canceled:
+            return "Canceled"
         return "Failed" if self.error is not None else "Succeeded"
 
 
@@ -54,12 +59,15 @@ class Operations:
         *,
         fail: Callable[[Refusal], None],
         result: Callable[[], Reply],
+        about: str = "",
     ) -> Operation:
         """Begin something that ends with `finish` in some simulated seconds, or with `fail` if a fault says so."""
-        operation = Operation(str(uuid4()), path, self._cloud.now(), result)
+        operation = Operation(str(uuid4()), path, self._cloud.now(), result, about)
         self._operations[operation.id] = operation
 
         def done() -> None:
+            if operation.canceled:
+                return
             try:
                 finish()
             except Refusal as refusal:
@@ -68,12 +76,22 @@ class Operations:
             operation.ended = self._cloud.now()
 
         def failed(fault: Fault) -> None:
+            if operation.canceled:
+                return
             operation.error = late_error(fault)
             operation.ended = self._cloud.now()
             fail(operation.error)
 
         self._cloud.work.start(seconds, done, fault=request.fault, fail=failed)
         return operation
+
+    def cancel(self, about: str) -> None:
+        """Let what changes a resource never be done."""
+        for operation in self._operations.values():
+            if operation.about == about and not operation.ended:
+                operation.canceled = True
+                operation.error = Refusal(409, "OperationPreempted", "The operation was aborted by another one.")
+                operation.ended = self._cloud.now()
 
     def headers(self, request: Request, operation: Operation, *, by_location: bool = False) -> Mapping[str, str]:
         """Return the headers that tell where the operation is polled."""

@@ -20,6 +20,9 @@ class Refusal(Exception):  # noqa: N818 - it is Azure that refuses, no error of 
     details: tuple[Json, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
     def error(self) -> Json:
         """Return the error as Resource Manager writes it, in replies and in operations that failed."""
         error: Json = {"code": self.code, "message": self.message}

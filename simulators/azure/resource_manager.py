@@ -36,6 +36,8 @@ class Route:
     """What the caller needs; empty where whoever is of the tenant may call."""
     scope: str = ""
     """Of that: a template of the pattern's groups."""
+    changes: bool = True
+    """Whether a call that does not read changes anything."""
 
 
 class ResourceManager:
@@ -66,7 +68,9 @@ class ResourceManager:
             found = pattern.fullmatch(request.resource) if route.method == request.method else None
             if found is not None:
                 request.service, request.operation = route.service, route.operation
-                request.mutating = request.method not in ("GET", "HEAD")
+                request.mutating = route.changes and request.method not in ("GET", "HEAD")
+                holder = parsed(request.resource)
+                request.region = self._region(request, holder) if holder is not None else ""
                 return partial(self._route, request, route, found)
         resource = parsed(request.resource)
         return self._about(request, resource) if resource is not None else partial(_unknown, request)

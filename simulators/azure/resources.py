@@ -43,7 +43,11 @@ class Resources:
         """Change some of a resource."""
         self._authorize(request, resource, kind, "write")
         record = self._existing(resource)
-        reply = self._write(request, resource, kind, merged(kind.shown(self.cloud, record), request.body), {})
+        wanted = merged(kind.shown(self.cloud, record), request.body)
+        if "tags" in request.body:
+            # Tags are replaced as a whole.
+            wanted["tags"] = request.body["tags"]
+        reply = self._write(request, resource, kind, wanted, {})
         return Reply(reply.body, 200 if reply.status == 201 else reply.status, reply.headers)
 
     def get(self, request: Request, resource: ResourceId, kind: Kind) -> Reply:
@@ -76,7 +80,7 @@ class Resources:
             return Reply(status=204)
         self._matches(request, record)
         self.may_delete(record)
-        if not kind.seconds:
+        if not kind.takes("delete"):
             body = self.shown(record).body if not kind.has_state else None
             self.remove(record)
             return Reply(body, 200)
@@ -84,7 +88,7 @@ class Resources:
         operation = self.operations.start(
             request,
             self._operation_path(record),
-            self._seconds(kind.seconds),
+            float(getattr(self.cloud.durations, kind.takes("delete"))),
             lambda: self.remove(record),
             fail=partial(kind.failed, self.cloud, record),
             result=lambda: Reply(status=204),
@@ -142,7 +146,8 @@ class Resources:
         self._matches(request, record)
         if record is not None:
             self._idle(record)
-        self._links(request, kind, wanted, resource)
+        # What the caller sends is what is looked at: a change of tags needs nothing on what the resource links to.
+        self._links(request, kind, request.body, resource)
         for further in kind.checks(request, self.cloud, resource):
             self.cloud.require(request, further)
         return self._stored(request, resource, kind, wanted, record)
@@ -174,15 +179,16 @@ class Resources:
         else:
             self.cloud.records.add(record)
         status = kind.created if before is None else kind.changed
-        if not kind.seconds:
+        duration = kind.takes("create" if before is None else "update")
+        if not duration:
             if kind.has_state:
                 record.properties["provisioningState"] = "Succeeded"
             kind.finish(self.cloud, record)
             return self._answer(record, status)
-        record.enter(kind.creating if before is None else kind.updating)
-        return self._begun(request, record, status)
+        record.enter(kind.passing(record, before))
+        return self._begun(request, record, status, kind.lasts(self.cloud, record, before))
 
-    def _begun(self, request: Request, record: Record, status: int) -> Reply:
+    def _begun(self, request: Request, record: Record, status: int, seconds: float) -> Reply:
         """Return the answer to a change that takes its time."""
 
         def finish() -> None:
@@ -192,10 +198,11 @@ class Resources:
         operation = self.operations.start(
             request,
             self._operation_path(record),
-            self._seconds(record.kind.seconds),
+            seconds,
             finish,
             fail=partial(record.kind.failed, self.cloud, record),
             result=lambda: self.shown(record),
+            about=record.id.key,
         )
         headers = self.operations.headers(request, operation)
         reply = self._answer(record, status)
@@ -253,13 +260,8 @@ class Resources:
         if request.headers.get("if-none-match") == "*" and record is not None:
             raise Refusal(412, "PreconditionFailed", "The resource exists, and 'If-None-Match: *' was asked for.")
 
-    @staticmethod
-    def _idle(record: Record) -> None:
-        if record.busy:
-            raise conflict(
-                record.kind.busy,
-                f"Another operation on this or dependent resource is in progress: {record.id.text} is {record.busy}.",
-            )
+    def _idle(self, record: Record) -> None:
+        record.kind.require_idle(self.cloud, record)
 
     def _unlocked(self, scope: str, verb: str) -> None:
         for lock in self.cloud.records.of_type("Microsoft.Authorization/locks"):
@@ -324,9 +326,6 @@ class Resources:
         subscription = subscription_of(record.id.text)
         location = record.location or REGIONS[0]
         return f"/subscriptions/{subscription}/providers/{record.id.namespace}/locations/{location}"
-
-    def _seconds(self, duration: str) -> float:
-        return float(getattr(self.cloud.durations, duration)) if duration else 0.0
 
 
 def group_scope_key(scope: str) -> str:

@@ -144,4 +144,9 @@ def allows(permissions: Iterable[Mapping[str, Any]], action: str, *, data: bool)
 
 
 def _matches(patterns: Iterable[str] | None, action: str) -> bool:
-    return any(fnmatch.fnmatchcase(action.lower(), pattern.lower()) for pattern in patterns or ())
+    """Return whether a pattern stands for an action; `*` between two slashes stands for nothing, too."""
+    return any(
+        fnmatch.fnmatchcase(action.lower(), form)
+        for pattern in patterns or ()
+        for form in (pattern.lower(), pattern.lower().replace("/*/", "/"))
+    )

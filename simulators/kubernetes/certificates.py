@@ -36,6 +36,27 @@ class CertificateAuthority:
         """The authority's certificate, which clients trust."""
         return self._certificate.public_bytes(serialization.Encoding.PEM)
 
+    def sign(self, request: x509.CertificateSigningRequest, lifetime: timedelta) -> bytes:
+        """Return the PEM of a server's certificate for the names in a signing request."""
+        names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        now = datetime.now(UTC)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(request.subject)
+            .issuer_name(self._name)
+            .public_key(request.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - _CLOCK_SKEW)
+            .not_valid_after(now + lifetime)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(names, critical=False)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(authority, critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+        return certificate.public_bytes(serialization.Encoding.PEM)
+
     def server_context(self, hostnames: tuple[str, ...], addresses: tuple[str, ...] = ()) -> ssl.SSLContext:
         """Return a TLS server context with a fresh certificate for these names and IP addresses."""
         key = ec.generate_private_key(ec.SECP256R1())

@@ -34,6 +34,17 @@ class User:
 class HinderedError(Exception):
     """The cloud cannot make what is asked for; the text says what is the matter."""
 
+    def __init__(
+        self, message: str, *, reason: str = "", address: str = "", listeners: Collection[str] | None = None
+    ) -> None:
+        """Of a Gateway: `address` is that of a load balancer that is there all the same, where only some of the
+        `listeners` (None: all of them) serve nothing; `reason` is that of the event.
+        """
+        super().__init__(message)
+        self.reason = reason
+        self.address = address
+        self.listeners = listeners
+
 
 @dataclass(frozen=True)
 class Attachment:

@@ -78,8 +78,8 @@ def template(
         TemplateForm | None,
         typer.Option(
             "--format",
-            help="what is applied (AWS: json, yaml; GCP: gcloud, terraform, json), by default the first of these; "
-            "table: what a reviewer reads",
+            help="what is applied (AWS: json, yaml; GCP: gcloud, terraform, json; Azure: bicep, json), by default the "
+            "first of these; table: what a reviewer reads",
         ),
     ] = None,
     output: Annotated[
@@ -100,8 +100,8 @@ def template(
         given = f"with --format {form}" if form else "without --format"
         raise BadInput([f"--output: {output} is how the table is printed. Allowed {given}: none; give --format table"])
     state = ask(lambda plane: plane.account(name))
-    forms = FORMS.get(state.spec.cloud, ())
-    if form and forms and form not in forms:
+    forms = FORMS[state.spec.cloud]
+    if form and form not in forms:
         raise BadInput([f"--format: {form} is no form of {state.spec.cloud}. Allowed: {', '.join(forms)}"])
     text, code = render_template(state, form if output is Format.TABLE else TemplateForm.TABLE_JSON)
     if code:

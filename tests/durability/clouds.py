@@ -7,8 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from uuid import UUID
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from domain.clouds import Cloud, Purpose
+from simulators.azure.documents import AzureTemplate
 from simulators.control_client import ControlClient
 from simulators.endpoints import Endpoints
 from simulators.gcp.documents import GcpTemplate
@@ -170,5 +175,68 @@ class SimulatedGcp(SimulatedCloud):
         }
 
 
-CLOUDS: Mapping[Cloud, SimulatedCloud] = {Cloud.AWS: SimulatedAws(), Cloud.GCP: SimulatedGcp()}
+class SimulatedAzure(SimulatedCloud):
+    """Azure."""
+
+    region = "westeurope"
+    bucket = "storage-account"
+    kept_with_backups = frozenset(
+        {
+            "storage:storageAccounts",
+            "keyvault:vaults",
+            "managedidentity:userAssignedIdentities",
+            "resources:resourceGroups",
+        }
+    )
+    without_regions = frozenset()
+    placeless = frozenset()
+    at_rest = frozenset({"storage-account", "managed-cluster", "disk"})
+    looks_only = _LOOKS_ONLY | {"create_private_endpoints", "grant_cluster_access", "install_add_on"}
+    idle = frozenset({"delete_private_endpoints"})
+
+    def account_id(self, number: int) -> str:
+        """Return a subscription's id."""
+        return str(UUID(int=0xACE0 << 112 | number))
+
+    def environment(self, endpoints: Endpoints, control: ControlClient, folder: Path) -> dict[str, str]:
+        """Return the vendor's applications, and its account at the certificates' authority; secrets go into files."""
+        vendor = control.azure_vendor()
+        secrets, key = folder / "azure-vendor.json", folder / "acme-account.pem"
+        secrets.write_text(vendor.model_dump_json(), "utf-8")
+        form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        key.write_bytes(ec.generate_private_key(ec.SECP256R1()).private_bytes(*form))
+        return {
+            "BYOC_AZURE_ENDPOINT_URL": endpoints.azure_url,
+            "BYOC_AZURE_APPLICATIONS": ",".join(
+                f"{purpose}={application.client_id}" for purpose, application in vendor.applications.items()
+            ),
+            "BYOC_AZURE_CREDENTIALS_FILE": str(secrets),
+            "BYOC_AZURE_ACME_DIRECTORY_URL": endpoints.acme_url,
+            "BYOC_AZURE_ACME_ACCOUNT_KEY_FILE": str(key),
+            "BYOC_AZURE_ACME_CA_FILE": str(endpoints.internet_ca_file),
+        }
+
+    def apply_template(self, control: ControlClient, account: str, document: Document) -> None:
+        """Make roles and assignments, and let the applications in."""
+        control.subscription(account).apply_template(AzureTemplate.model_validate(document))
+
+    def delete_template(self, control: ControlClient, account: str) -> None:
+        """Delete them."""
+        control.subscription(account).delete_template()
+
+    def without(self, document: Document, purpose: Purpose) -> Document:
+        """Leave out the role with its assignment."""
+        kept = [each for each in document["roles"] if f"-{purpose}-" not in each["name"]]
+        names = {each["name"] for each in kept}
+        return document | {
+            "roles": kept,
+            "assignments": [each for each in document["assignments"] if each["role"] in names],
+        }
+
+
+CLOUDS: Mapping[Cloud, SimulatedCloud] = {
+    Cloud.AWS: SimulatedAws(),
+    Cloud.GCP: SimulatedGcp(),
+    Cloud.AZURE: SimulatedAzure(),
+}
 """A further cloud is one more entry."""

@@ -64,7 +64,7 @@ class Customer:
     """One customer's account, connected, and the deployment that is ordered in it."""
 
     account: str
-    """Its id in the cloud: 12 digits on AWS, a project at Google Cloud."""
+    """Its id in the cloud: 12 digits on AWS, a project at Google Cloud, a subscription at Azure."""
     name: str
     cloud: Cloud = Cloud.AWS
 
@@ -325,7 +325,8 @@ async def installed(
     """Start everything; stop what then runs. The worker has `settings` in its environment besides its usual ones."""
     # It has effect before the first process is forked; later ones import what is missing.
     _processes.set_forkserver_preload(["workers.__main__", *(f"workers.{cloud}" for cloud in clouds)])
-    with running_simulators(speed=speed, gcp=Cloud.GCP in clouds, log_file=folder / "simulators.log") as endpoints:
+    further = {cloud.value: cloud in clouds for cloud in (Cloud.GCP, Cloud.AZURE)}
+    with running_simulators(speed=speed, **further, log_file=folder / "simulators.log") as endpoints:
         control = ControlClient(endpoints.control_url)
         port = _free_port()
         environment = {

@@ -144,6 +144,7 @@ async def test_a_slow_call_is_not_taken_for_a_dead_worker(scene: Scene, worker_p
         ("BYOC_LOG_LEVEL", "loud", "'debug', 'info', 'warning', 'error' or 'critical'"),
         ("BYOC_BUILD_ID", "1.4:0", "letters, digits, '-', '_' and '.', at most 100"),
         ("BYOC_WORKER_DEPLOYMENT", "", "letters, digits"),
+        ("BYOC_AZURE_APPLICATIONS", "observe=1,operate=2", "one for each of observe, operate, delete; delete lacks"),
     ],
 )
 def test_a_bad_setting_is_one_line(settings_only: WorkerProcesses, variable: str, value: str, allowed: str) -> None:
@@ -154,13 +155,6 @@ def test_a_bad_setting_is_one_line(settings_only: WorkerProcesses, variable: str
     (line,) = worker.said.splitlines()
     assert line.startswith(f"{variable} is {value!r}: ")
     assert allowed in line
-
-
-def test_a_cloud_that_is_not_served_is_one_line(settings_only: WorkerProcesses, address: str) -> None:
-    """Exit code 2, and which cloud is."""
-    worker = settings_only.start_anyhow("cloud", "--cloud", "azure", TEMPORAL_ADDRESS=address)
-
-    assert (worker.exit_code(), worker.said) == (2, "cloud is azure; this version acts in: aws, gcp\n")
 
 
 def test_a_temporal_that_does_not_answer_is_one_line(settings_only: WorkerProcesses) -> None:

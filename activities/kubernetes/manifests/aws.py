@@ -6,6 +6,7 @@ reads (cloud-provider-aws, `docs/service_controller.md`), which EKS runs for eve
 
 from __future__ import annotations
 
+from activities.kubernetes.manifests.clouds import CloudManifests
 from activities.kubernetes.manifests.endpoint import public_service
 from activities.kubernetes.manifests.topology import PUBLIC_PORTS
 from activities.kubernetes.objects import SERVICE, Kind, Object
@@ -29,8 +30,11 @@ _HEALTH_CHECKS = {
 """A node that dies is out of service after 20 s. Which pods are fit for traffic their readiness probes say."""
 
 
-class AwsManifests:
-    """Fulfils `CloudManifests`: the EBS CSI driver, and the service controller that EKS itself runs."""
+class AwsManifests(CloudManifests):
+    """The EBS CSI driver, and the service controller that EKS itself runs.
+
+    Its load balancer asks the nodes for their health, and EKS knows a service account by its namespace and name.
+    """
 
     def storage(self, site: Site, key: Key) -> Object:
         """Return gp3 volumes encrypted with the deployment's own key; the driver copies the owner tags to each."""
@@ -68,14 +72,6 @@ class AwsManifests:
             "additional-resource-tags": ",".join(f"{tag}={value}" for tag, value in tags.items()),
         }
         return (public_service(site, {_PREFIX + name: value for name, value in annotations.items() if value}),)
-
-    def probe_sources(self) -> tuple[str, ...]:
-        """Return nothing: the load balancer asks the nodes."""
-        return ()
-
-    def service_account_annotations(self, site: Site, name: str) -> dict[str, str]:  # noqa: ARG002 - AWS needs neither
-        """Return nothing: EKS knows a service account by its namespace and name."""
-        return {}
 
     def identity_endpoints(self) -> tuple[tuple[str, int], ...]:
         """Return the address of the EKS Pod Identity agent on each node."""

@@ -6,6 +6,7 @@ A manifest never has `replicas`: their number is the autoscaler's, and applying 
 from __future__ import annotations
 
 from activities.kubernetes.manifests import pods
+from activities.kubernetes.manifests.clouds import CloudManifests
 from activities.kubernetes.manifests.desired import Desired
 from activities.kubernetes.manifests.foundation import (
     API_KEYS,
@@ -77,7 +78,7 @@ def grace(component: Component) -> int:
 
 
 def component_manifests(
-    site: Site, component: Component, release: Release, shape: Shape, spec: DeploymentSpec
+    site: Site, component: Component, release: Release, shape: Shape, spec: DeploymentSpec, *, cloud: CloudManifests
 ) -> Desired:
     """Return everything that runs one component."""
     sizes = component_sizes(shape, high_availability=spec.high_availability, overrides=spec.scaling)
@@ -88,7 +89,7 @@ def component_manifests(
         _service(site, component, release),
         # Before the workload: one that appears without an autoscaler keeps running a single replica.
         _autoscaler(site, component, release, size.scale),
-        workload(site, component, release, size),
+        workload(site, component, release, size, cloud),
     )
     if size.scale.maximum > 1:
         return Desired((*objects, _disruption_budget(site, component, release)))
@@ -155,7 +156,9 @@ def _autoscaler(site: Site, component: Component, release: Release, scale: Scale
     return {**_head(AUTOSCALER, site, component, release), "spec": spec}
 
 
-def _deployment(site: Site, component: Component, release: Release, size: ComponentSize) -> Object:
+def _deployment(
+    site: Site, component: Component, release: Release, size: ComponentSize, cloud: CloudManifests
+) -> Object:
     """Return a component without state, whose replicas go to different zones and nodes as well as it goes."""
     spec: Object = {
         "selector": {"matchLabels": selector(site, component)},
@@ -164,7 +167,7 @@ def _deployment(site: Site, component: Component, release: Release, size: Compon
         "progressDeadlineSeconds": 600,
         "revisionHistoryLimit": 3,
         "template": {
-            "metadata": {"labels": _pod_labels(site, component, release)},
+            "metadata": {"labels": _pod_labels(site, component, release, cloud)},
             "spec": {
                 **_pod(component, SERVICES_PRIORITY),
                 **pods.on_pool(POOL_OF_COMPONENT[component]),
@@ -178,7 +181,7 @@ def _deployment(site: Site, component: Component, release: Release, size: Compon
     return {**_head(DEPLOYMENT, site, component, release), "spec": spec}
 
 
-def _stateful_set(site: Site, store: Component, release: Release, size: ComponentSize) -> Object:
+def _stateful_set(site: Site, store: Component, release: Release, size: ComponentSize, cloud: CloudManifests) -> Object:
     """Return the store: replicas in different zones, each with a volume of its own that outlives it."""
     spec: Object = {
         "serviceName": str(store),
@@ -190,7 +193,7 @@ def _stateful_set(site: Site, store: Component, release: Release, size: Componen
         "revisionHistoryLimit": 3,
         "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
         "template": {
-            "metadata": {"labels": _pod_labels(site, store, release)},
+            "metadata": {"labels": _pod_labels(site, store, release, cloud)},
             "spec": {
                 **_pod(store, STORE_PRIORITY),
                 **pods.on_pool(POOL_OF_COMPONENT[store]),
@@ -217,9 +220,9 @@ def _volume_claim(site: Site, size: ComponentSize) -> Object:
     }
 
 
-def _pod_labels(site: Site, component: Component, release: Release) -> dict[str, str]:
+def _pod_labels(site: Site, component: Component, release: Release, cloud: CloudManifests) -> dict[str, str]:
     public = {PUBLIC_LABEL: "true"} if component in PUBLIC_PORTS else {}
-    return {**labels(site, component, version=release.version), **public}
+    return {**labels(site, component, version=release.version), **public, **cloud.identity_labels(component)}
 
 
 def _pod(component: Component, priority: str) -> Object:

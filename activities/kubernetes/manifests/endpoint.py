@@ -27,9 +27,24 @@ def address_of(entrance: Object) -> str:
         return next((host for each in found if (host := each.get("hostname") or each.get("ip"))), "")
     programmed = condition(entrance, "Programmed") or {}
     seen = programmed.get("observedGeneration", 0) >= entrance["metadata"].get("generation", 0)
-    if programmed.get("status") != "True" or not seen:
+    if programmed.get("status") != "True" or not seen or hindered_listener(entrance) is not None:
         return ""
     return next((each["value"] for each in status.get("addresses") or () if each.get("value")), "")
+
+
+def hindered_listener(entrance: Object) -> Object | None:
+    """Return the condition that says why a listener of a Gateway serves nothing, None if each of them may serve.
+
+    A Gateway as a whole may be programmed while a listener still lacks its certificate.
+    """
+    listeners = (entrance.get("status") or {}).get("listeners") or ()
+    for type_ in ("ResolvedRefs", "Programmed"):
+        for listener in listeners:
+            for found in listener.get("conditions") or ():
+                if found["type"] == type_ and found["status"] == "False":
+                    hindrance: Object = found
+                    return hindrance
+    return None
 
 
 def public_service(site: Site, annotations: dict[str, str]) -> Object:
@@ -77,8 +92,13 @@ def endpoint_object(site: Site, kind: Kind, name: str, spec: Object) -> Object:
     }
 
 
-def gateway(site: Site, gateway_class: str, tls_options: dict[str, str]) -> Object:
-    """Return a Gateway with a listener for each public component, all with the same TLS options of the cloud."""
+def gateway(
+    site: Site, gateway_class: str, tls_options: dict[str, str], infrastructure: Object | None = None
+) -> Object:
+    """Return a Gateway with a listener for each public component, all with the same TLS options of the cloud.
+
+    `infrastructure` says what the objects are to be like that a controller makes in the cluster for it.
+    """
     listeners = [
         {
             "name": str(component),
@@ -89,7 +109,10 @@ def gateway(site: Site, gateway_class: str, tls_options: dict[str, str]) -> Obje
         }
         for component, port in PUBLIC_PORTS.items()
     ]
-    return endpoint_object(site, GATEWAY, ENDPOINT, {"gatewayClassName": gateway_class, "listeners": listeners})
+    spec: Object = {"gatewayClassName": gateway_class, "listeners": listeners}
+    if infrastructure:
+        spec["infrastructure"] = infrastructure
+    return endpoint_object(site, GATEWAY, ENDPOINT, spec)
 
 
 def backend(site: Site, component: Component) -> Object:

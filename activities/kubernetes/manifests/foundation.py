@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from activities.kubernetes.manifests import network
-from activities.kubernetes.manifests.clouds import CloudManifests
+from activities.kubernetes.manifests.clouds import RESTRICTED, CloudManifests
 from activities.kubernetes.manifests.desired import Desired
 from activities.kubernetes.manifests.identity import RESTORE_ACCOUNT, RESTORE_NAMESPACE, SERVER_NAMESPACE, labels
 from activities.kubernetes.objects import (
@@ -17,7 +17,7 @@ from activities.kubernetes.objects import (
     Reference,
 )
 from domain.deployment import AuthWebhook, Site
-from domain.facts import Key
+from domain.facts import Key, Roles
 from domain.shape import Component
 
 STORAGE_CLASS_NAME = "byoc-encrypted"
@@ -49,13 +49,16 @@ def storage_class(site: Site, key: Key, cloud: CloudManifests) -> Object:
     }
 
 
-def foundation(site: Site, webhook: AuthWebhook | None, cloud: CloudManifests) -> Desired:
+def foundation(site: Site, webhook: AuthWebhook | None, cloud: CloudManifests, roles: Roles | None = None) -> Desired:
     """Return the server's namespace with all that its components find there, except their API keys."""
     configuration = Reference(CONFIG_MAP, WEBHOOK_CONFIGURATION, SERVER_NAMESPACE)
     always = (
-        _namespace(site, SERVER_NAMESPACE),
+        _namespace(site, SERVER_NAMESPACE, enforced=cloud.pod_security()),
         *(_priority_class(site, name, value, text) for name, (value, text) in _PRIORITIES.items()),
-        *(_service_account(site, SERVER_NAMESPACE, component, cloud) for component in Component),
+        *(
+            _service_account(site, SERVER_NAMESPACE, name, cloud, roles)
+            for name in (*Component, *cloud.service_accounts())
+        ),
         *network.server_policies(site, cloud),
     )
     if webhook is None:
@@ -74,17 +77,19 @@ def api_keys_secret(site: Site, document: str) -> Object:
     }
 
 
-def restore_foundation(site: Site, cloud: CloudManifests, annotations: dict[str, str]) -> Desired:
+def restore_foundation(
+    site: Site, cloud: CloudManifests, annotations: dict[str, str], roles: Roles | None = None
+) -> Desired:
     """Return the namespace in which a restore is proven; `annotations` say which."""
     namespace = _namespace(site, RESTORE_NAMESPACE)
     namespace["metadata"]["annotations"] = annotations
-    account = _service_account(site, RESTORE_NAMESPACE, RESTORE_ACCOUNT, cloud)
+    account = _service_account(site, RESTORE_NAMESPACE, RESTORE_ACCOUNT, cloud, roles)
     return Desired((namespace, account, *network.restore_policies(site, cloud)))
 
 
-def _namespace(site: Site, name: str) -> Object:
-    modes = ("enforce", "audit", "warn")
-    security = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in modes}
+def _namespace(site: Site, name: str, *, enforced: str = RESTRICTED) -> Object:
+    modes = {"enforce": enforced, "audit": RESTRICTED, "warn": RESTRICTED}
+    security = {f"pod-security.kubernetes.io/{mode}": standard for mode, standard in modes.items()}
     return {
         "apiVersion": NAMESPACE.api_version,
         "kind": NAMESPACE.name,
@@ -103,16 +108,16 @@ def _priority_class(site: Site, name: str, value: int, description: str) -> Obje
     }
 
 
-def _service_account(site: Site, namespace: str, name: str, cloud: CloudManifests) -> Object:
+def _service_account(site: Site, namespace: str, name: str, cloud: CloudManifests, roles: Roles | None) -> Object:
     """Return an account that may nothing in the cluster; clouds know it by its namespace and name."""
-    annotations = cloud.service_account_annotations(site, name)
+    annotations = cloud.service_account_annotations(site, name, roles)
     return {
         "apiVersion": SERVICE_ACCOUNT.api_version,
         "kind": SERVICE_ACCOUNT.name,
         "metadata": {
             "name": str(name),
             "namespace": namespace,
-            "labels": labels(site, name),
+            "labels": {**labels(site, name), **cloud.identity_labels(name)},
             **({"annotations": annotations} if annotations else {}),
         },
         "automountServiceAccountToken": False,

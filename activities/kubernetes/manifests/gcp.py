@@ -8,6 +8,7 @@ and the storage class parameters of the Compute Engine persistent disk CSI drive
 
 from __future__ import annotations
 
+from activities.kubernetes.manifests.clouds import CloudManifests
 from activities.kubernetes.manifests.components import grace
 from activities.kubernetes.manifests.endpoint import (
     ENDPOINT,
@@ -29,7 +30,7 @@ from activities.kubernetes.objects import (
     Object,
 )
 from domain.deployment import Site
-from domain.facts import Certificate, Key, Network
+from domain.facts import Certificate, Key, Network, Roles
 from domain.naming import owner_labels, resource_name, short_name
 from domain.shape import Component
 
@@ -45,8 +46,8 @@ _LONGEST_REQUEST = 24 * 60 * 60
 carry subscriptions, because the API server passes them on."""
 
 
-class GcpManifests:
-    """Fulfils `CloudManifests`: the persistent disk CSI driver and GKE's own Gateway controller."""
+class GcpManifests(CloudManifests):
+    """The persistent disk CSI driver and GKE's own Gateway controller."""
 
     def storage(self, site: Site, key: Key) -> Object:
         """Return balanced disks of one zone encrypted with the deployment's own key, each with the owner labels."""
@@ -83,7 +84,7 @@ class GcpManifests:
         """Return from where Google's load balancers look at the health of pods."""
         return HEALTH_CHECKS
 
-    def service_account_annotations(self, site: Site, name: str) -> dict[str, str]:
+    def service_account_annotations(self, site: Site, name: str, roles: Roles | None) -> dict[str, str]:  # noqa: ARG002 - names say it all
         """Return the service account of the project as which the store or the restore acts; others act as nobody."""
         if name not in (Component.STORE, RESTORE_ACCOUNT):
             return {}

@@ -6,6 +6,7 @@ import hashlib
 import re
 
 from activities.kubernetes.manifests import pods
+from activities.kubernetes.manifests.clouds import CloudManifests
 from activities.kubernetes.manifests.foundation import SERVICES_PRIORITY, STORAGE_CLASS_NAME
 from activities.kubernetes.manifests.identity import (
     BACKUP,
@@ -42,7 +43,7 @@ def backup_key(name: str) -> str:
     return f"backups/{name}"
 
 
-def backup_job(site: Site, release: Release, bucket: Bucket, name: str) -> Object:
+def backup_job(site: Site, release: Release, bucket: Bucket, name: str, cloud: CloudManifests) -> Object:
     """Return the job that writes the store's content to the bucket and says size, checksum and number of records."""
     arguments = ["backup", "--bucket", bucket.name, "--key", backup_key(name)]
     return _job(
@@ -52,13 +53,14 @@ def backup_job(site: Site, release: Release, bucket: Bucket, name: str) -> Objec
         name=backup_job_name(name),
         kind=BACKUP,
         account=str(Component.STORE),
+        cloud=cloud,
         arguments=arguments,
         variables={"STORE_ADDRESS": address(Component.STORE)},
         scratch=pods.scratch_volume(),
     )
 
 
-def restore_job(site: Site, release: Release, backup: Backup) -> Object:
+def restore_job(site: Site, release: Release, backup: Backup, cloud: CloudManifests) -> Object:
     """Return the job that reads the backup into an empty store of its own and says what it found in it."""
     arguments = ["restore", "--bucket", backup.bucket, "--key", backup.key, "--sha256", backup.sha256]
     return _job(
@@ -68,6 +70,7 @@ def restore_job(site: Site, release: Release, backup: Backup) -> Object:
         name=_job_name(RESTORE, backup.key.rpartition("/")[2]),
         kind=RESTORE,
         account=RESTORE_ACCOUNT,
+        cloud=cloud,
         arguments=arguments,
         variables={},
         scratch=_restored_volume(site, backup),
@@ -103,6 +106,7 @@ def _job(
     name: str,
     kind: str,
     account: str,
+    cloud: CloudManifests,
     arguments: list[str],
     variables: dict[str, str],
     scratch: Object,
@@ -126,7 +130,7 @@ def _job(
             "backoffLimit": _TRIES - 1,
             "activeDeadlineSeconds": _LONGEST_SECONDS,
             "template": {
-                "metadata": {"labels": marks},
+                "metadata": {"labels": {**marks, **cloud.identity_labels(account)}},
                 "spec": {
                     "serviceAccountName": account,
                     "priorityClassName": SERVICES_PRIORITY,

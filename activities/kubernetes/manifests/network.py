@@ -85,9 +85,9 @@ def _component_policy(site: Site, component: Component, cloud: CloudManifests) -
     if clients:
         ingress.append({"from": [_pods(site, client) for client in clients], "ports": [_tcp(PORTS[component])]})
     if component in PUBLIC_PORTS:
-        # What comes through the load balancer has the address of the node or proxy that led it on, and these come and
-        # go.
-        ingress.append({"from": [_ANYWHERE], "ports": [_tcp(PORTS[component])]})
+        # What comes through a load balancer has the address of the node or proxy that led it on, and these come and go.
+        visitors = [*cloud.load_balancer_peers()] or [_ANYWHERE]
+        ingress.append({"from": visitors, "ports": [_tcp(PORTS[component])]})
         if sources := cloud.probe_sources():
             probes = [{"ipBlock": {"cidr": cidr}} for cidr in sources]
             ingress.append({"from": probes, "ports": [_tcp(METRICS_PORT)]})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final, NamedTuple
 
 from simulators.faults import FaultKind
 from simulators.kubernetes import kinds
@@ -11,9 +11,32 @@ from simulators.kubernetes.controllers.conditions import finding, merged
 from simulators.kubernetes.controllers.controller import Controller, Surroundings
 from simulators.kubernetes.objects import Object, is_terminating, name_of, namespace_of
 from simulators.kubernetes.provider import Attachment, Entrance, HinderedError
+from simulators.kubernetes.routes import attachments, backends_of, listeners_of
 
-FINALIZER: Final = "gateway.finalizer.networking.gke.io"
-CONTROLLER: Final = "networking.gke.io/gateway"
+
+class _Signature(NamedTuple):
+    """How the controller of one class of Gateways signs what it does."""
+
+    controller: str
+    """In the status of routes."""
+    component: str
+    """The source of its events."""
+    prefix: str = ""
+    """Of what it says of a failure."""
+    finalizer: str = ""
+    """Without one a Gateway vanishes at once, and what was made for it as its owner's dependents do."""
+
+
+_GOOGLE: Final = _Signature(
+    "networking.gke.io/gateway",
+    "sc-gateway-controller",
+    "failed to sync Gateway: ",
+    "gateway.finalizer.networking.gke.io",
+)
+_SIGNATURES: Final[Mapping[str, _Signature]] = {
+    "approuting-istio": _Signature("istio.io/gateway-controller", "aks-app-routing-operator")
+}
+"""Keyed by class; of all others it is Google's."""
 _GROUP_OF_KIND: Final = {"Gateway": kinds.GATEWAYS.group, "Service": ""}
 
 
@@ -24,8 +47,15 @@ class GatewayController(Controller):
     call that met a `stuck` or `capacity` fault gets none while the rule is in force.
     """
 
-    name = "sc-gateway-controller"
-    watches = (kinds.GATEWAYS, kinds.HTTP_ROUTES, kinds.SERVICES, *kinds.POLICIES_OF_GKE)
+    name = "gateway-controller"
+    watches = (
+        kinds.GATEWAYS,
+        kinds.HTTP_ROUTES,
+        kinds.SERVICES,
+        kinds.SERVICE_ACCOUNTS,
+        kinds.CONFIG_MAPS,
+        *kinds.POLICIES_OF_GKE,
+    )
     heeds_faults = True
 
     def __init__(self, surroundings: Surroundings) -> None:
@@ -40,7 +70,8 @@ class GatewayController(Controller):
             if is_terminating(gateway):
                 self._clean_up(gateway)
             elif not self.affliction(gateway, FaultKind.STUCK, FaultKind.CAPACITY):
-                self._ensure(self.add_finalizer(kinds.GATEWAYS, gateway, FINALIZER))
+                finalizer = _signature(gateway).finalizer
+                self._ensure(self.add_finalizer(kinds.GATEWAYS, gateway, finalizer) if finalizer else gateway)
         for route in self.store.list(kinds.HTTP_ROUTES):
             self._judge(route)
         for kind in kinds.POLICIES_OF_GKE:
@@ -52,30 +83,32 @@ class GatewayController(Controller):
     def _ensure(self, gateway: Object) -> None:
         """Ask the cloud for the load balancer until it is active, and again whenever something around it changes."""
         uid = gateway["metadata"]["uid"]
-        attachments = tuple(self._attachments(gateway))
-        entrance = Entrance(gateway, attachments, tuple(self._policies(gateway, attachments)))
+        attached = tuple(attachments(self.store, gateway))
+        entrance = Entrance(gateway, attached, tuple(self._policies(gateway, attached)))
         configuration = (
             gateway["spec"],
-            [(each.listener, each.service["spec"], each.port) for each in attachments],
+            [(each.listener, each.service["spec"], each.port) for each in attached],
             [policy["spec"] for policy in entrance.policies],
         )
         if self._served.get(uid) == configuration:
             return
         self._served.pop(uid, None)
+        signature = _signature(gateway)
         try:
             address = self.provider.ensure_gateway(self.cluster.id, entrance)
         except HinderedError as hindrance:
-            self.events.warning(gateway, self.name, "SYNC", f"failed to sync Gateway: {hindrance}")
-            self._report(gateway, attachments, programmed=False, reason="Invalid", message=str(hindrance))
+            message = f"{signature.prefix}{hindrance}"
+            self.events.warning(gateway, signature.component, hindrance.reason or "SYNC", message)
+            self._report(gateway, attached, hindrance=hindrance, address=hindrance.address)
             self._look_again()
             return
         if address is None:
             self._look_again()
             return
         self._served[uid] = configuration
-        self._report(gateway, attachments, programmed=True, reason="Programmed", addresses=[address])
+        self._report(gateway, attached, address=address)
         self.events.normal(
-            gateway, self.name, "SYNC", f"SYNC on {namespace_of(gateway)}/{name_of(gateway)} was a success"
+            gateway, signature.component, "SYNC", f"SYNC on {namespace_of(gateway)}/{name_of(gateway)} was a success"
         )
 
     def _look_again(self) -> None:
@@ -84,65 +117,57 @@ class GatewayController(Controller):
     def _report(
         self,
         gateway: Object,
-        attachments: tuple[Attachment, ...],
+        attached: tuple[Attachment, ...],
         *,
-        programmed: bool,
-        reason: str,
-        message: str = "",
-        addresses: list[str] | None = None,
+        address: str,
+        hindrance: HinderedError | None = None,
     ) -> None:
+        """Say of the Gateway whether it has a load balancer, and of each listener whether it serves."""
         generation = gateway["metadata"].get("generation", 1)
         before = {each["name"]: each for each in (gateway.get("status") or {}).get("listeners") or ()}
-        findings = [
-            {**found, "observedGeneration": generation}
-            for found in (finding("Accepted", True, "Accepted"), finding("Programmed", programmed, reason, message))
-        ]
+        hindered = _hindered(gateway, hindrance)
+        message = str(hindrance) if hindrance is not None else ""
+
+        def findings(*, programmed: bool) -> list[Object]:
+            reason = "Programmed" if programmed else "Invalid"
+            found = finding("Programmed", programmed, reason, "" if programmed else message)
+            return [
+                {**each, "observedGeneration": generation} for each in (finding("Accepted", True, "Accepted"), found)
+            ]
+
         listeners = [
             {
                 "name": listener["name"],
                 "supportedKinds": [{"group": kinds.HTTP_ROUTES.group, "kind": kinds.HTTP_ROUTES.kind}],
-                "attachedRoutes": sum(each.listener == listener["name"] for each in attachments),
-                "conditions": merged(before.get(listener["name"], {}).get("conditions"), findings, self.timestamp()),
+                "attachedRoutes": sum(each.listener == listener["name"] for each in attached),
+                "conditions": merged(
+                    before.get(listener["name"], {}).get("conditions"),
+                    findings(programmed=listener["name"] not in hindered),
+                    self.timestamp(),
+                ),
             }
             for listener in gateway["spec"]["listeners"]
         ]
         status: Object = {"listeners": listeners}
-        if addresses is not None:
-            status["addresses"] = [{"type": "IPAddress", "value": address} for address in addresses]
-        self.update_status(kinds.GATEWAYS, gateway, status, findings)
+        if address:
+            status["addresses"] = [{"type": "IPAddress", "value": address}]
+        self.update_status(kinds.GATEWAYS, gateway, status, findings(programmed=bool(address)))
 
     def _clean_up(self, gateway: Object) -> None:
         """Give the load balancer back and let the Gateway go."""
-        if FINALIZER not in (gateway["metadata"].get("finalizers") or ()):
+        finalizer = _signature(gateway).finalizer
+        if finalizer not in (gateway["metadata"].get("finalizers") or ()):
             return
         if not self.provider.delete_gateway(self.cluster.id, gateway):
             self._look_again()
             return
         self._served.pop(gateway["metadata"]["uid"], None)
-        self.remove_finalizer(kinds.GATEWAYS, gateway, FINALIZER)
+        self.remove_finalizer(kinds.GATEWAYS, gateway, finalizer)
 
     # --- what hangs together
 
-    def _attachments(self, gateway: Object) -> Iterator[Attachment]:
-        """Yield where the routes lead that listeners of the Gateway take; what is not there leads nowhere."""
-        for route in self.store.list(kinds.HTTP_ROUTES, namespace_of(gateway)):
-            for parent in route["spec"].get("parentRefs") or ():
-                if parent["name"] != name_of(gateway) or is_terminating(route):
-                    continue
-                for listener in _listeners(gateway, parent):
-                    for service, port in self._backends(route):
-                        if service is not None:
-                            yield Attachment(listener, service, port)
-
-    def _backends(self, route: Object) -> Iterator[tuple[Object | None, int]]:
-        for rule in route["spec"].get("rules") or ():
-            for backend in rule.get("backendRefs") or ():
-                service = self.store.get(kinds.SERVICES, namespace_of(route), backend["name"])
-                ports = [entry["port"] for entry in service["spec"]["ports"]] if service else []
-                yield (service if backend.get("port") in ports else None), backend.get("port", 0)
-
-    def _policies(self, gateway: Object, attachments: tuple[Attachment, ...]) -> Iterator[Object]:
-        targets = {gateway["metadata"]["uid"], *(each.service["metadata"]["uid"] for each in attachments)}
+    def _policies(self, gateway: Object, attached: tuple[Attachment, ...]) -> Iterator[Object]:
+        targets = {gateway["metadata"]["uid"], *(each.service["metadata"]["uid"] for each in attached)}
         for kind in kinds.POLICIES_OF_GKE:
             for policy in self.store.list(kind, namespace_of(gateway)):
                 target = self._target_of(policy)
@@ -158,27 +183,34 @@ class GatewayController(Controller):
 
     def _judge(self, route: Object) -> None:
         """Say of a route, for each parent, whether there is such a listener and whether its backends exist."""
-        resolved = all(service is not None for service, _ in self._backends(route))
+        resolved = all(service is not None for service, _ in backends_of(self.store, route))
         known = {str(each["parentRef"]): each for each in (route.get("status") or {}).get("parents") or ()}
         parents = []
         for parent in route["spec"].get("parentRefs") or ():
             gateway = self.store.get(kinds.GATEWAYS, namespace_of(route), parent["name"])
-            accepted = gateway is not None and bool(_listeners(gateway, parent))
+            accepted = gateway is not None and bool(listeners_of(gateway, parent))
             findings = [
                 finding("Accepted", accepted, "Accepted" if accepted else "NoMatchingParent"),
                 finding("ResolvedRefs", resolved, "ResolvedRefs" if resolved else "BackendNotFound"),
             ]
             generation = route["metadata"].get("generation", 1)
+            controller = (_signature(gateway) if gateway is not None else _GOOGLE).controller
             conditions = merged(
                 known.get(str(parent), {}).get("conditions"),
                 [{**found, "observedGeneration": generation} for found in findings],
                 self.timestamp(),
             )
-            parents.append({"parentRef": parent, "controllerName": CONTROLLER, "conditions": conditions})
+            parents.append({"parentRef": parent, "controllerName": controller, "conditions": conditions})
         self.update_status(kinds.HTTP_ROUTES, route, {"parents": parents})
 
 
-def _listeners(gateway: Object, parent: Object) -> list[str]:
-    """Return the names of the listeners that a route asks for."""
-    wanted = parent.get("sectionName")
-    return [each["name"] for each in gateway["spec"]["listeners"] if wanted in (None, each["name"])]
+def _signature(gateway: Object) -> _Signature:
+    return _SIGNATURES.get(gateway["spec"]["gatewayClassName"], _GOOGLE)
+
+
+def _hindered(gateway: Object, hindrance: HinderedError | None) -> Collection[str]:
+    """Return the names of the listeners that serve nothing."""
+    if hindrance is None:
+        return ()
+    every = [listener["name"] for listener in gateway["spec"]["listeners"]]
+    return every if hindrance.listeners is None else hindrance.listeners

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import catalog
 from domain.deployment import AuthWebhook, DeploymentSpec, Endpoint, Site
-from domain.facts import Backup, Bucket, Certificate, Cluster, Domain, Key, Network
+from domain.facts import Backup, Bucket, Certificate, Cluster, Domain, Key, Network, Roles
 from domain.shape import Shape
 
 SITE = Site(
@@ -38,6 +38,31 @@ GCP_NETWORK = Network(
 GCP_CERTIFICATE = Certificate(
     certificate_id="projects/acme-project-1/locations/europe-west4/certificates/byoc-acme-prod"
 )
+AZURE_SITE = SITE.model_copy(
+    update={
+        "cloud": "azure",
+        "cloud_account_id": "8d1c9a52-4b7f-4c3e-9f57-2b6a1e0c7d34",
+        "region": "germanywestcentral",
+    }
+)
+_AZURE_GROUP = f"/subscriptions/{AZURE_SITE.cloud_account_id}/resourceGroups/byoc-acme-prod"
+AZURE_KEY = Key(key_id="https://byockeys1acme0123456789.vault.azure.net/keys/data")
+AZURE_NETWORK = Network(
+    network_id=f"{_AZURE_GROUP}/providers/Microsoft.Network/virtualNetworks/byoc-acme-prod",
+    private_subnet_ids=(f"{_AZURE_GROUP}/providers/Microsoft.Network/virtualNetworks/byoc-acme-prod/subnets/nodes",),
+    public_subnet_ids=(f"{_AZURE_GROUP}/providers/Microsoft.Network/virtualNetworks/byoc-acme-prod/subnets/api",),
+)
+AZURE_CERTIFICATE = Certificate(certificate_id="https://byoccertsacme0123456789.vault.azure.net/secrets/endpoint")
+AZURE_BUCKET = Bucket(name="byocbackupacmep0123456789/backups")
+AZURE_ROLES = Roles(
+    control_plane="0a63d5d2-6a55-4c0e-8d9f-5d0a8f1b1c01",
+    nodes="0a63d5d2-6a55-4c0e-8d9f-5d0a8f1b1c02",
+    storage_driver="0a63d5d2-6a55-4c0e-8d9f-5d0a8f1b1c01",
+    store="0a63d5d2-6a55-4c0e-8d9f-5d0a8f1b1c03",
+    restore="0a63d5d2-6a55-4c0e-8d9f-5d0a8f1b1c04",
+    endpoint="0a63d5d2-6a55-4c0e-8d9f-5d0a8f1b1c05",
+)
+"""Client ids."""
 DOMAIN = Domain(zone_id="Z0123", name="acme-prod.db.acme.example", name_servers=("ns-1.example.net",))
 BUCKET = Bucket(name="byoc-acme-prod-backups-0123abcd")
 CLUSTER = Cluster(name="byoc-acme-prod", endpoint="", certificate_authority="", version="1.33")

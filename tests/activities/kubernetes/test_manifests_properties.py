@@ -46,7 +46,9 @@ def installed(shape: Shape, *, highly_available: bool, scaling: dict[Component, 
     """Return the objects of all components."""
     spec = spec_of(shape, high_availability=highly_available).model_copy(update={"scaling": scaling or {}})
     return [
-        obj for component in Component for obj in component_manifests(SITE, component, RELEASE, shape, spec).present
+        obj
+        for component in Component
+        for obj in component_manifests(SITE, component, RELEASE, shape, spec, cloud=AWS).present
     ]
 
 
@@ -57,9 +59,9 @@ def everything(shape: Shape, *, highly_available: bool) -> list[Object]:
         *foundation(SITE, WEBHOOK, AWS).present,
         *installed(shape, highly_available=highly_available),
         *AWS.endpoint(SITE, NETWORK, CERTIFICATE),
-        jobs.backup_job(SITE, RELEASE, BUCKET, "first"),
+        jobs.backup_job(SITE, RELEASE, BUCKET, "first", AWS),
         *restore_foundation(SITE, AWS, {}).present,
-        jobs.restore_job(SITE, RELEASE, BACKUP),
+        jobs.restore_job(SITE, RELEASE, BACKUP, AWS),
     ]
 
 
@@ -296,7 +298,7 @@ def test_components_reach_exactly_those_that_they_call(caller: Component, called
 @pytest.mark.parametrize("component", Component)
 def test_addresses_in_the_environment_are_allowed_flows(component: Component) -> None:
     """Each address that a component is given is one that the policies let it reach."""
-    desired = component_manifests(SITE, component, RELEASE, MEDIUM, spec_of(MEDIUM))
+    desired = component_manifests(SITE, component, RELEASE, MEDIUM, spec_of(MEDIUM), cloud=AWS)
     container = next(iter(workloads(list(desired.present)).values()))["spec"]["template"]["spec"]["containers"][0]
     given = {entry["value"] for entry in container["env"] if entry["name"].endswith("_ADDRESS")}
 

@@ -218,6 +218,11 @@ def test_the_newest_pod_speaks_for_the_job() -> None:
         ("TooManyLoadBalancers: The quota has been reached", FailureClass.QUOTA),
         ("googleapi: Error 403: Required 'compute.regionUrlMaps.create' permission for 'a@b'", FailureClass.PERMISSION),
         ("googleapi: Error 403: Quota 'FORWARDING_RULES' exceeded. Limit: 15.0, quotaExceeded", FailureClass.QUOTA),
+        (
+            "Code=AuthorizationFailed: no authorization to perform action 'Microsoft.Network/loadBalancers/write'",
+            FailureClass.PERMISSION,
+        ),
+        ('Code="PublicIPCountLimitReached": Cannot create more than 10 public IP addresses', FailureClass.QUOTA),
         ("something else", FailureClass.UNKNOWN),
     ],
 )
@@ -279,6 +284,23 @@ def test_a_gateway_has_an_address_once_it_serves_what_it_says() -> None:
     assert not address_of(a_gateway("False", "Pending"))
 
 
+@pytest.mark.parametrize("type_", ["ResolvedRefs", "Programmed"])
+def test_a_gateway_whose_listener_serves_nothing_has_no_address(type_: str) -> None:
+    """One listener without its certificate is waited for, and the problem is what its condition says."""
+    gateway = a_gateway("True", "Programmed")
+    serving = {"type": type_, "status": "True", "reason": type_}
+    lacking = {"type": type_, "status": "False", "reason": "InvalidCertificateRef", "message": "secret not found"}
+    gateway["status"]["listeners"] = [{"name": "api", "conditions": [serving]}]
+    serves = address_of(gateway)
+
+    gateway["status"]["listeners"].append({"name": "subscription", "conditions": [lacking]})
+    problem = entrance_problem(gateway, ())
+
+    assert (serves, address_of(gateway)) == ("34.90.0.11", "")
+    assert problem is not None
+    assert (problem.code, "secret not found" in problem.message) == ("InvalidCertificateRef", True)
+
+
 @pytest.mark.parametrize(
     ("message", "action"),
     [
@@ -286,6 +308,11 @@ def test_a_gateway_has_an_address_once_it_serves_what_it_says() -> None:
         ("Error 403: Required 'compute.disks.create' permission for 'a@b'", "compute.disks.create"),
         ("a@b does not have storage.objects.create access to the bucket", "storage.objects.create"),
         ("Permission 'iam.serviceAccounts.getAccessToken' denied", "iam.serviceAccounts.getAccessToken"),
+        ("not authorized to perform action 'Microsoft.Compute/disks/write' over", "Microsoft.Compute/disks/write"),
+        (
+            "Caller is not authorized. Action: 'Microsoft.KeyVault/vaults/secrets/getSecret/action'",
+            "Microsoft.KeyVault/vaults/secrets/getSecret/action",
+        ),
         ("no permission at all", ""),
     ],
 )

@@ -17,6 +17,7 @@ from activities.azure.transport import LoopbackTransport
 from simulators.azure.identities import Application
 from simulators.azure.simulator import Azure
 from simulators.clock import Clock
+from simulators.kubernetes.simulator import KubernetesSimulator
 from simulators.world import World
 from tests.simulators.serving import serving
 
@@ -31,7 +32,10 @@ NETWORK: dict[str, Any] = {
         "subnets": [{"name": "nodes", "properties": {"addressPrefix": "10.0.0.0/20"}}],
     },
 }
-NAMESPACES = ("microsoft.network", "microsoft.compute", "microsoft.managedidentity")
+NAMESPACES = tuple(
+    f"microsoft.{name}"
+    for name in ("network", "compute", "managedidentity", "containerservice", "keyvault", "storage", "insights")
+)
 
 
 class Owner:
@@ -107,10 +111,12 @@ class Account:
 
 def serve(speed: float) -> Iterator[Account]:
     """Serve an Azure with one subscription and one group in it."""
-    azure = Azure(World(Clock(speed)))
+    world = World(Clock(speed))
+    kubernetes = KubernetesSimulator(world)
+    azure = Azure(world, kubernetes)
     azure.cloud.subscription_ready(SUBSCRIPTION)
     azure.cloud.identities.subscriptions[SUBSCRIPTION].registered.update(NAMESPACES)
-    with serving(azure):
+    with serving(kubernetes, azure):
         account = Account(azure)
         account.resources().resource_groups.create_or_update("byoc", {"location": REGION})
         yield account

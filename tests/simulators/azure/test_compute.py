@@ -9,21 +9,24 @@ from azure.core.exceptions import HttpResponseError
 from azure.mgmt.compute import ComputeManagementClient
 
 from tests.simulators.azure.conftest import GROUP, NETWORK, REGION, SUBSCRIPTION, Account
+from tests.simulators.azure.test_vaults import KEY_USER, let_use, make_key
 
 DISK: dict[str, Any] = {
     "location": REGION,
     "properties": {"creationData": {"createOption": "Empty"}, "diskSizeGB": 32},
-}
-SET: dict[str, Any] = {
-    "location": REGION,
-    "identity": {"type": "SystemAssigned"},
-    "properties": {"activeKey": {"keyUrl": "https://acme.vault.azure.net/keys/disks/1"}},
 }
 
 
 def compute(account: Account) -> Any:
     """Return a client for disks."""
     return account.client(ComputeManagementClient)
+
+
+def encryption_set(account: Account) -> dict[str, Any]:
+    """Return what an encryption set with a new key is made of."""
+    key = make_key(account)
+    properties = {"activeKey": {"keyUrl": key.key_uri_with_version}}
+    return {"location": REGION, "identity": {"type": "SystemAssigned"}, "properties": properties}
 
 
 def test_a_disk_grows_and_does_not_shrink(account: Account) -> None:
@@ -64,13 +67,16 @@ def test_a_snapshot_outlives_its_disk(account: Account) -> None:
 
 def test_an_encryption_set_has_an_identity_and_is_kept_by_its_disks(account: Account) -> None:
     """Its identity can be granted roles; a disk that uses it counts as encrypted with the customer's key."""
-    client = compute(account)
+    client, wanted = compute(account), encryption_set(account)
     sets = client.disk_encryption_sets
-    made = sets.begin_create_or_update("byoc", "keys", SET).result()
+    made = sets.begin_create_or_update("byoc", "keys", wanted).result()
     encryption = {"type": "EncryptionAtRestWithCustomerKey", "diskEncryptionSetId": made.id}
     disk = {"location": REGION, "properties": DISK["properties"] | {"encryption": encryption}}
+    with pytest.raises(HttpResponseError, match="KeyVaultAccessForbidden"):
+        client.disks.begin_create_or_update("byoc", "data", disk)
+    let_use(account, made.identity.principal_id, KEY_USER)
     client.disks.begin_create_or_update("byoc", "data", disk).result()
-    again = sets.begin_create_or_update("byoc", "keys", SET).result()
+    again = sets.begin_create_or_update("byoc", "keys", wanted).result()
     held = {resource.type: resource.encrypted for resource in account.azure.inventory(SUBSCRIPTION)}
 
     assert account.azure.cloud.identities.find(made.identity.principal_id) is not None
@@ -92,8 +98,12 @@ def test_a_disk_with_azures_own_key_does_not_count_as_encrypted(account: Account
     assert held["disk"] is False
 
 
-def test_an_encryption_set_needs_a_key(account: Account) -> None:
-    """Without one it is refused."""
+def test_an_encryption_set_needs_a_key_by_its_version(account: Account) -> None:
+    """Without one it is refused, and so are a key that is not there and a key whose version is not named."""
+    sets, wanted = compute(account).disk_encryption_sets, encryption_set(account)
+    for url in ("https://acme.vault.azure.net/keys/other/1", "https://acme.vault.azure.net/keys/disks"):
+        with pytest.raises(HttpResponseError, match="KeyVaultKeyNotFound"):
+            sets.begin_create_or_update("byoc", "keys", wanted | {"properties": {"activeKey": {"keyUrl": url}}})
     with pytest.raises(HttpResponseError, match="InvalidParameter"):
         compute(account).disk_encryption_sets.begin_create_or_update(
             "byoc", "keys", {"location": REGION, "properties": {}}
@@ -132,7 +142,8 @@ def test_what_a_region_holds_of_networks_is_counted(account: Account) -> None:
 def test_a_group_goes_with_its_disks(account: Account) -> None:
     """The disks that use an encryption set go before it."""
     client = compute(account)
-    made = client.disk_encryption_sets.begin_create_or_update("byoc", "keys", SET).result()
+    made = client.disk_encryption_sets.begin_create_or_update("byoc", "keys", encryption_set(account)).result()
+    let_use(account, made.identity.principal_id, KEY_USER)
     encryption = {"type": "EncryptionAtRestWithCustomerKey", "diskEncryptionSetId": made.id}
     disk = {"location": REGION, "properties": DISK["properties"] | {"encryption": encryption}}
     client.disks.begin_create_or_update("byoc", "data", disk).result()
@@ -140,4 +151,4 @@ def test_a_group_goes_with_its_disks(account: Account) -> None:
     account.resources().resource_groups.begin_delete("byoc").result()
 
     assert made.id == f"{GROUP}/providers/Microsoft.Compute/diskEncryptionSets/keys"
-    assert account.azure.inventory(SUBSCRIPTION) == []
+    assert [resource.type for resource in account.azure.inventory(SUBSCRIPTION)] == ["deleted-vault"]
