@@ -32,14 +32,15 @@ def _of_balancer(cloud: Cloud, provider: AzureProvider, balancer: Record) -> Ite
     }
     for rule in balancer.properties.get("loadBalancingRules") or ():
         properties = rule["properties"]
-        address, port = addresses[properties["frontendIPConfiguration"]["id"].lower()], int(properties["frontendPort"])
+        address = addresses.get(properties["frontendIPConfiguration"]["id"].lower(), "")
+        port = int(properties["frontendPort"])
         cluster = provider.cluster_at(address, port)
         if cluster is not None and _is_open(cloud, cluster, port):
             yield provider.oldest_tls(address, port)
 
 
 def _address(cloud: Cloud, front: Json) -> str:
-    record = cloud.records.get(front["properties"]["publicIPAddress"]["id"])
+    record = cloud.records.get((front["properties"].get("publicIPAddress") or {}).get("id", ""))
     return str(record.properties["ipAddress"]) if record is not None else ""
 
 

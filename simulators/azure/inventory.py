@@ -67,7 +67,7 @@ def inventory(
             type=_type_of(record),
             id=record.id.text,
             name=record.id.name,
-            region=record.location if record.location != "global" else "",
+            region=cloud.records.region_of(record.id),
             tags=record.document.get("tags") or {},
             encrypted=_is_encrypted(record),
             state=str(properties.get("provisioningState", "")),

@@ -100,6 +100,16 @@ class Records:
         prefix = f"{scope.lower()}/"
         return [record for key, record in self._records.items() if key.startswith(prefix)]
 
+    def region_of(self, resource: ResourceId) -> str:
+        """Return where a resource is, which for a child is where its parent is; empty for what is in no region."""
+        holder: ResourceId | None = resource
+        while holder is not None:
+            record = self.get(holder.key)
+            if record is not None and record.location:
+                return record.location if record.location != "global" else ""
+            holder = holder.parent
+        return ""
+
     def users_of(self, record: Record) -> Iterator[Record]:
         """Yield what refers to a resource or to a child of it from outside."""
         key = record.id.key

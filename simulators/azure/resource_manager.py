@@ -101,16 +101,12 @@ class ResourceManager:
 
     def _region(self, request: Request, resource: ResourceId) -> str:
         """Return where a resource is, or is to be made."""
-        holder: ResourceId | None = resource
-        while holder is not None:
-            record = self._cloud.records.get(holder.key)
-            if record is not None and record.location:
-                return record.location
-            holder = holder.parent
-        if request.method != "PUT":
-            return ""
+        known = self._cloud.records.region_of(resource)
+        if known or request.method != "PUT":
+            return known
         with contextlib.suppress(Refusal):
-            return str(request.body.get("location") or "").replace(" ", "").lower()
+            named = str(request.body.get("location") or "").replace(" ", "").lower()
+            return named if named != "global" else ""
         return ""
 
     def _route(self, request: Request, route: Route, found: re.Match[str]) -> Reply:

@@ -189,7 +189,15 @@ class SimulatedAzure(SimulatedCloud):
         }
     )
     without_regions = frozenset()
-    placeless = frozenset()
+    placeless = frozenset(
+        {
+            ("authorization", "role-assignment"),
+            ("authorization", "role-definition"),
+            ("insights", "metric-alert"),
+            ("network", "dns-zone"),
+            ("network", "record-set"),
+        }
+    )
     at_rest = frozenset({"storage-account", "managed-cluster", "disk"})
     looks_only = _LOOKS_ONLY | {"create_private_endpoints", "grant_cluster_access", "install_add_on"}
     idle = frozenset({"delete_private_endpoints"})

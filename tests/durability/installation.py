@@ -281,25 +281,15 @@ def left_behind(resources: Counter[str]) -> Counter[str]:
     return Counter({name: number for name, number in resources.items() if not _LEAVING.search(name)})
 
 
-_LEAVING = re.compile("PendingDeletion|DESTROYED")
+_LEAVING = re.compile("PendingDeletion|DESTROYED|deleted-vault key .*SoftDeleted")
 _NAMED = (
-    "iam",
-    "s3",
-    "eks",
-    "cloudwatch",
-    "logs",
-    "compute",
-    "container",
-    "storage",
-    "kms",
-    "dns",
-    "monitoring",
-    "logging",
-)
+    "iam", "s3", "eks", "cloudwatch", "logs", "compute", "container", "storage", "kms", "dns", "monitoring", "logging",
+    "containerservice", "insights", "keyvault", "managedidentity", "network", "resources",
+)  # fmt: skip
 """Services whose resources are told apart by their names."""
 _DIGEST = re.compile("-[0-9a-f]{8}$|[-_]?[0-9a-f]{10}(?=$|_)")
-_CHOSEN = re.compile("(?<=-)[0-9a-f]{2,}(?=-|$)")
-"""In a name that Google or a cluster's controller has chosen: what it made up."""
+_CHOSEN = re.compile("(?<=-)a?[0-9a-f]{2,}(?=-|$)|(?<=OsDisk_1_)[0-9a-f]+$")
+"""In a name that Google, Azure or a cluster's controller has chosen: what it made up."""
 
 
 def _described(resource: Resource, customer: Customer) -> str:
@@ -307,9 +297,9 @@ def _described(resource: Resource, customer: Customer) -> str:
     role = resource.tags.get(TAG_RESOURCE) or resource.tags.get(TAG_RESOURCE.replace(":", "-"), "")
     named = resource.name or resource.id if resource.service in _NAMED else ""
     named = _DIGEST.sub("", named.replace(customer.name, "NAME").replace(customer.account, "ACCOUNT"))
-    if resource.service == "compute":
+    if resource.service in ("compute", "network"):
         named = _CHOSEN.sub("#", named)
-    objects = resource.details.get("objects", "")
+    objects = resource.details.get("objects", resource.details.get("blobs", ""))
     return f"{resource.service} {resource.type} {role} {named} {resource.state} {resource.encrypted} {objects}".strip()
 
 

@@ -6,18 +6,21 @@ import pytest
 
 from activities.aws.cloud import AwsCloud
 from activities.aws.settings import AwsSettings
+from activities.azure.cloud import AzureCloud
+from activities.azure.settings import AzureSettings
 from activities.gcp.cloud import GcpCloud
 from activities.gcp.settings import GcpSettings
 from domain.account import AccountAccess
 from domain.clouds import Cloud, Purpose
 from domain.permission import PermissionTable
-from workers import gcp
+from workers import azure, gcp
 from workers.assembly import WORKFLOWS
 from workers.aws import IN_REGIONS, permission_table
 from workers.permissions import as_markdown, occurrences
 from workflows import steps
 
 PRINCIPAL = "arn:aws:iam::111111111111:role/control-plane"
+SUBSCRIPTION = "8d7a1c9e-3f5b-4a6d-9c2e-1b0f4e7d6a58"
 ACCESS = AccountAccess(
     account="acme-aws", customer="acme", cloud=Cloud.AWS, cloud_account_id="222222222222", external_id="3b5b4a3e"
 )
@@ -37,7 +40,15 @@ def the_table_of_a_project() -> PermissionTable:
     return gcp.permission_table(access, ("europe-west4", "europe-west1"), principal, needs)
 
 
-TABLES = {Cloud.AWS: the_table, Cloud.GCP: the_table_of_a_project}
+def the_table_of_a_subscription() -> PermissionTable:
+    """Return the table of a subscription of Azure."""
+    applications = {purpose: f"application-that-may-{purpose}" for purpose in Purpose}
+    access = ACCESS.model_copy(update={"cloud": Cloud.AZURE, "cloud_account_id": SUBSCRIPTION})
+    needs = AzureCloud(AzureSettings(applications=applications)).needs()
+    return azure.permission_table(access, ("westeurope",), applications, needs)
+
+
+TABLES = {Cloud.AWS: the_table, Cloud.GCP: the_table_of_a_project, Cloud.AZURE: the_table_of_a_subscription}
 
 
 def test_every_step_occurs_in_a_lifecycle() -> None:
@@ -85,6 +96,20 @@ def test_at_google_cloud_a_reviewer_reads_what_conditions_limit() -> None:
     assert grant in text
     assert "### Operate, compute" in text
     assert "Our regions" not in text
+
+
+def test_at_azure_a_reviewer_reads_who_may_enter_and_what_may_be_handed_on() -> None:
+    """The applications stand before the lines; the right to give roles says its limit, a data action that it is one."""
+    text = as_markdown(the_table_of_a_subscription())
+
+    scope = f"/subscriptions/{SUBSCRIPTION}"
+    for purpose in Purpose:
+        assert f"application-that-may-{purpose}" in text.partition("## Observe")[0]
+    limit = "only roles that identities of a deployment need, only for identities"
+    assert f"| Microsoft.Authorization/roleAssignments/write | {scope} | {limit} |" in text
+    secrets = "Microsoft.ContainerService/managedClusters/secrets/write"
+    assert f"| {secrets} | {scope} | a data action |" in text
+    assert "### Operate, Microsoft.Network" in text
 
 
 @pytest.mark.parametrize("cloud", TABLES)

@@ -110,6 +110,26 @@ async def test_a_plan_for_google_cloud_is_one_of_its_own(made: Made, fresh: Plan
     assert any("n2-standard" in item.what or "n4-standard" in item.what for item in plan.costs)
 
 
+async def test_a_plan_for_azure_is_one_of_its_own(made: Made, fresh: Plan) -> None:
+    """The same steps in the same order, with the permissions, quotas, durations and prices of that cloud."""
+    plain = order()
+    subscription = "8d7a1c9e-3f5b-4a6d-9c2e-1b0f4e7d6a58"
+    site = plain.site.model_copy(
+        update={"cloud": Cloud.AZURE, "cloud_account_id": subscription, "region": "westeurope"}
+    )
+    spec = plain.spec.model_copy(update={"region": "westeurope", "kubernetes": "1.34"})
+
+    plan = await made(PlanQuestion(kind=OperationKind.PROVISION, order=order(site=site, spec=spec)))
+
+    steps = {step.name: step for step in plan.steps}
+    assert [(step.name, step.after) for step in plan.steps] == [(step.name, step.after) for step in fresh.steps]
+    assert "Microsoft.Network/natGateways/write" in {action.action for action in steps["create_egress"].actions}
+    assert {quota.service for quota in plan.quotas} == {"Microsoft.Compute", "Microsoft.Network"}
+    expected = catalog.durations().clouds[Cloud.AZURE].expected("create_cluster", changes=True)
+    assert steps["create_cluster"].takes == expected
+    assert any("Standard_D" in item.what for item in plan.costs)
+
+
 async def test_the_same_order_gives_the_same_plan_in_any_process(fresh: Plan) -> None:
     """Hash, basis and steps are the same when another process makes the plan; only the instant differs."""
     other = await asyncio.to_thread(_in_a_process, question())
