@@ -30,16 +30,15 @@ from activities.needs import Need
 from domain.clouds import Cloud, Purpose
 from domain.deployment import Site
 from domain.failure import FailureClass
-from domain.naming import base_name, owner_tags, resource_name
+from domain.naming import OWNER_VALUE, TAG_OWNER, base_name, owner_tags, resource_name
 from domain.shape import PoolName
 from tests.activities.azure.conftest import REGION, Account, open_account, settings_for, site_of
-from tests.contract.life import Facts
+from tests.contract.life import ACTIVITIES, Facts
 from tests.contract.under_test import Stranger, World, registered
 
 _APPLICATION = re.compile(rf"app:byoc-({'|'.join(Purpose)})")
 _THEIRS: Mapping[str, Any] = {"location": REGION, "tags": {"team": "data"}}
 _STORE_POOL = f"{PoolName.STORE}1"
-_ALARM = "unhealthy-nodes"
 
 
 def _group(account: Account, facts: Facts) -> str:
@@ -82,6 +81,11 @@ def _someones_zone(account: Account, facts: Facts) -> None:
     zones.create_or_update(_group(account, facts), facts.domain_name, wanted)
 
 
+def _someones_other_zone(account: Account, facts: Facts) -> None:
+    zones, wanted = account.customer(DnsManagementClient).zones, {**_THEIRS, "location": "global"}
+    zones.create_or_update(_group(account, facts), facts.domain.name, wanted)
+
+
 def _someones_network(account: Account, facts: Facts) -> None:
     networks = account.customer(NetworkManagementClient).virtual_networks
     wanted = {**_THEIRS, "properties": {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}}}
@@ -110,32 +114,33 @@ def _someones_cluster(account: Account, facts: Facts) -> None:
     clusters.begin_create_or_update(_group(account, facts), base_name(facts.site), wanted).result()
 
 
-def _tag_pool(account: Account, facts: Facts, tags: Mapping[str, str]) -> None:
+def _tag_pool(account: Account, facts: Facts, owner: str) -> None:
     pools, place = account.customer(ContainerServiceClient).agent_pools, (group_name(facts.site), base_name(facts.site))
     pool = pools.get(*place, _STORE_POOL).as_dict(exclude_readonly=True)
-    pool["properties"]["tags"] = dict(tags)
+    pool["properties"]["tags"][TAG_OWNER] = owner
     pools.begin_create_or_update(*place, _STORE_POOL, pool).result()
 
 
 def _disown_pool(account: Account, facts: Facts) -> None:
-    _tag_pool(account, facts, {"team": "data"})
+    _tag_pool(account, facts, "theirs")
 
 
 def _own_pool(account: Account, facts: Facts) -> None:
-    _tag_pool(account, facts, owner_tags(facts.site, f"pool-{_STORE_POOL}"))
+    _tag_pool(account, facts, OWNER_VALUE)
 
 
-def _tag_alarm(account: Account, facts: Facts, tags: Mapping[str, str]) -> None:
+def _tag_alarms(account: Account, facts: Facts, owner: str) -> None:
     alerts = account.customer(MonitorManagementClient).metric_alerts
-    alerts.update(group_name(facts.site), resource_name(facts.site, _ALARM), {"tags": dict(tags)})
+    for alert in alerts.list_by_resource_group(group_name(facts.site)):
+        alerts.update(group_name(facts.site), alert.name, {"tags": {**alert.tags, TAG_OWNER: owner}})
 
 
-def _disown_alarm(account: Account, facts: Facts) -> None:
-    _tag_alarm(account, facts, {"team": "data"})
+def _disown_alarms(account: Account, facts: Facts) -> None:
+    _tag_alarms(account, facts, "theirs")
 
 
-def _own_alarm(account: Account, facts: Facts) -> None:
-    _tag_alarm(account, facts, owner_tags(facts.site, _ALARM))
+def _own_alarms(account: Account, facts: Facts) -> None:
+    _tag_alarms(account, facts, OWNER_VALUE)
 
 
 CODES: Mapping[str, FailureClass] = {
@@ -232,11 +237,11 @@ class Azure:
         Stranger("create_firewall", "delete_firewall", _someones_rules),
         Stranger("create_egress", "delete_egress", _someones_address),
         Stranger("create_cluster", "delete_cluster", _someones_cluster),
-        Stranger("publish_endpoint", "delete_domain", _someones_zone),
+        Stranger("publish_endpoint", "delete_domain", _someones_other_zone),
         Stranger(
             "create_node_pool", "delete_node_pools", _disown_pool, _own_pool, namesake=False, about=PoolName.STORE
         ),
-        Stranger("create_alarms", "delete_alarms", _disown_alarm, _own_alarm, namesake=False),
+        Stranger("create_alarms", "delete_alarms", _disown_alarms, _own_alarms, namesake=False),
     )
     nameless: Mapping[str, str] = {
         "create_private_endpoints": "nothing is made: it is a property of the subnet",
@@ -280,9 +285,9 @@ class Azure:
         return classify(code)
 
     def granted(self, needs: Iterable[Need]) -> Iterable[Need]:
-        """Return the needs with the look for our own role, which comes before anything else."""
-        for need in needs:
-            yield from (need, replace(need, action=ROLE_READ))
+        """Return the needs with the look for our own role, which every role grants and everybody begins with."""
+        looks = (Need(ROLE_READ, purpose, activity, "") for purpose in Purpose for activity in ACTIVITIES)
+        return (*needs, *looks)
 
     def action(self, service: str, operation: str) -> str:
         """Return nothing: the simulator records every action that it checks."""
