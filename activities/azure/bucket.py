@@ -75,9 +75,10 @@ class AzureBackupBucket(AzurePart, FoundationContract):
         site, name = request.site, account_name(request.site)
         with failures_named(resource=name):
             self._ensure_group(site)
-            identity = self._ensure_identity(site)
             storage = self._connections.client(StorageManagementClient, site, Purpose.OPERATE)
-            self._ensure_account(storage, site, identity, request.key.key_id)
+            exists = self._has_account(storage, site)
+            identity = self._ensure_identity(site)
+            self._ensure_account(storage, site, identity, request.key.key_id, exists=exists)
             self._ensure_container(storage, site)
             self._let_workloads_in(site)
         return Bucket(name=bucket_name(site))
@@ -134,17 +135,36 @@ class AzureBackupBucket(AzurePart, FoundationContract):
         if ours_or_none(found, site) is not None:
             identities.user_assigned_identities.delete(group_name(site), name)
 
-    def _ensure_account(self, storage: StorageManagementClient, site: Site, identity: Any, key: str) -> None:  # noqa: ANN401 - the SDK is not typed here
+    @staticmethod
+    def _has_account(storage: StorageManagementClient, site: Site) -> bool:
+        """Return whether the account exists, as it has to be where it cannot change.
+
+        Raises:
+            ApplicationError: NOT_OURS, CONFIG.
+        """
         name, what = account_name(site), f"storage account {account_name(site)}"
-        wanted = _settings(str(identity.id), key)
         found = if_exists(lambda: storage.storage_accounts.get_properties(group_name(site), name))
         if found is None:
+            return False
+        require_ours(found.tags, site, what)
+        if found.location != site.region:
+            message = f"The {what} lies in {found.location}, not in {site.region}; it cannot move"
+            raise refused(FailureClass.CONFIG, message, resource=name)
+        return True
+
+    def _ensure_account(
+        self,
+        storage: StorageManagementClient,
+        site: Site,
+        identity: Any,  # noqa: ANN401 - the SDK is not typed here
+        key: str,
+        *,
+        exists: bool,
+    ) -> None:
+        name, what = account_name(site), f"storage account {account_name(site)}"
+        wanted = _settings(str(identity.id), key)
+        if not exists:
             self._create_account(storage, site, str(identity.id), wanted)
-        else:
-            require_ours(found.tags, site, what)
-            if found.location != site.region:
-                message = f"The {what} lies in {found.location}, not in {site.region}; it cannot move"
-                raise refused(FailureClass.CONFIG, message, resource=name)
         account = self._made(lambda: storage.storage_accounts.get_properties(group_name(site), name), what)
         tags = _tags(account.tags, site)
         if dict(account.tags) != tags or _differs(account, wanted):

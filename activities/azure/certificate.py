@@ -11,6 +11,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 from azure.keyvault.certificates import CertificateClient, CertificatePolicy, KeyType, WellKnownIssuerNames
 from azure.mgmt.authorization import AuthorizationManagementClient
 from azure.mgmt.dns import DnsManagementClient
@@ -119,8 +120,12 @@ class AzureCertificate(AzureVaults, FoundationContract):
         require_our_zone(client, site, domain)
 
         def publish(name: str, value: str) -> None:
-            relative = name.removesuffix(f".{domain.name}")
-            put_records(client, site, domain, relative, "TXT", {"TXTRecords": [{"value": [value]}]})
+            relative, records = name.removesuffix(f".{domain.name}"), {"TXTRecords": [{"value": [value]}]}
+            try:
+                put_records(client, site, domain, relative, "TXT", records)
+            except (ServiceRequestError, ServiceResponseError):
+                # Another attempt would order anew, and have another value to write.
+                put_records(client, site, domain, relative, "TXT", records)
             # The name servers take a moment to have it, and a failure counts against the account.
             time.sleep(self._settings.consistency_wait.total_seconds())
 

@@ -57,7 +57,7 @@ _CODES: dict[FailureClass, frozenset[str]] = {
     }),
     FailureClass.TRANSIENT: frozenset({
         # A principal that was made a moment ago is not known everywhere yet.
-        "GatewayTimeout", "InternalExecutionError", "InternalOperationError", "InternalServerError",
+        "GatewayTimeout", "InternalError", "InternalExecutionError", "InternalOperationError", "InternalServerError",
         "OperationTimedOut", "PrincipalNotFound", "RetryableError", "RetryableErrorDueToAnotherOperation",
         "ServerTimeout", "ServiceUnavailable", "temporarily_unavailable",
     }),

@@ -107,6 +107,8 @@ class AzureNodePools(AzurePart, ClusterContract):
             pools = pools_of_ours(cluster) if cluster is not None else []
             if not pools:
                 return
+            for pool in pools:
+                require_ours(pool.get("tags"), site, f"the node pool {pool['name']}")
             names = [str(pool["name"]) for pool in pools]
             # AKS deletes one at a time: a second one waits for the next look.
             with one_operation_at_a_time(self._look_again):

@@ -261,7 +261,7 @@ CREATION: tuple[Scene, ...] = (
     ),
     Scene(
         "create_namespace",
-        lambda facts: NamespaceRequest(site=facts.site, cluster=facts.cluster, auth_webhook=None),
+        lambda facts: NamespaceRequest(site=facts.site, cluster=facts.cluster, auth_webhook=None, roles=facts.roles),
     ),
     Scene("apply_api_keys", lambda facts: ApiKeysRequest(site=facts.site, cluster=facts.cluster, keys=())),
     *map(
@@ -296,7 +296,9 @@ CREATION: tuple[Scene, ...] = (
     ),
     Scene(
         "prove_restore",
-        lambda facts: RestoreRequest(site=facts.site, cluster=facts.cluster, backup=facts.backup, release=RELEASE),
+        lambda facts: RestoreRequest(
+            site=facts.site, cluster=facts.cluster, backup=facts.backup, release=RELEASE, roles=facts.roles
+        ),
     ),
     Scene(
         "lock_backup",

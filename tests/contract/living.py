@@ -34,9 +34,10 @@ _ANEW = frozenset({"smoke_test"})
 """Activities that do everything again each time: with every reply lost they would never come to an end."""
 _REPORTING = frozenset({"verify_access", "check_permissions", "prove_revoked"})
 """Activities to which a missing permission is an answer; everybody may ask for what they look at."""
+_OUTAGE = Trouble(FaultKind.ERROR, FailureClass.TRANSIENT)
 _COMMON = (
     Trouble(FaultKind.THROTTLE, FailureClass.THROTTLE),
-    Trouble(FaultKind.ERROR, FailureClass.TRANSIENT),
+    _OUTAGE,
     Trouble(FaultKind.REVOKE, FailureClass.PERMISSION),
 )
 _QUOTA = Trouble(FaultKind.QUOTA, FailureClass.QUOTA)
@@ -110,6 +111,8 @@ class Living:
         if self._is_first(scene):
             troubles = [*_COMMON, *self._named(scene), *([] if scene in RETIREMENT else [_QUOTA])]
             if operation := self._cloud.machines.get(scene.activity):
+                # Whatever comes before the machines loses its replies; that the cloud has none is what is heard.
+                met.append(self._meet(scene, question, _OUTAGE, mutating=True, operation=operation))
                 met.append(self._meet(scene, question, _CAPACITY, operation=operation))
             met += self._meet_each(scene, question, troubles)
         run.met = tuple(each for each in met if each)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +14,8 @@ from uuid import UUID
 
 import pytest
 from azure.core.credentials import AccessToken
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from activities.azure.connection import AzureConnections
 from activities.azure.part import AzurePart
@@ -53,20 +55,31 @@ def control(endpoints: Endpoints) -> Iterator[ControlClient]:
     control.close()
 
 
-@pytest.fixture(scope="session")
-def settings(endpoints: Endpoints, control: ControlClient, tmp_path_factory: pytest.TempPathFactory) -> AzureSettings:
-    """How the activities reach that cloud: with the vendor's secrets, from a file."""
-    vendor = control.azure_vendor()
-    file: Path = tmp_path_factory.mktemp("vendor") / "applications.json"
-    file.write_text(vendor.model_dump_json(), "utf-8")
+def settings_for(endpoints: Endpoints, control: ControlClient, folder: Path) -> AzureSettings:
+    """Return how the activities reach that cloud and its authority: with the vendor's secrets, from the folder."""
+    vendor, secrets, key = control.azure_vendor(), folder / "applications.json", folder / "account.pem"
+    secrets.write_text(vendor.model_dump_json(), "utf-8")
+    if not key.exists():
+        form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        key.write_bytes(ec.generate_private_key(ec.SECP256R1()).private_bytes(*form))
     return AzureSettings(
         applications={purpose: application.client_id for purpose, application in vendor.applications.items()},
-        credentials_file=str(file),
+        credentials_file=str(secrets),
         egress_cidrs=EGRESS,
         poll_interval=timedelta(milliseconds=20),
         consistency_wait=timedelta(milliseconds=50),
+        validation_pause=timedelta(milliseconds=20),
         endpoint_url=endpoints.azure_url,
+        acme_directory_url=endpoints.acme_url,
+        acme_account_key_file=str(key),
+        acme_ca_file=str(endpoints.internet_ca_file),
     )
+
+
+@pytest.fixture(scope="session")
+def settings(endpoints: Endpoints, control: ControlClient, tmp_path_factory: pytest.TempPathFactory) -> AzureSettings:
+    """How the activities reach that cloud."""
+    return settings_for(endpoints, control, tmp_path_factory.mktemp("vendor"))
 
 
 @pytest.fixture(scope="session")
@@ -165,9 +178,8 @@ class Owner:
         return AccessToken(f"owner:{self._subscription}", int(time.time()) + 3600)
 
 
-def fresh_site() -> Site:
-    """Return the site of a deployment in a subscription that nobody has used."""
-    number = next(_numbers)
+def site_of(number: int) -> Site:
+    """Return the site of a deployment in a subscription that no other number has."""
     return Site(
         deployment=f"acme-{number}",
         customer="acme",
@@ -180,13 +192,29 @@ def fresh_site() -> Site:
     )
 
 
+def fresh_site() -> Site:
+    """Return the site of a deployment in a subscription that nobody has used."""
+    return site_of(next(_numbers))
+
+
+def open_account(
+    endpoints: Endpoints,
+    control: ControlClient,
+    settings: AzureSettings,
+    activities: Sequence[Activity],
+    needs: Iterable[Need],
+    site: Site,
+) -> Account:
+    """Return the subscription of a site, whose customer has applied our template: it grants the needs, nothing else."""
+    document = template(access_to(site), settings.applications, needs)
+    control.subscription(site.cloud_account_id).apply_template(AzureTemplate(**json.loads(as_json(document))))
+    return Account(site, by_name(activities), control, control.position(), endpoints)
+
+
 @pytest.fixture
 def account(
     endpoints: Endpoints, control: ControlClient, settings: AzureSettings, activities: Sequence[Activity]
 ) -> Iterator[Account]:
     """A fresh subscription whose customer has applied our template: it grants what the activities declare."""
-    site = fresh_site()
-    document = template(access_to(site), settings.applications, _needs_of(activities))
-    control.subscription(site.cloud_account_id).apply_template(AzureTemplate(**json.loads(as_json(document))))
-    yield Account(site, by_name(activities), control, control.position(), endpoints)
+    yield open_account(endpoints, control, settings, activities, _needs_of(activities), fresh_site())
     control.clear_faults()

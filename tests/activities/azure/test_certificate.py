@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,7 +31,6 @@ from activities.contracts import CertificateRequest, DomainRequest
 from domain.facts import Certificate, Domain
 from domain.failure import FailureClass
 from domain.naming import owner_tags
-from simulators.endpoints import Endpoints
 from simulators.faults import Fault, FaultKind
 from tests.activities.azure.conftest import Account, Owner, activities_of
 from tests.activities.tenant import by_name
@@ -42,27 +40,10 @@ LATE = timedelta(minutes=11)
 
 
 @pytest.fixture(scope="module")
-def activities(
-    settings: AzureSettings,
-    connections: AzureConnections,
-    endpoints: Endpoints,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Sequence[Activity]:
-    """What these tests run, with an account at the simulated authority."""
-    file: Path = tmp_path_factory.mktemp("authority") / "account.pem"
-    key = ec.generate_private_key(ec.SECP256R1())
-    private = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    file.write_bytes(key.private_bytes(*private))
-    with_authority = settings.model_copy(
-        update={
-            "acme_directory_url": endpoints.acme_url,
-            "acme_account_key_file": str(file),
-            "acme_ca_file": str(endpoints.internet_ca_file),
-            "consistency_wait": timedelta(milliseconds=20),
-            "validation_pause": timedelta(milliseconds=20),
-        }
-    )
-    return activities_of(AzureDomain, AzureCertificate, AzureRoles)(with_authority, connections)
+def activities(settings: AzureSettings, connections: AzureConnections) -> Sequence[Activity]:
+    """What these tests run; they wait shortly."""
+    settings = settings.model_copy(update={"consistency_wait": timedelta(milliseconds=20)})
+    return activities_of(AzureDomain, AzureCertificate, AzureRoles)(settings, connections)
 
 
 @pytest.fixture

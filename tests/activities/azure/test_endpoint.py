@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +14,6 @@ import requests
 from azure.mgmt.authorization import AuthorizationManagementClient
 from azure.mgmt.keyvault import KeyVaultManagementClient
 from azure.mgmt.network import NetworkManagementClient
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 import catalog
 from activities.azure.add_ons import AzureAddOns
@@ -70,27 +67,7 @@ PARTS = (
 
 
 @pytest.fixture(scope="module")
-def with_authority(
-    settings: AzureSettings, endpoints: Endpoints, tmp_path_factory: pytest.TempPathFactory
-) -> AzureSettings:
-    """The settings with an account at the simulated authority."""
-    file: Path = tmp_path_factory.mktemp("authority") / "account.pem"
-    private = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    file.write_bytes(ec.generate_private_key(ec.SECP256R1()).private_bytes(*private))
-    return settings.model_copy(
-        update={
-            "acme_directory_url": endpoints.acme_url,
-            "acme_account_key_file": str(file),
-            "acme_ca_file": str(endpoints.internet_ca_file),
-            "validation_pause": timedelta(milliseconds=20),
-        }
-    )
-
-
-@pytest.fixture(scope="module")
-def activities(
-    with_authority: AzureSettings, connections: AzureConnections, endpoints: Endpoints
-) -> Sequence[Activity]:
+def activities(settings: AzureSettings, connections: AzureConnections, endpoints: Endpoints) -> Sequence[Activity]:
     """Everything that a server stands on, and the activities inside clusters."""
     tokens = AzureClusterTokens(connections)
     kubernetes = KubernetesSettings(
@@ -100,7 +77,7 @@ def activities(
         public_ca_file=str(endpoints.internet_ca_file),
     )
     server = KubernetesServer(tokens, tokens, AzureManifests(), kubernetes)
-    return [*activities_of(*GROUND, *PARTS)(with_authority, connections), *server.activities()]
+    return [*activities_of(*GROUND, *PARTS)(settings, connections), *server.activities()]
 
 
 @dataclass
