@@ -33,6 +33,8 @@ from workflows.temporal.settings import Encryption, EncryptionSettings
 PLANTED = "planted-7f3f2b1c9e5d4a6b8c0d"
 """Given as a reason, which is kept: the search must find it."""
 _DENIED = "ec2:CreateNatGateway"
+_TYPING = asyncio.Lock()
+"""One command at a time: each is given the whole process's standard output."""
 
 
 @dataclass(repr=False)
@@ -53,7 +55,8 @@ class Operator:
 
     async def types(self, *arguments: str, secret: str = "", code: int = 0) -> str:
         """Run `byoc` and return its output; where it shows a secret once, `secret` says which, and it is taken down."""
-        ran = await asyncio.to_thread(CliRunner().invoke, app, list(arguments), env=self._environment)
+        async with _TYPING:
+            ran = await asyncio.to_thread(CliRunner().invoke, app, list(arguments), env=self._environment)
         assert ran.exit_code == code, f"{arguments}: {ran.output}"
         where = f"byoc {' '.join(arguments)}, call {len(self._played.texts)}"
         self._played.texts[f"{where}: errors"] = ran.stderr

@@ -13,7 +13,7 @@ from azure.mgmt.compute import ComputeManagementClient
 
 from simulators.faults import Fault, FaultKind
 from tests.simulators.azure.conftest import NETWORK, SUBSCRIPTION, Account
-from tests.simulators.azure.test_authorization import CONTRIBUTOR, built_in, grant
+from tests.simulators.azure.test_authorization import CONTRIBUTOR, READER, built_in, grant
 from tests.simulators.azure.test_compute import DISK
 from tests.simulators.azure.test_resources import ADDRESS
 
@@ -155,3 +155,21 @@ def test_a_held_call_waits_for_its_release(account: Account, kind: FaultKind, *,
         assert ("virtual-network" in types(account)) is done
         world.release(held.id)
         assert call.result(30).provisioning_state == "Succeeded"
+
+
+def test_a_refusal_is_held_like_any_reply(account: Account) -> None:
+    """Whoever waits for it can die meanwhile; afterwards it is the refusal that it was."""
+    inject(account, FaultKind.HOLD, times=1)
+    world = account.azure.cloud.world
+    _, nobody = grant(account, built_in(READER))
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(lambda: write(account, nobody))
+        deadline = time.monotonic() + 30
+        while not world.held() and time.monotonic() < deadline:
+            threading.Event().wait(0.02)
+        [held] = world.held()
+        assert not held.deed_done
+        world.release(held.id)
+        with pytest.raises(HttpResponseError) as caught:
+            call.result(30)
+    assert caught.value.status_code == 403
