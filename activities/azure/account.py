@@ -108,7 +108,7 @@ class AzurePermissionCheck(AzurePart, PreflightContract):
             withheld = withheld_applications(self._connections, site)
             principal = self._connections.try_to_enter(site, Purpose.OBSERVE)
             declared, access = self._declared_needs(), access_to(site)
-            held = holdings(self._connections, access, withheld=withheld)
+            held = holdings(self._connections, site, withheld=withheld)
         missing = missing_permissions(held, access, declared, withheld=withheld)
         if missing:
             first, more = missing[0], len(missing) - 1

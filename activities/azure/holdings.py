@@ -16,7 +16,7 @@ from azure.mgmt.authorization import AuthorizationManagementClient
 from activities.azure.actions import is_data_action
 from activities.azure.connection import AzureConnections
 from activities.azure.ids import name_of
-from domain.account import AccountAccess
+from activities.calling import Place
 from domain.clouds import Purpose
 
 LOOKING = ("Microsoft.Authorization/roleAssignments/read", "Microsoft.Authorization/roleDefinitions/read")
@@ -51,17 +51,15 @@ class Holding:
     granted: tuple[Granted, ...]
 
 
-def holdings(
-    connections: AzureConnections, access: AccountAccess, *, withheld: Collection[Purpose] = ()
-) -> tuple[Holding, ...]:
+def holdings(connections: AzureConnections, place: Place, *, withheld: Collection[Purpose] = ()) -> tuple[Holding, ...]:
     """Return what our applications hold at the subscription and above it; nothing of those that are withheld.
 
     Raises:
         The SDK's errors: the observing application may not look, or Azure could not answer.
     """
     purposes = [purpose for purpose in Purpose if purpose not in withheld]
-    principals = {purpose: connections.principal_id(access, purpose) for purpose in purposes}
-    client = connections.client(AuthorizationManagementClient, access, Purpose.OBSERVE)
+    principals = {purpose: connections.principal_id(place, purpose) for purpose in purposes}
+    client = connections.client(AuthorizationManagementClient, place, Purpose.OBSERVE)
     found = []
     for purpose, principal in principals.items():
         wanted = f"atScope() and assignedTo('{principal}')"

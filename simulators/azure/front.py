@@ -85,6 +85,9 @@ class Front:
             await self._afterwards(request)
         except Refusal as refusal:
             call = request.call(status=refusal.status, error=refusal.code)
+            # A call without a token is refused with where to get one: whoever makes it is in the middle of its work.
+            if request.fault is not None and request.fault.kind is FaultKind.HOLD:
+                await self._hold(request, deed_done=False)
             raise
         except Withheld:
             call = request.call(changed=request.mutating and request.had_effect)

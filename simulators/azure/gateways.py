@@ -20,7 +20,7 @@ from simulators.azure.workloads import Workloads
 from simulators.kubernetes import kinds
 from simulators.kubernetes.defaults import set_defaults
 from simulators.kubernetes.kinds import Kind
-from simulators.kubernetes.objects import Object, is_ready, labels_of, name_of, namespace_of
+from simulators.kubernetes.objects import Object, is_ready, is_terminating, labels_of, name_of, namespace_of
 from simulators.kubernetes.provider import Destination, Entrance, HinderedError
 from simulators.kubernetes.routes import attachments
 from simulators.kubernetes.simulator import Cluster, KubernetesSimulator
@@ -69,6 +69,9 @@ class Gateways:
         running = self._kubernetes.cluster(id_of(cluster))
         is_on = at(cluster.properties, _ISTIO) == "Enabled"
         if gateway["spec"]["gatewayClassName"] != GATEWAY_CLASS or running is None or not is_on:
+            return None
+        home = running.store.get(kinds.NAMESPACES, None, namespace_of(gateway))
+        if home is None or is_terminating(home):
             return None
         plan = _Plan(running.store, gateway)
         for kind, document in plan.documents():

@@ -89,6 +89,8 @@ class GatewayController(Controller):
             gateway["spec"],
             [(each.listener, each.service["spec"], each.port) for each in attached],
             [policy["spec"] for policy in entrance.policies],
+            # What was made for the Gateway in the cluster, if anything was, comes back when somebody deletes it.
+            [name_of(each) for each in self.owned(kinds.SERVICES, gateway) if not is_terminating(each)],
         )
         if self._served.get(uid) == configuration:
             return

@@ -2,45 +2,40 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from azure.core.exceptions import HttpResponseError
 from azure.mgmt.authorization import AuthorizationManagementClient
-from azure.mgmt.containerservice import ContainerServiceClient
 from azure.mgmt.msi import ManagedServiceIdentityClient
-from azure.mgmt.resource.resources import ResourceManagementClient
 
 from activities.azure.add_ons import AzureAddOns
 from activities.azure.cluster import AzureCluster
 from activities.azure.cluster_access import AzureClusterAccess
 from activities.azure.cluster_identity import key_scope
-from activities.azure.cluster_settings import changeable, differing
 from activities.azure.cluster_token import AzureClusterTokens
 from activities.azure.connection import AzureConnections
 from activities.azure.granting import BuiltInRole
-from activities.azure.groups import node_group_name
 from activities.azure.maintenance import AzureMaintenance
 from activities.azure.node_pools import AzureNodePools
 from activities.azure.settings import AzureSettings
 from activities.azure.workload_identity import AzureWorkloadIdentity
 from activities.cloud import Activity
-from activities.contracts import ClusterRequest, InNetwork
+from activities.contracts import InNetwork
 from activities.kubernetes.manifests.azure import disk_encryption_set
-from domain.deployment import Site
-from domain.facts import Cluster, Firewall, Key, Network, Roles
+from domain.facts import Cluster, Network
 from domain.failure import FailureClass
 from domain.naming import base_name, owner_tags, resource_name
 from simulators.azure.documents import AzureQuota
 from simulators.faults import FaultKind
+from tests.activities.azure.clusters import change, described, put
 from tests.activities.azure.conftest import EGRESS, REGION, Account, activities_of
 from tests.activities.azure.ground import GROUND, PODS, SERVICES, ZONES, Ground, make_ground
 from tests.activities.azure.networks import own_network
 
 CREATION, DELETION = "managedClusters/write", "managedClusters/delete"
+
+
 LATE = timedelta(hours=2)
 
 
@@ -64,36 +59,6 @@ def cluster(account: Account, ground: Ground) -> Cluster:
     """The deployment's control plane."""
     made: Cluster = account.run("create_cluster", ground.cluster_request())
     return made
-
-
-def aks(account: Account) -> Any:
-    """Return the customer's client of AKS."""
-    return account.customer(ContainerServiceClient)
-
-
-def described(account: Account) -> dict[str, Any]:
-    """Return the cluster as the customer sees it."""
-    found: dict[str, Any] = (
-        aks(account).managed_clusters.get(base_name(account.site), base_name(account.site)).as_dict()
-    )
-    return found
-
-
-def change(account: Account, deed: Callable[[dict[str, Any]], object]) -> None:
-    """Change the cluster as the customer."""
-    document = described(account)
-    deed(document)
-    name = base_name(account.site)
-    aks(account).managed_clusters.begin_create_or_update(name, name, document).result()
-
-
-def without_state(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a cluster without what changes with every change."""
-    found = copy.deepcopy(document)
-    found.pop("eTag")
-    for pool in found["properties"]["agentPoolProfiles"]:
-        pool.pop("eTag")
-    return found
 
 
 def roles_of(account: Account, name: str) -> set[tuple[str, str]]:
@@ -179,122 +144,6 @@ def test_the_facts_lead_into_the_cluster(account: Account, cluster: Cluster, set
     assert tokens.token(account.site, cluster)
 
 
-def test_creating_the_cluster_again_changes_nothing(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """An unchanged control plane is only looked at, by each of the activities that set it up."""
-    inside = ground.in_cluster(cluster)
-    setting_up: list[tuple[str, object]] = [
-        ("create_cluster", ground.cluster_request()),
-        ("set_maintenance_policy", inside),
-        ("grant_cluster_access", inside),
-        ("create_workload_identity", ground.identities(cluster)),
-        *(
-            ("install_add_on", ground.add_on(cluster, name))
-            for name in ("network", "dns", "storage", "metrics", "proxy", "identity")
-        ),
-    ]
-    account.run("create_workload_identity", ground.identities(cluster))
-    before = account.control.position()
-
-    for activity, argument in setting_up:
-        account.run(activity, argument)
-
-    assert account.changes(before) == []
-
-
-def test_lost_replies_make_one_cluster(account: Account, ground: Ground) -> None:
-    """A creation that was not acknowledged is found by its name, and so are the roles of its identity."""
-    for operation in (CREATION, "roleAssignments/write"):
-        account.inject(FaultKind.LOST_REPLY, operation, times=1)
-
-    cluster = account.run_through("create_cluster", ground.cluster_request())
-
-    assert [each.name for each in aks(account).managed_clusters.list()] == [cluster.name]
-    assert len(roles_of(account, "cluster")) == 5
-
-
-CHANGED: dict[str, object] = {
-    "apiServerAccessProfile.authorizedIPRanges": ["0.0.0.0/0"],
-    "apiServerAccessProfile.disableRunCommand": False,
-    "disableLocalAccounts": False,
-    "aadProfile.enableAzureRBAC": False,
-    "aadProfile.adminGroupObjectIDs": ["5e5c6a3b-0000-4000-8000-000000000001"],
-    "securityProfile.azureKeyVaultKms.enabled": False,
-    "securityProfile.workloadIdentity.enabled": False,
-    "autoUpgradeProfile.upgradeChannel": "stable",
-    "autoUpgradeProfile.nodeOSUpgradeChannel": "NodeImage",
-}
-"""What somebody may have changed, each on its own."""
-
-
-def test_every_changed_setting_is_put_back(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """Whatever somebody changed of the control plane is as before after the next run, which writes it once."""
-    before = described(account)
-
-    def all_of_it(document: dict[str, Any]) -> None:
-        for place, value in CHANGED.items():
-            _put(document["properties"], place, value)
-
-    change(account, all_of_it)
-    position = account.control.position()
-
-    account.run("create_cluster", ground.cluster_request())
-
-    assert without_state(described(account)) == without_state(before)
-    assert [call.operation for call in account.changes(position)] == [CREATION]
-
-
-@pytest.mark.parametrize("place", CHANGED)
-def test_a_single_change_is_noticed(place: str) -> None:
-    """Each of these settings is among those that are compared."""
-    site = Site(
-        deployment="acme", customer="acme", account="acme", cloud="azure", cloud_account_id="s", external_id="e",
-        region=REGION,
-    )  # fmt: skip
-    network = Network(network_id="n", private_subnet_ids=("nodes",), public_subnet_ids=("server",))
-    roles = Roles(control_plane="c", nodes="n", storage_driver="c", store="s")
-    firewall = Firewall(control_plane_group_id="g", node_group_id="g")
-    request = ClusterRequest(
-        site=site,
-        kubernetes="1.34",
-        network=network,
-        firewall=firewall,
-        roles=roles,
-        key=Key(key_id="https://v/keys/k"),
-    )
-    document: dict[str, Any] = {}
-    for setting in changeable(request, EGRESS):
-        setting.put(document)
-    same = list(differing(document, changeable(request, EGRESS)))
-
-    _put(document["properties"], place, CHANGED[place])
-
-    assert same == []
-    assert len(list(differing(document, changeable(request, EGRESS)))) == 1
-
-
-def _put(document: dict[str, Any], place: str, value: object) -> None:
-    *parents, last = place.split(".")
-    for field in parents:
-        document = document[field]
-    document[last] = value
-
-
-def test_tags_come_back(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """Ours are as before, and what the customer added stays; a tier without a service level is put back, too."""
-
-    def theirs(document: dict[str, Any]) -> None:
-        document["tags"] |= {"byoc:resource": "mine", "cost-centre": "42"}
-        document["sku"] = {"name": "Base", "tier": "Free"}
-
-    change(account, theirs)
-
-    account.run("create_cluster", ground.cluster_request())
-
-    found = described(account)
-    assert found["tags"] == {**owner_tags(account.site, "cluster"), "cost-centre": "42"}
-    assert found["sku"]["tier"] == "Standard"
-
-
 def test_it_waits_for_the_way_out(account: Account) -> None:
     """The gateway is made meanwhile: without it no node would come up."""
     ground = make_ground(account, gateway=False)
@@ -309,7 +158,7 @@ def test_it_waits_for_the_way_out(account: Account) -> None:
 
 def test_another_change_of_the_cluster_is_waited_for(account: Account, ground: Ground, cluster: Cluster) -> None:
     """AKS does one thing at a time; what it refuses meanwhile is looked at again."""
-    change(account, lambda document: _put(document["properties"], "autoUpgradeProfile.upgradeChannel", "stable"))
+    change(account, lambda document: put(document["properties"], "autoUpgradeProfile.upgradeChannel", "stable"))
     busy = {
         "code": "OperationNotAllowed",
         "message": "Operation is not allowed because there's an in progress updating managed cluster operation",
@@ -322,30 +171,6 @@ def test_another_change_of_the_cluster_is_waited_for(account: Account, ground: G
     assert (waiting.failure, "busy" in waiting.message) == (FailureClass.NOT_READY, True)
 
 
-def test_a_stranger_of_our_name_is_left_alone(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """A cluster without our tags is neither changed nor deleted, nor are its pools."""
-    change(account, lambda document: document.update(tags={"team": "data"}))
-    before = account.control.position()
-
-    for activity, argument in (
-        ("create_cluster", ground.cluster_request()),
-        ("delete_node_pools", account.site),
-        ("delete_cluster", account.site),
-    ):
-        assert account.failure(activity, argument).failure is FailureClass.NOT_OURS
-    assert account.changes(before) == []
-
-
-def test_a_cluster_without_machines_says_so_and_is_made_again(account: Account, ground: Ground) -> None:
-    """AKS keeps a cluster that never came up: it is deleted, and the next look makes another."""
-    account.inject(FaultKind.CAPACITY, CREATION, times=1)
-
-    detail = account.failure("create_cluster", ground.cluster_request())
-
-    assert detail.failure is FailureClass.CAPACITY
-    assert account.run("create_cluster", ground.cluster_request()).name == base_name(account.site)
-
-
 def test_a_quota_that_is_too_small_is_named(account: Account, ground: Ground) -> None:
     """The message says which family of machines has no cores left."""
     account.owner.set_quota(AzureQuota(region=REGION, name="standardDSv5Family", limit=2))
@@ -354,17 +179,6 @@ def test_a_quota_that_is_too_small_is_named(account: Account, ground: Ground) ->
 
     assert detail.failure is FailureClass.QUOTA
     assert "standardDSv5Family" in detail.message
-
-
-def test_a_permission_that_is_missing_is_named(account: Account, ground: Ground) -> None:
-    """Azure's words hold the action; the customer adds it to the role."""
-    account.inject(FaultKind.REVOKE, CREATION)
-
-    detail = account.failure("create_cluster", ground.cluster_request())
-
-    assert (detail.failure, detail.action) == (
-        FailureClass.PERMISSION, "Microsoft.ContainerService/managedClusters/write",
-    )  # fmt: skip
 
 
 def test_roles_that_do_not_count_yet_are_waited_for(account: Account, ground: Ground) -> None:
@@ -411,105 +225,3 @@ def test_a_network_of_the_customers_own_has_its_own_way_out(account: Account, gr
 
     assert (refused.failure, refused.resource) == (FailureClass.CONFIG, theirs.private_subnet_ids[0])
     assert described(account)["properties"]["networkProfile"]["outboundType"] == "userDefinedRouting"
-
-
-def test_only_azures_roles_let_anybody_in(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """Local accounts and groups of administrators are gone again after the next run."""
-
-    def open_up(document: dict[str, Any]) -> None:
-        document["properties"]["disableLocalAccounts"] = False
-        document["properties"]["aadProfile"]["adminGroupObjectIDs"] = ["5e5c6a3b-0000-4000-8000-000000000001"]
-
-    change(account, open_up)
-
-    account.run("grant_cluster_access", ground.in_cluster(cluster))
-
-    properties = described(account)["properties"]
-    assert properties["disableLocalAccounts"]
-    assert properties["aadProfile"]["adminGroupObjectIDs"] == []
-
-
-def test_workloads_act_as_their_identities(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """Each identity trusts exactly its workload, also after somebody let in another."""
-    request = ground.identities(cluster)
-    account.run("create_workload_identity", request)
-    credentials = account.customer(ManagedServiceIdentityClient).federated_identity_credentials
-    group, store = base_name(account.site), resource_name(account.site, "store")
-    intruder = {
-        "issuer": cluster.oidc_issuer,
-        "subject": "system:serviceaccount:default:intruder",
-        "audiences": ["api://AzureADTokenExchange"],
-    }
-    credentials.create_or_update(group, store, "theirs", {"properties": intruder})
-    changed = {**intruder, "subject": "system:serviceaccount:default:other"}
-    credentials.create_or_update(group, store, "byoc-server-store", {"properties": changed})
-
-    account.run("create_workload_identity", request)
-
-    found = {
-        role: [(each.issuer, each.subject) for each in credentials.list(group, resource_name(account.site, role))]
-        for role in ("cluster", "nodes", "store", "restore", "endpoint")
-    }
-    assert found == {
-        "cluster": [],
-        "nodes": [],
-        "store": [(cluster.oidc_issuer, "system:serviceaccount:byoc-server:store")],
-        "restore": [(cluster.oidc_issuer, "system:serviceaccount:byoc-restore:restore")],
-        "endpoint": [(cluster.oidc_issuer, "system:serviceaccount:byoc-server:endpoint")],
-    }
-
-
-def test_nothing_is_upgraded_by_itself(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """Neither the cluster nor the images of its nodes."""
-
-    def automatic(document: dict[str, Any]) -> None:
-        channels = {"upgradeChannel": "rapid", "nodeOSUpgradeChannel": "SecurityPatch"}
-        document["properties"]["autoUpgradeProfile"] = channels
-
-    change(account, automatic)
-
-    account.run("set_maintenance_policy", ground.in_cluster(cluster))
-
-    assert described(account)["properties"]["autoUpgradeProfile"] == {
-        "upgradeChannel": "none", "nodeOSUpgradeChannel": "None",
-    }  # fmt: skip
-
-
-def test_what_add_ons_need_is_switched_on_again(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """AKS's own add-ons are settings of the cluster; each activity puts back those of its own."""
-    before = described(account)
-
-    def switch_off(document: dict[str, Any]) -> None:
-        properties = document["properties"]
-        properties["storageProfile"] = {"diskCSIDriver": {"enabled": False}}
-        properties["ingressProfile"], properties["addonProfiles"] = {}, {}
-        properties["securityProfile"]["workloadIdentity"] = {"enabled": False}
-
-    change(account, switch_off)
-
-    for name in ("storage", "proxy", "identity"):
-        account.run("install_add_on", ground.add_on(cluster, name))
-
-    assert without_state(described(account)) == without_state(before)
-
-
-def test_an_unknown_add_on_is_refused(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """The message names those that there are."""
-    detail = account.failure("install_add_on", ground.add_on(cluster, "mesh"))
-
-    assert (detail.failure, "storage" in detail.message) == (FailureClass.CONFIG, True)
-
-
-def test_the_cluster_is_deleted_once(account: Account, cluster: Cluster) -> None:
-    """It is gone with the group of its nodes, and a second deletion finds nothing to do."""
-    account.inject(FaultKind.LOST_REPLY, DELETION, times=1)
-    account.run_through("delete_cluster", account.site)
-    before = account.control.position()
-
-    account.run("delete_cluster", account.site)
-
-    assert account.changes(before) == []
-    assert list(aks(account).managed_clusters.list()) == []
-    groups = account.customer(ResourceManagementClient).resource_groups
-    with pytest.raises(HttpResponseError, match="ResourceGroupNotFound"):
-        groups.get(node_group_name(account.site))

@@ -251,6 +251,28 @@ class TestGateways:
         until(lambda: cluster.store.get(kinds.DEPLOYMENTS, NAMESPACE, PROXIES) is None)
         assert during["public-ip-address"] - kinds_of(account)["public-ip-address"] == 1
 
+    def test_get_what_was_made_for_them_again(self, account: Account) -> None:
+        """Whoever deletes the Service before its Gateway finds another one; with the namespace all of it goes."""
+        vault = make_certificate(account, HOST)
+        cluster = make_gateway(account)
+        make_reader(account, cluster, vault)
+        until(lambda: serves(cluster))
+        first = cluster.store.get(kinds.SERVICES, NAMESPACE, PROXIES)
+        home = cluster.store.get(kinds.NAMESPACES, None, NAMESPACE)
+        assert first is not None
+        assert home is not None
+
+        cluster.store.delete(kinds.SERVICES, first)
+
+        def again() -> bool:
+            found = cluster.store.get(kinds.SERVICES, NAMESPACE, PROXIES)
+            return found is not None and found["metadata"]["uid"] != first["metadata"]["uid"]
+
+        until(again)
+        cluster.store.delete(kinds.NAMESPACES, home)
+        until(lambda: cluster.store.get(kinds.NAMESPACES, None, NAMESPACE) is None)
+        until(lambda: len(list(account.network().public_ip_addresses.list(NODE_GROUP))) == 0)
+
 
 class TestPublicNames:
     """The way in from outside."""
