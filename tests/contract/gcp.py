@@ -214,7 +214,7 @@ class Gcp:
     }
     unasked = re.compile(r"$")
     codes: Mapping[str, FailureClass] = CODES
-    kept = ("kms:cryptoKeys",)
+    kept = ("kms:cryptoKeys", "logging:buckets")
 
     def tenant(self, world: World, number: int) -> Account:
         """Return a fresh project whose customer has applied our template."""

@@ -18,7 +18,6 @@ from activities.azure.ids import resource_id
 from activities.azure.settings import AzureSettings
 from activities.cloud import Activity
 from activities.contracts import InCluster
-from domain.failure import FailureClass
 from domain.naming import owner_tags, resource_name
 from simulators.faults import FaultKind
 from tests.activities.azure.conftest import Account, activities_of
@@ -82,18 +81,6 @@ def test_nodes_and_load_balancer_have_their_alarm(account: Account, order: InClu
         assert (each["properties"]["enabled"], each["properties"]["windowSize"]) == (True, "PT5M")
 
 
-def test_making_them_again_changes_nothing(account: Account, order: InCluster) -> None:
-    """Lost replies make one of each, and unchanged alerts are only looked at."""
-    account.inject(FaultKind.LOST_REPLY, "metricAlerts/write", times=2)
-    account.run_through("create_alarms", order)
-    before = account.control.position()
-
-    account.run("create_alarms", order)
-
-    assert account.changes(before) == []
-    assert set(alerts(account)) == {NODES, BALANCER}
-
-
 def test_what_somebody_changed_is_put_back(account: Account, order: InCluster) -> None:
     """Threshold, switch and tags are as before; tags and action groups of the customer's stay."""
     account.run("create_alarms", order)
@@ -115,21 +102,6 @@ def test_what_somebody_changed_is_put_back(account: Account, order: InCluster) -
     assert after["properties"]["criteria"] == before["properties"]["criteria"]
     assert after["tags"] == {**owner_tags(account.site, NODES), "team": "data"}
     assert [each["actionGroupId"] for each in after["properties"]["actions"]] == [people.id]
-
-
-def test_a_stranger_of_the_name_is_left_alone(account: Account, order: InCluster) -> None:
-    """An alert without our tags is neither changed nor deleted, nor is another one in the group."""
-    account.run("create_alarms", order)
-    theirs = {**alerts(account)[NODES], "tags": {"team": "data"}}
-    put(account, resource_name(account.site, NODES), theirs)
-    before = account.control.position()
-
-    detail = account.failure("create_alarms", order)
-    changed = account.changes(before)
-    account.run("delete_alarms", account.site)
-
-    assert (detail.failure, changed) == (FailureClass.NOT_OURS, [])
-    assert set(alerts(account)) == {NODES}
 
 
 def test_alarms_are_deleted_once(account: Account, order: InCluster) -> None:

@@ -134,14 +134,6 @@ def test_identities_that_are_made_meanwhile_are_waited_for(account: Account) -> 
     assert account.run("create_backup_bucket", request).name == bucket_name(account.site)
 
 
-def test_making_it_again_changes_nothing(account: Account, key: Key, bucket: Bucket) -> None:
-    """It is only looked at."""
-    before = account.control.position()
-
-    assert account.run("create_backup_bucket", BucketRequest(site=account.site, key=key)) == bucket
-    assert account.changes(before) == []
-
-
 def test_what_was_changed_is_put_back(account: Account, key: Key, bucket: Bucket) -> None:
     """Settings are as before after the next run; tags that the customer added stay."""
     found = properties(account)
@@ -159,16 +151,6 @@ def test_what_was_changed_is_put_back(account: Account, key: Key, bucket: Bucket
     assert found.tags["cost-center"] == "42"
 
 
-@pytest.mark.parametrize("operation", ["storageAccounts/write", "storageAccounts/blobServices/containers/write"])
-def test_a_lost_reply_makes_no_trouble(account: Account, key: Key, operation: str) -> None:
-    """What was made without an acknowledgement carries our tags already."""
-    account.inject(FaultKind.LOST_REPLY, operation, times=1)
-
-    account.run_through("create_backup_bucket", BucketRequest(site=account.site, key=key))
-
-    assert properties(account).tags == owner_tags(account.site, "backups")
-
-
 def test_a_role_at_the_key_that_does_not_count_yet_is_waited_for(account: Account, key: Key) -> None:
     """Azure speaks of minutes; whoever waits for more is told what is refused."""
     account.inject(FaultKind.ERROR, "storageAccounts/write", code="KeyVaultAuthenticationFailure", times=2)
@@ -182,45 +164,6 @@ def test_a_role_at_the_key_that_does_not_count_yet_is_waited_for(account: Accoun
     assert late is not None
     assert late.code == "KeyVaultAuthenticationFailure"
     assert account.run("create_backup_bucket", request).name == bucket_name(account.site)
-
-
-def test_a_busy_blob_service_passes(account: Account, bucket: Bucket) -> None:
-    """Temporal is told to try again."""
-    backup = stored(account, "backups/1")
-    account.inject(FaultKind.THROTTLE, "blobs/read", times=1)
-
-    detail = account.attempt_once("lock_backup", BackupLock(site=account.site, backup=backup, retain_days=30))
-
-    assert detail is not None
-    assert detail.failure is FailureClass.THROTTLE
-
-
-def test_an_account_of_somebody_else_is_refused(account: Account, key: Key) -> None:
-    """One that has our name without our tags is neither changed nor deleted."""
-    theirs = {"location": REGION, "kind": "StorageV2", "sku": {"name": "Standard_LRS"}}
-    storage(account).storage_accounts.begin_create(
-        group_name(account.site), account_name(account.site), theirs
-    ).result()
-
-    creating = account.failure("create_backup_bucket", BucketRequest(site=account.site, key=key))
-    deleting = account.failure("delete_backup_bucket", Retention(site=account.site))
-
-    assert creating.failure is deleting.failure is FailureClass.NOT_OURS
-    assert properties(account).sku.name == "Standard_LRS"
-
-
-@pytest.mark.parametrize(
-    "action",
-    ["Microsoft.Storage/storageAccounts/write", "Microsoft.Storage/storageAccounts/blobServices/containers/write"],
-)
-def test_a_missing_permission_is_named(account: Account, key: Key, action: str) -> None:
-    """What Azure refuses says which action the customer has to allow."""
-    account.inject(FaultKind.REVOKE, action.partition("/")[2])
-
-    detail = account.failure("create_backup_bucket", BucketRequest(site=account.site, key=key))
-
-    assert detail.failure is FailureClass.PERMISSION
-    assert detail.action == action
 
 
 def test_a_locked_backup_stays_until_its_day(account: Account, bucket: Bucket) -> None:
@@ -246,16 +189,6 @@ def test_a_missing_permission_on_data_is_named(account: Account, bucket: Bucket)
 
     assert detail.failure is FailureClass.PERMISSION
     assert detail.action == CHANGE_LOCKS
-
-
-def test_a_lock_whose_reply_was_lost_is_there(account: Account, bucket: Bucket) -> None:
-    """The next look finds it."""
-    backup = stored(account, "backups/1")
-    account.inject(FaultKind.LOST_REPLY, "blobs/immutableStorage/*", times=1)
-
-    locked = account.run_through("lock_backup", BackupLock(site=account.site, backup=backup, retain_days=30))
-
-    assert locked.retain_until == pytest.approx(backup.taken_at + timedelta(days=30), abs=timedelta(seconds=1))
 
 
 def test_kept_backups_keep_the_account_and_the_key(account: Account, bucket: Bucket) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from azure.keyvault.certificates import CertificateClient, CertificatePolicy, KeyVaultCertificate
 from azure.mgmt.dns import DnsManagementClient
-from azure.mgmt.keyvault import KeyVaultManagementClient
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -176,16 +175,6 @@ def test_an_identity_that_is_made_meanwhile_is_waited_for(account: Account) -> N
     assert in_vault(account).properties.version == issued
 
 
-@pytest.mark.parametrize("operation", ["vaults/write", "certificates/create/action", "dnsZones/TXT/write"])
-def test_a_lost_reply_makes_no_trouble(account: Account, domain: Domain, operation: str) -> None:
-    """What was done without an acknowledgement is found; there is one certificate with one version."""
-    account.inject(FaultKind.LOST_REPLY, operation, times=1)
-
-    ordered(account, domain)
-
-    assert len(list(client(account).list_properties_of_certificates())) == 1
-
-
 @pytest.mark.parametrize(
     ("kind", "expected"), [(FaultKind.THROTTLE, FailureClass.THROTTLE), (FaultKind.LOST_REPLY, FailureClass.TRANSIENT)]
 )
@@ -224,8 +213,8 @@ def test_without_an_account_nothing_is_ordered(
     account: Account, settings: AzureSettings, connections: AzureConnections, domain: Domain
 ) -> None:
     """Who runs the control plane is told that the account's key is missing."""
-    without = by_name(activities_of(AzureCertificate)(settings, connections))
-    tenant = replace(account, activities=without)
+    without = settings.model_copy(update={"acme_account_key_file": ""})
+    tenant = replace(account, activities=by_name(activities_of(AzureCertificate)(without, connections)))
 
     detail = tenant.failure("create_certificate", CertificateRequest(site=account.site, domain=domain))
 
@@ -254,15 +243,3 @@ def test_deleting_frees_the_name(account: Account, domain: Domain, certificate: 
         account.run_through("delete_certificate", account.site)
 
     assert types(account) == {"dns-zone", "record-set", "resource-group"}
-
-
-def test_a_vault_of_somebody_else_is_refused(account: Account, domain: Domain, certificate: Certificate) -> None:
-    """One without our tags is neither used nor deleted."""
-    vaults = account.customer(KeyVaultManagementClient).vaults
-    vaults.update(group_name(account.site), certificates_vault(account.site), {"tags": {"owner": "acme"}})
-
-    detail = account.failure("create_certificate", CertificateRequest(site=account.site, domain=domain))
-    account.run("delete_certificate", account.site)
-
-    assert detail.failure is FailureClass.NOT_OURS
-    assert "vault" in types(account)

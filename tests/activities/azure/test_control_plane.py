@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
-from azure.core.exceptions import HttpResponseError
 from azure.mgmt.authorization import AuthorizationManagementClient
 from azure.mgmt.msi import ManagedServiceIdentityClient
-from azure.mgmt.resource.resources import ResourceManagementClient
 
 from activities.azure.add_ons import AzureAddOns
 from activities.azure.cluster import AzureCluster
@@ -18,7 +16,6 @@ from activities.azure.cluster_identity import key_scope
 from activities.azure.cluster_token import AzureClusterTokens
 from activities.azure.connection import AzureConnections
 from activities.azure.granting import BuiltInRole
-from activities.azure.groups import node_group_name
 from activities.azure.maintenance import AzureMaintenance
 from activities.azure.node_pools import AzureNodePools
 from activities.azure.settings import AzureSettings
@@ -31,7 +28,7 @@ from domain.failure import FailureClass
 from domain.naming import base_name, owner_tags, resource_name
 from simulators.azure.documents import AzureQuota
 from simulators.faults import FaultKind
-from tests.activities.azure.clusters import aks, change, described, put
+from tests.activities.azure.clusters import change, described, put
 from tests.activities.azure.conftest import EGRESS, REGION, Account, activities_of
 from tests.activities.azure.ground import GROUND, PODS, SERVICES, ZONES, Ground, make_ground
 from tests.activities.azure.networks import own_network
@@ -147,39 +144,6 @@ def test_the_facts_lead_into_the_cluster(account: Account, cluster: Cluster, set
     assert tokens.token(account.site, cluster)
 
 
-def test_creating_the_cluster_again_changes_nothing(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """An unchanged control plane is only looked at, by each of the activities that set it up."""
-    inside = ground.in_cluster(cluster)
-    setting_up: list[tuple[str, object]] = [
-        ("create_cluster", ground.cluster_request()),
-        ("set_maintenance_policy", inside),
-        ("grant_cluster_access", inside),
-        ("create_workload_identity", ground.identities(cluster)),
-        *(
-            ("install_add_on", ground.add_on(cluster, name))
-            for name in ("network", "dns", "storage", "metrics", "proxy", "identity")
-        ),
-    ]
-    account.run("create_workload_identity", ground.identities(cluster))
-    before = account.control.position()
-
-    for activity, argument in setting_up:
-        account.run(activity, argument)
-
-    assert account.changes(before) == []
-
-
-def test_lost_replies_make_one_cluster(account: Account, ground: Ground) -> None:
-    """A creation that was not acknowledged is found by its name, and so are the roles of its identity."""
-    for operation in (CREATION, "roleAssignments/write"):
-        account.inject(FaultKind.LOST_REPLY, operation, times=1)
-
-    cluster = account.run_through("create_cluster", ground.cluster_request())
-
-    assert [each.name for each in aks(account).managed_clusters.list()] == [cluster.name]
-    assert len(roles_of(account, "cluster")) == 5
-
-
 def test_it_waits_for_the_way_out(account: Account) -> None:
     """The gateway is made meanwhile: without it no node would come up."""
     ground = make_ground(account, gateway=False)
@@ -207,30 +171,6 @@ def test_another_change_of_the_cluster_is_waited_for(account: Account, ground: G
     assert (waiting.failure, "busy" in waiting.message) == (FailureClass.NOT_READY, True)
 
 
-def test_a_stranger_of_our_name_is_left_alone(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """A cluster without our tags is neither changed nor deleted, nor are its pools."""
-    change(account, lambda document: document.update(tags={"team": "data"}))
-    before = account.control.position()
-
-    for activity, argument in (
-        ("create_cluster", ground.cluster_request()),
-        ("delete_node_pools", account.site),
-        ("delete_cluster", account.site),
-    ):
-        assert account.failure(activity, argument).failure is FailureClass.NOT_OURS
-    assert account.changes(before) == []
-
-
-def test_a_cluster_without_machines_says_so_and_is_made_again(account: Account, ground: Ground) -> None:
-    """AKS keeps a cluster that never came up: it is deleted, and the next look makes another."""
-    account.inject(FaultKind.CAPACITY, CREATION, times=1)
-
-    detail = account.failure("create_cluster", ground.cluster_request())
-
-    assert detail.failure is FailureClass.CAPACITY
-    assert account.run("create_cluster", ground.cluster_request()).name == base_name(account.site)
-
-
 def test_a_quota_that_is_too_small_is_named(account: Account, ground: Ground) -> None:
     """The message says which family of machines has no cores left."""
     account.owner.set_quota(AzureQuota(region=REGION, name="standardDSv5Family", limit=2))
@@ -239,17 +179,6 @@ def test_a_quota_that_is_too_small_is_named(account: Account, ground: Ground) ->
 
     assert detail.failure is FailureClass.QUOTA
     assert "standardDSv5Family" in detail.message
-
-
-def test_a_permission_that_is_missing_is_named(account: Account, ground: Ground) -> None:
-    """Azure's words hold the action; the customer adds it to the role."""
-    account.inject(FaultKind.REVOKE, CREATION)
-
-    detail = account.failure("create_cluster", ground.cluster_request())
-
-    assert (detail.failure, detail.action) == (
-        FailureClass.PERMISSION, "Microsoft.ContainerService/managedClusters/write",
-    )  # fmt: skip
 
 
 def test_roles_that_do_not_count_yet_are_waited_for(account: Account, ground: Ground) -> None:
@@ -296,18 +225,3 @@ def test_a_network_of_the_customers_own_has_its_own_way_out(account: Account, gr
 
     assert (refused.failure, refused.resource) == (FailureClass.CONFIG, theirs.private_subnet_ids[0])
     assert described(account)["properties"]["networkProfile"]["outboundType"] == "userDefinedRouting"
-
-
-def test_the_cluster_is_deleted_once(account: Account, cluster: Cluster) -> None:
-    """It is gone with the group of its nodes, and a second deletion finds nothing to do."""
-    account.inject(FaultKind.LOST_REPLY, DELETION, times=1)
-    account.run_through("delete_cluster", account.site)
-    before = account.control.position()
-
-    account.run("delete_cluster", account.site)
-
-    assert account.changes(before) == []
-    assert list(aks(account).managed_clusters.list()) == []
-    groups = account.customer(ResourceManagementClient).resource_groups
-    with pytest.raises(HttpResponseError, match="ResourceGroupNotFound"):
-        groups.get(node_group_name(account.site))

@@ -60,52 +60,12 @@ def test_the_customer_is_told_where_to_delegate(account: Account, domain: Domain
     assert all(".azure-dns." in server for server in domain.name_servers)
 
 
-def test_making_it_again_changes_nothing(account: Account, domain: Domain) -> None:
-    """The zone is only looked at."""
-    before = account.control.position()
-
-    assert account.run("create_domain", DomainRequest(site=account.site, domain=DOMAIN)) == domain
-    assert account.changes(before) == []
-
-
-def test_a_lost_reply_makes_no_second_zone(account: Account) -> None:
-    """The zone that was made without an acknowledgement is found."""
-    account.inject(FaultKind.LOST_REPLY, "dnsZones/write", times=1)
-
-    account.run_through("create_domain", DomainRequest(site=account.site, domain=DOMAIN))
-
-    assert [each.name for each in account.resources() if each.type == "dns-zone"] == [DOMAIN]
-
-
 def test_a_zone_cannot_change_its_name(account: Account, domain: Domain) -> None:
     """Another domain for the same deployment is refused, and the zone stays."""
     detail = account.failure("create_domain", DomainRequest(site=account.site, domain="other.acme.example"))
 
     assert detail.failure is FailureClass.CONFIG
     assert DOMAIN in detail.message
-
-
-def test_a_zone_of_somebody_else_is_refused(account: Account, domain: Domain) -> None:
-    """One without our tags is neither used nor deleted, and its records are left alone."""
-    zones = account.customer(DnsManagementClient).zones
-    zones.create_or_update(group_name(account.site), DOMAIN, {"location": "global", "tags": {"owner": "acme"}})
-
-    creating = account.failure("create_domain", DomainRequest(site=account.site, domain=DOMAIN))
-    publishing = account.failure("publish_endpoint", publication(account, domain, "203.0.113.9"))
-    account.run("delete_domain", account.site)
-
-    assert creating.failure is publishing.failure is FailureClass.NOT_OURS
-    assert set(records(account)) == {("@", "NS"), ("@", "SOA")}
-
-
-def test_a_missing_permission_is_named(account: Account) -> None:
-    """What Azure refuses says which action the customer has to allow."""
-    account.inject(FaultKind.REVOKE, "dnsZones/write")
-
-    detail = account.failure("create_domain", DomainRequest(site=account.site, domain=DOMAIN))
-
-    assert detail.failure is FailureClass.PERMISSION
-    assert detail.action == "Microsoft.Network/dnsZones/write"
 
 
 def test_the_domain_leads_to_the_load_balancer(account: Account, domain: Domain) -> None:

@@ -30,7 +30,6 @@ from activities.contracts import Retention
 from domain.facts import Key
 from domain.failure import FailureClass
 from domain.naming import owner_tags
-from simulators.faults import FaultKind
 from tests.activities.azure.conftest import REGION, Account, Owner, activities_of
 
 
@@ -55,16 +54,6 @@ def vaults(account: Account) -> KeyVaultManagementClient:
 def types(account: Account) -> list[str]:
     """Return the types of what the subscription holds."""
     return sorted(each.type for each in account.resources())
-
-
-def make_theirs(account: Account, name: str) -> None:
-    """Let somebody else have a vault of this name in the deployment's group."""
-    former = account.site.model_copy(update={"generation": 7})
-    account.run("create_encryption_key", former)
-    tenant = vaults(account).vaults.get(group_name(account.site), keys_vault(former)).properties.tenant_id
-    properties = {"tenantId": tenant, "sku": {"family": "A", "name": "standard"}, "accessPolicies": []}
-    theirs = {"location": REGION, "properties": properties}
-    vaults(account).vaults.begin_create_or_update(group_name(account.site), name, theirs).result()
 
 
 def make_disk(account: Account) -> Any:
@@ -136,56 +125,6 @@ def test_what_was_changed_is_put_back(account: Account, key: Key) -> None:
     assert vaults(account).vaults.get(group_name(account.site), name).tags["cost-center"] == "42"
 
 
-@pytest.mark.parametrize("operation", ["vaults/write", "vaults/keys/write", "diskEncryptionSets/write"])
-def test_a_lost_reply_makes_no_trouble(account: Account, operation: str) -> None:
-    """What was made without an acknowledgement is found."""
-    account.inject(FaultKind.LOST_REPLY, operation, times=1)
-
-    account.run_through("create_encryption_key", account.site)
-
-    assert types(account) == ["disk-encryption-set", "key", "resource-group", "role-assignment", "vault"]
-
-
-def test_throttling_passes(account: Account) -> None:
-    """Temporal is told to try again, and when."""
-    account.inject(FaultKind.THROTTLE, "vaults/write", times=1)
-
-    detail = account.attempt_once("create_encryption_key", account.site)
-
-    assert detail is not None
-    assert detail.failure is FailureClass.THROTTLE
-    assert account.run("create_encryption_key", account.site).key_id
-
-
-@pytest.mark.parametrize(
-    "action",
-    [
-        "Microsoft.KeyVault/vaults/write",
-        "Microsoft.KeyVault/vaults/keys/write",
-        "Microsoft.Compute/diskEncryptionSets/write",
-    ],
-)
-def test_a_missing_permission_is_named(account: Account, action: str) -> None:
-    """What Azure refuses says which action the customer has to allow."""
-    account.inject(FaultKind.REVOKE, action.partition("/")[2])
-
-    detail = account.failure("create_encryption_key", account.site)
-
-    assert detail.failure is FailureClass.PERMISSION
-    assert detail.action == action
-
-
-def test_a_vault_of_somebody_else_is_refused(account: Account) -> None:
-    """One that has our name without our tags is neither used nor deleted."""
-    make_theirs(account, keys_vault(account.site))
-
-    detail = account.failure("create_encryption_key", account.site)
-    account.run("delete_encryption_key", Retention(site=account.site))
-
-    assert detail.failure is FailureClass.NOT_OURS
-    assert [each.name for each in account.resources() if each.type == "vault"] == [keys_vault(account.site)]
-
-
 def test_a_deleted_key_goes_after_a_week_and_comes_back_before(account: Account, key: Key) -> None:
     """Its vault is deleted softly; what is made again in the same generation is what was there."""
     for _ in range(2):
@@ -206,16 +145,6 @@ def test_another_generation_has_another_key(account: Account, key: Key) -> None:
     again = account.run("create_encryption_key", account.site.model_copy(update={"generation": 2}))
 
     assert again.key_id != key.key_id
-
-
-def test_a_deletion_goes_through_lost_replies(account: Account, key: Key) -> None:
-    """What was deleted without an acknowledgement is not missed."""
-    account.inject(FaultKind.LOST_REPLY, "vaults/delete", times=1)
-    account.inject(FaultKind.LOST_REPLY, "diskEncryptionSets/delete", times=1)
-
-    account.run_through("delete_encryption_key", Retention(site=account.site))
-
-    assert types(account) == ["deleted-vault"]
 
 
 def test_a_set_that_disks_use_keeps_the_key(account: Account, key: Key) -> None:

@@ -191,17 +191,6 @@ def test_the_server_is_used_by_its_public_name_and_leaves_nothing(deployment: De
     assert [each for each in account.resources() if each.name.startswith("pvc-")] == []
 
 
-def test_opening_it_again_changes_nothing(deployment: Deployment) -> None:
-    """The Gateway and all around it are only looked at, and the address is the same."""
-    first = deployment.open()
-    before = deployment.account.control.position()
-
-    again = deployment.open()
-
-    assert again == first
-    assert deployment.account.changes(before) == []
-
-
 def test_it_is_the_load_balancer_that_was_ordered(deployment: Deployment) -> None:
     """One public address for both ports, and a way in for the probes; all of it in the group of the nodes."""
     balancer = deployment.open()

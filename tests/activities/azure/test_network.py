@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from azure.mgmt.resource.resources import ResourceManagementClient
-from temporalio.exceptions import ApplicationError
 
 from activities.azure.connection import AzureConnections
 from activities.azure.groups import EMPTYING, group_name
@@ -26,7 +24,6 @@ from domain.deployment import NetworkSpec
 from domain.facts import Network
 from domain.failure import FailureClass
 from domain.naming import base_name
-from simulators.azure.documents import AzureOwnNetwork
 from simulators.faults import FaultKind
 from tests.activities.azure.conftest import REGION, Account, activities_of
 from tests.activities.azure.networks import DELETIONS, order, own_network, theirs
@@ -58,11 +55,6 @@ def network(account: Account) -> Network:
 def subnet(account: Account, name: str) -> Any:
     """Return a subnet of ours as the customer sees it."""
     return theirs(account).subnets.get(group_name(account.site), base_name(account.site), name)
-
-
-def kinds(account: Account) -> list[str]:
-    """Return what the subscription holds, by kind."""
-    return sorted(each.type for each in account.resources())
 
 
 def test_the_network_has_the_planned_ranges(account: Account, network: Network) -> None:
@@ -105,14 +97,6 @@ def test_only_the_cluster_its_clients_and_probes_come_in(account: Account, netwo
     assert rules["probes"].source_address_prefix == "AzureLoadBalancer"
     assert [rule.name for rule in rules.values() if rule.access == "Deny"] == ["closed"]
     assert rules["closed"].priority == max(rule.priority for rule in rules.values())
-
-
-def test_making_it_again_changes_nothing(account: Account, network: Network) -> None:
-    """An unchanged network is only looked at, and each action that was declared was needed for it."""
-    before = account.control.position()
-
-    assert make(account) == network
-    assert account.changes(before) == []
 
 
 def test_every_part_keeps_what_the_others_have_made(account: Account, network: Network) -> None:
@@ -175,20 +159,6 @@ def test_ranges_of_a_network_in_use_are_not_changed(account: Account, network: N
     assert "10.64.0.0/16, not 10.128.0.0/16" in failure.message
 
 
-def test_lost_replies_make_nothing_twice(account: Account) -> None:
-    """Whatever was made without being acknowledged is found, and completed."""
-    for kind in ("virtualNetworks", "natGateways", "publicIPAddresses", "networkSecurityGroups"):
-        account.inject(FaultKind.LOST_REPLY, f"{kind}/write", times=1)
-
-    network = make(account, account.run_through)
-
-    assert make(account) == network
-    assert kinds(account) == [
-        "nat-gateway", "network-security-group", "public-ip-address", "resource-group", "subnet", "subnet",
-        "virtual-network",
-    ]  # fmt: skip
-
-
 @pytest.mark.parametrize("kind", ["virtualNetworks", "natGateways", "networkSecurityGroups"])
 def test_what_azure_failed_to_make_is_written_again(account: Account, kind: str) -> None:
     """An operation that fails later leaves a resource that says so; the next look writes it once more."""
@@ -214,19 +184,6 @@ def time_as_it_is(account: Account) -> Iterator[None]:
         account.control.set_speed(math.inf)
 
 
-def test_what_takes_its_time_is_looked_at_again(account: Account) -> None:
-    """No step waits for it inside: it ends with what is under way, and the next look finds it further on."""
-    with time_as_it_is(account):
-        making = account.attempt_once("create_network", order(account.site))
-    make(account)
-    with time_as_it_is(account):
-        deleting = account.attempt_once("delete_egress", account.site)
-    account.run("delete_egress", account.site)
-
-    assert [each.failure for each in (making, deleting) if each] == [FailureClass.NOT_READY] * 2
-    assert "nat-gateway" not in kinds(account)
-
-
 def test_a_group_that_is_on_its_way_out_is_waited_for(account: Account) -> None:
     """The next generation's network comes once the former one's group is gone."""
     account.run("create_network", order(account.site))
@@ -238,71 +195,6 @@ def test_a_group_that_is_on_its_way_out_is_waited_for(account: Account) -> None:
 
     assert [each.failure for each in (leaving, meanwhile) if each] == [FailureClass.NOT_READY, FailureClass.CONFLICT]
     assert account.resources() == []
-
-
-def test_a_network_of_somebody_else_is_refused(account: Account) -> None:
-    """A network that has our name and not our tags is neither used nor deleted."""
-    groups = account.customer(ResourceManagementClient).resource_groups
-    account.attempt_once("create_network", order(account.site))
-    account.run_through("delete_network", account.site)
-    groups.create_or_update(group_name(account.site), {"location": REGION, "tags": our_tags(account)})
-    wanted = {"location": REGION, "properties": {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}}}
-    client, where = theirs(account), (group_name(account.site), base_name(account.site))
-    client.virtual_networks.begin_create_or_update(*where, wanted).result()
-
-    refused = account.failure("create_network", order(account.site))
-    for deletion in DELETIONS:
-        account.run(deletion, account.site)
-
-    assert refused.failure is FailureClass.NOT_OURS
-    assert client.virtual_networks.get(*where)
-
-
-@pytest.mark.parametrize(
-    ("operation", "action"),
-    [
-        ("virtualNetworks/write", "Microsoft.Network/virtualNetworks/write"),
-        ("virtualNetworks/subnets/write", "Microsoft.Network/virtualNetworks/subnets/write"),
-    ],
-)
-def test_a_missing_permission_is_named(account: Account, operation: str, action: str) -> None:
-    """What Azure refuses says which permission the customer has to grant."""
-    account.inject(FaultKind.REVOKE, operation)
-
-    with pytest.raises(ApplicationError) as caught:
-        make(account)
-
-    assert (caught.value.details[0].failure, caught.value.details[0].action) == (FailureClass.PERMISSION, action)
-
-
-@pytest.mark.parametrize(
-    ("kind", "failure"),
-    [
-        (FaultKind.QUOTA, FailureClass.QUOTA),
-        (FaultKind.THROTTLE, FailureClass.THROTTLE),
-        (FaultKind.ERROR, FailureClass.TRANSIENT),
-    ],
-)
-def test_what_azure_refuses_is_classed(account: Account, kind: FaultKind, failure: FailureClass) -> None:
-    """Quota, throttling and outages."""
-    account.inject(kind, "virtualNetworks/write", times=1)
-
-    with pytest.raises(ApplicationError) as caught:
-        account.run("create_network", order(account.site))
-
-    assert caught.value.details[0].failure is failure
-
-
-def test_deleting_leaves_nothing_and_may_be_repeated(account: Account, network: Network) -> None:
-    """Everything of ours is gone, what somebody else made stays, and a second time is no error."""
-    account.owner.make_network(AzureOwnNetwork(region=REGION))
-
-    for _ in range(2):
-        for deletion in DELETIONS:
-            account.run_through(deletion, account.site)
-
-    groups = {each.name for each in account.resources() if each.type == "resource-group"}
-    assert groups == {"customer-network"}
 
 
 def test_what_is_declared_is_what_is_called(account: Account, network: Network) -> None:
@@ -322,11 +214,6 @@ def test_what_is_declared_is_what_is_called(account: Account, network: Network) 
         # The group goes with the last thing in it, whatever that is.
         assert used <= wanted, name
         assert wanted - used <= ({EMPTYING[0]} if name in DELETIONS[:-1] else set()), name
-
-
-def our_tags(account: Account) -> dict[str, str]:
-    """Return tags by which a group is ours."""
-    return {"byoc": "managed", "byoc:deployment": account.site.deployment}
 
 
 def change(account: Account, **properties: Any) -> None:

@@ -123,19 +123,6 @@ def test_machines_are_closed_and_encrypted(account: Account, ground: Ground, clu
     assert {each.encrypted for each in account.resources() if each.type == "disk"} == {True}
 
 
-def test_making_a_pool_again_changes_nothing(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """Lost replies make one of each, and an unchanged one is only looked at."""
-    account.inject(FaultKind.LOST_REPLY, CREATION, times=2)
-    request = ground.pool_request(cluster)
-    account.run_through("create_node_pool", request)
-    before = account.control.position()
-
-    account.run("create_node_pool", request)
-
-    assert account.changes(before) == []
-    assert machines(account) == dict.fromkeys(ZONES, 1)
-
-
 def test_changed_settings_of_a_pool_are_put_back(account: Account, ground: Ground, cluster: Cluster) -> None:
     """Whatever somebody changed of a pool is as before after the next run; labels and tags of theirs stay."""
     request = ground.pool_request(cluster, minimum=1, maximum=2)
@@ -178,18 +165,6 @@ def test_the_number_of_nodes_is_the_autoscalers(account: Account, ground: Ground
     assert described(account, OTHERS)["count"] == 5
 
 
-def test_a_pool_without_machines_says_so_and_is_made_again(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """A pool that never came up holds nothing: it is deleted, and the next look makes another."""
-    account.inject(FaultKind.CAPACITY, CREATION, times=1)
-
-    detail = account.failure("create_node_pool", ground.pool_request(cluster))
-
-    assert detail.failure is FailureClass.CAPACITY
-    assert "store1" in detail.message
-    account.run("create_node_pool", ground.pool_request(cluster))
-    assert sum(machines(account).values()) == 3
-
-
 def test_a_pool_that_could_not_be_changed_keeps_its_machines(
     account: Account, ground: Ground, cluster: Cluster
 ) -> None:
@@ -217,36 +192,6 @@ def test_a_quota_that_is_too_small_is_named(account: Account, ground: Ground, cl
 
     assert detail.failure is FailureClass.QUOTA
     assert "vcpu quota" in detail.message
-
-
-def test_a_stranger_of_our_pools_name_is_left_alone(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """A pool without our tags is not changed."""
-    theirs = {"count": 1, "vmSize": MACHINE, "mode": "User", "vnetSubnetID": ground.network.private_subnet_ids[0]}
-    change(account, "store1", theirs)
-    before = account.control.position()
-
-    detail = account.failure("create_node_pool", ground.pool_request(cluster))
-
-    assert detail.failure is FailureClass.NOT_OURS
-    assert account.changes(before) == []
-
-
-def test_pools_are_deleted_one_after_the_other(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """AKS does one thing at a time to a cluster; in the end its own pool is left, and then the cluster goes."""
-    account.run("create_node_pool", ground.pool_request(cluster))
-    account.run("create_node_pool", ground.pool_request(cluster, OTHERS))
-    account.inject(FaultKind.LOST_REPLY, DELETION, times=1)
-    still = account.attempt_once("delete_cluster", account.site)
-
-    account.run_through("delete_node_pools", account.site)
-    before = account.control.position()
-    account.run("delete_node_pools", account.site)
-
-    assert still is not None
-    assert (still.failure, "still has node pools" in still.message) == (FailureClass.NOT_READY, True)
-    assert (names(account), machines(account), account.changes(before)) == ({"system"}, {}, [])
-    account.run("delete_cluster", account.site)
-    assert [each for each in account.resources() if each.service == "containerservice"] == []
 
 
 def test_what_controllers_left_is_deleted(account: Account, ground: Ground, cluster: Cluster) -> None:

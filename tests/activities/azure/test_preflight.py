@@ -30,7 +30,6 @@ from domain.failure import FailureClass
 from domain.naming import owner_tags
 from domain.shape import PoolName, PoolSize, ShapeName
 from simulators.azure.documents import AzureOwnNetwork, AzureQuota
-from simulators.faults import FaultKind
 from tests.activities.azure.conftest import REGION, Account, activities_of
 
 ZONES = ("1", "2", "3")
@@ -257,12 +256,3 @@ def test_what_is_declared_is_what_is_called(account: Account, activity: str) -> 
     account.run(activity, question)
 
     assert account.used_by(activity) == {need.action for need in declared([account.activities[activity]])}
-
-
-def test_a_missing_permission_is_named(account: Account) -> None:
-    """What Azure refuses says which permission the customer has to grant."""
-    account.inject(FaultKind.REVOKE, "locations/usages/read", service="network")
-
-    failure = account.failure("check_quotas", capacity(account))
-
-    assert (failure.failure, failure.action) == (FailureClass.PERMISSION, "Microsoft.Network/locations/usages/read")

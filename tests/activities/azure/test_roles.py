@@ -23,10 +23,9 @@ from activities.needs import declared, needs
 from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.facts import Roles
-from domain.failure import FailureClass
 from domain.naming import resource_name
 from simulators.faults import FaultKind
-from tests.activities.azure.conftest import REGION, Account, activities_of
+from tests.activities.azure.conftest import Account, activities_of
 
 
 class Granting(AzurePart):
@@ -86,37 +85,6 @@ def test_every_identity_exists_and_is_known_by_its_client_id(account: Account) -
     )  # fmt: skip
     assert all(identity.tags["byoc:deployment"] == account.site.deployment for identity in made.values())
     assert not any(assignments(account, identity.principal_id) for identity in made.values())
-
-
-def test_making_them_again_changes_nothing(account: Account) -> None:
-    """An identity that is there is only looked at; one that lost its tags is somebody else's."""
-    roles = account.run("create_roles", account.site)
-    before = account.control.position()
-
-    assert account.run("create_roles", account.site) == roles
-    assert account.changes(before) == []
-
-
-def test_lost_replies_make_nothing_twice(account: Account) -> None:
-    """What was made without being acknowledged is found."""
-    account.inject(FaultKind.LOST_REPLY, "userAssignedIdentities/write", times=3)
-
-    account.run_through("create_roles", account.site)
-
-    assert len(identities(account)) == len(RoleName)
-
-
-def test_an_identity_of_somebody_else_is_left_alone(account: Account) -> None:
-    """It is neither used nor deleted, and keeps the group."""
-    account.run("create_roles", account.site)
-    client, name = account.customer(ManagedServiceIdentityClient), resource_name(account.site, RoleName.STORE)
-    client.user_assigned_identities.create_or_update(group_name(account.site), name, {"location": REGION, "tags": {}})
-
-    failure = account.failure("create_roles", account.site)
-    account.run("delete_roles", account.site)
-
-    assert failure.failure is FailureClass.NOT_OURS
-    assert set(identities(account)) == {RoleName.STORE}
 
 
 def test_a_role_is_given_once_and_taken_away(account: Account) -> None:
