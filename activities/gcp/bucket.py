@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from google.api_core.exceptions import Conflict, NotFound
+from google.api_core.exceptions import Conflict, Forbidden, NotFound
 from google.cloud import storage
 from temporalio import activity
 
@@ -18,6 +18,7 @@ from activities.gcp.errors import failures_named
 from activities.gcp.ownership import is_ours, require_ours
 from activities.gcp.part import GcpPart
 from activities.needs import needs
+from activities.patience import is_young
 from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.facts import Bucket
@@ -29,6 +30,11 @@ SOFT_DELETION = 7 * 86400
 customer's shall linger then."""
 _ABORT_UPLOADS = {"action": {"type": "AbortIncompleteMultipartUpload"}, "condition": {"age": 7}}
 """A backup that broke off leaves parts that nobody sees and everybody pays for."""
+
+_OF_THE_KEY = "Cloud KMS key"
+"""In the refusal of a bucket whose key Cloud Storage may not use."""
+_GRANTS_COUNT_AFTER = timedelta(minutes=10)
+"""A grant has effect after two minutes as a rule, and may take seven or more (IAM, "Access change propagation")."""
 
 
 class GcpBackupBucket(GcpPart, FoundationContract):
@@ -45,6 +51,9 @@ class GcpBackupBucket(GcpPart, FoundationContract):
 
         Nothing is locked by default: each backup gets the lock of its own retention. The labels come with the
         creation, so that even a bucket whose creation was not acknowledged is known as ours.
+
+        Raises:
+            ApplicationError: NOT_READY while Cloud Storage may not use the key yet; after a while that is PERMISSION.
         """
         site, name = request.site, backup_bucket(request.site)
         with failures_named(resource=name):
@@ -106,6 +115,10 @@ class GcpBackupBucket(GcpPart, FoundationContract):
                 raise
             message = f"The bucket name {bucket.name} is taken by another project"
             raise refused(FailureClass.NOT_OURS, message, resource=bucket.name) from error
+        except Forbidden as error:
+            if _OF_THE_KEY not in str(error.message) or not is_young(_GRANTS_COUNT_AFTER):
+                raise
+            raise self._look_again(f"Cloud Storage may not use the key {key} yet") from error
 
 
 def backup_bucket(site: Site) -> str:

@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from google.api_core.exceptions import Forbidden
 from google.cloud import iam_admin_v1, kms_v1, resourcemanager_v3, storage
+from google.iam.v1 import policy_pb2
 
 from activities.contracts import BackupLock, BucketRequest, Retention
 from activities.gcp.encryption import LABEL_RETAINED_UNTIL
 from activities.gcp.keys import ring_name
 from activities.gcp.roles import NODE_ROLE
 from domain.facts import Backup, Bucket, Key, Roles
+from domain.failure import FailureClass
 from domain.naming import owner_labels
 from simulators.faults import FaultKind
 from tests.activities.gcp.conftest import REGION, Account
@@ -174,6 +176,21 @@ class TestBucket:
         assert found.iam_configuration.public_access_prevention == "enforced"
         assert found.object_retention_mode == "Enabled"
         assert dict(found.labels) == owner_labels(account.site, "backups")
+
+    def test_a_key_that_may_not_be_used_yet_is_waited_for(self, account: Account, key: Key) -> None:
+        """A fresh grant takes a while to have effect; one that never does is named to the customer."""
+        account.customer(kms_v1.KeyManagementServiceClient).set_iam_policy(
+            request={"resource": key.key_id, "policy": policy_pb2.Policy()}
+        )
+        request = BucketRequest(site=account.site, key=key)
+
+        early = account.attempt_once("create_backup_bucket", request)
+        late = account.attempt_once("create_backup_bucket", request, age=timedelta(hours=1))
+
+        assert early is not None
+        assert (early.failure, key.key_id in early.message) == (FailureClass.NOT_READY, True)
+        assert late is not None
+        assert late.failure is FailureClass.PERMISSION
 
     def test_a_changed_bucket_is_put_back(self, account: Account, key: Key, bucket: Bucket) -> None:
         """Settings are as before after the next run; labels that the customer added stay."""
