@@ -95,6 +95,9 @@ async def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
     for key in key_ring.read(keys).keys:
         found.secrets[base64.b64encode(key.secret).decode()] = "encryption key"
         found.secrets[key.secret.hex()] = "encryption key in hexadecimal"
+    for line in (folder / "acme-account.pem").read_text("utf-8").splitlines():
+        if not line.startswith("-"):
+            found.secrets[line] = "key of the vendor's account at the certificates' authority"
     for path in sorted(folder.iterdir()):
         if path.suffix == ".log" or path.name.startswith("temporal.db"):
             found.texts[path.name] = path.read_bytes()
