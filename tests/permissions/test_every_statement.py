@@ -248,7 +248,7 @@ async def _watch(life: Life, editor: Editor, trial: Trial, left: set[StatementOf
             if time.monotonic() - first_seen[statement] > _SETTLING:
                 await asyncio.to_thread(editor.give_back, statement)
                 left.discard(statement)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)
 
 
 def _explaining(wait: WaitingFor, taken: Iterable[StatementOf]) -> StatementOf | None:
