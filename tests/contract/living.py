@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import re
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -213,9 +214,16 @@ class Living:
 
     def _attempts(self, scene: Scene, question: object) -> tuple[tuple[FailureDetail | None, ...], tuple[float, ...]]:
         """Look several times, and return what each look said and how long it slept."""
-        said, naps = [], []
+        said: list[FailureDetail | None] = []
+        naps: list[float] = []
+        here, sleep = threading.get_ident(), time.sleep
+
+        def nap(seconds: float) -> None:
+            # Threads of libraries sleep, too, and are not the activity.
+            naps.append(seconds) if threading.get_ident() == here else sleep(seconds)
+
         for _ in range(_LOOKS_WHILE_STUCK):
-            with patch("time.sleep", side_effect=naps.append):
+            with patch("time.sleep", side_effect=nap):
                 said.append(self.tenant.attempt_once(scene.activity, question))
         return tuple(said), tuple(naps)
 

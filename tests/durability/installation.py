@@ -287,6 +287,7 @@ _NAMED = (
     "containerservice", "insights", "keyvault", "managedidentity", "network", "resources", "logging",
 )  # fmt: skip
 """Services whose resources are told apart by their names."""
+_NAMED_AT_AWS = ("iam", "s3", "eks", "cloudwatch", "logs")
 _DIGEST = re.compile("-[0-9a-f]{8}$|[-_]?[0-9a-f]{10}(?=$|_)")
 _CHOSEN = re.compile("(?<=-)a?[0-9a-f]{2,}(?=-|$)|(?<=OsDisk_1_)[0-9a-f]+$")
 """In a name that Google, Azure or a cluster's controller has chosen: what it made up."""
@@ -295,7 +296,8 @@ _CHOSEN = re.compile("(?<=-)a?[0-9a-f]{2,}(?=-|$)|(?<=OsDisk_1_)[0-9a-f]+$")
 def _described(resource: Resource, customer: Customer) -> str:
     """Say what a resource is, without what differs from customer to customer (ids, names, account)."""
     role = resource.tags.get(TAG_RESOURCE) or resource.tags.get(TAG_RESOURCE.replace(":", "-"), "")
-    named = resource.name or resource.id if resource.service in _NAMED else ""
+    by_name = resource.service in (_NAMED_AT_AWS if customer.cloud is Cloud.AWS else _NAMED)
+    named = resource.name or resource.id if by_name else ""
     named = _DIGEST.sub("", named.replace(customer.name, "NAME").replace(customer.account, "ACCOUNT"))
     if resource.service in ("compute", "network"):
         named = _CHOSEN.sub("#", named)

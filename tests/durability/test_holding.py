@@ -15,6 +15,7 @@ from domain.failure import FailureClass, Party
 from domain.operation import OperationProgress, StepState
 from domain.state import DeploymentPhase
 from starters.client import Unreachable
+from tests.durability.conftest import Undisturbed
 from tests.durability.installation import Customer, Installation, left_behind
 from workflows import steps
 
@@ -26,7 +27,7 @@ PROBES_LATER = 3.0
 
 @pytest.mark.parametrize("killed", ["nothing", "worker", "server"])
 async def test_a_held_account_hears_nothing_until_the_release(
-    installation: Installation, customer: Customer, undisturbed: Counter[str], killed: str
+    installation: Installation, customer: Customer, undisturbed: Undisturbed, killed: str
 ) -> None:
     """The step under way ends, no mutating call follows until the release, and the end is the same as undisturbed."""
     installation.hold(customer, steps.CREATE_CLUSTER.name, after_the_deed=True)
@@ -51,7 +52,7 @@ async def test_a_held_account_hears_nothing_until_the_release(
     plane = await installation.connected()
     await plane.release_account(customer.account_name)
     await installation.until_phase(customer, DeploymentPhase.ACTIVE)
-    assert installation.inventory(customer) == undisturbed
+    assert installation.inventory(customer) == await undisturbed.inventory(customer.cloud)
 
 
 async def test_a_retirement_waits_for_the_role_that_the_customer_took_back(
@@ -79,7 +80,7 @@ async def test_a_retirement_waits_for_the_role_that_the_customer_took_back(
 
 
 async def test_a_stack_that_is_deleted_and_applied_again_loses_nothing(
-    installation: Installation, customer: Customer, undisturbed: Counter[str]
+    installation: Installation, customer: Customer, undisturbed: Undisturbed
 ) -> None:
     """Locked out in the middle of a provisioning every step waits; let in again all go on, and nothing exists twice."""
     installation.hold(customer, steps.CREATE_CLUSTER.name, after_the_deed=True)
@@ -94,7 +95,7 @@ async def test_a_stack_that_is_deleted_and_applied_again_loses_nothing(
     assert {wait.failure for wait in seen.waiting_for} <= {FailureClass.AUTH, FailureClass.PERMISSION}
     await installation.apply_template(customer)
     await installation.until_phase(customer, DeploymentPhase.ACTIVE)
-    assert installation.inventory(customer) == undisturbed
+    assert installation.inventory(customer) == await undisturbed.inventory(customer.cloud)
 
 
 def _is_parked(seen: OperationProgress) -> bool:
