@@ -7,7 +7,7 @@ list of needs. Tests compare them with the calls that the SDKs really make.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -33,6 +33,20 @@ class Need:
     """For the customer: what the activity does with it."""
 
 
+@dataclass(frozen=True)
+class Permission:
+    """One permission that a template grants: a line of the table for the customer's security review."""
+
+    action: str
+    purpose: Purpose
+    resources: tuple[str, ...]
+    """Patterns of names, or ids, in the cloud's own spelling; of what is yet to be made, as it will be named."""
+    conditions: tuple[str, ...]
+    """In words."""
+    needs: tuple[Need, ...]
+    """Who needs it, one for each activity and reason."""
+
+
 def needs(*actions: str, purpose: Purpose, why: str = "") -> Callable[[Decorated], Decorated]:
     """Declare that the activity calls `actions` with the role of `purpose`.
 
@@ -52,6 +66,15 @@ def needs(*actions: str, purpose: Purpose, why: str = "") -> Callable[[Decorated
 def declared(activities: Iterable[AnyActivity]) -> tuple[Need, ...]:
     """Return every need of `activities` (bound methods), each once, ordered by action."""
     return tuple(sorted({need for activity in activities for need in _needs_of(activity)}))
+
+
+def by_action(needs: Iterable[Need]) -> Iterator[tuple[Purpose, str, tuple[Need, ...]]]:
+    """Yield each purpose's actions in the order of their names, with the needs for the action."""
+    needs = tuple(needs)
+    for purpose in Purpose:
+        of_purpose = [need for need in needs if need.purpose is purpose]
+        for action in sorted({need.action for need in of_purpose}):
+            yield purpose, action, tuple(need for need in of_purpose if need.action == action)
 
 
 def actions_checked(needs: Iterable[Need], withheld: Collection[Purpose]) -> int:

@@ -11,10 +11,10 @@ from activities.aws.settings import AwsSettings
 from activities.kubernetes.manifests.aws import AwsManifests
 from activities.needs import Need
 from domain.account import AccountAccess
-from domain.permission import PermissionLine, PermissionTable, TemplateForm
+from domain.permission import PermissionTable, TemplateForm
 from workers.assembly import WORKFLOWS
 from workers.clusters import cluster_activities
-from workers.permissions import occurrences, rendered, uses
+from workers.permissions import rendered, table_of
 from workers.settings import WorkerSettings
 
 IN_REGIONS = "aws:RequestedRegion = "
@@ -71,20 +71,11 @@ def permission_table(
     access: AccountAccess, regions: Sequence[str], principal: str, needs: Iterable[Need]
 ) -> PermissionTable:
     """Return every permission of the template, with the steps and lifecycles that need it."""
-    where = occurrences(WORKFLOWS)
-    return PermissionTable(
-        access=access,
-        regions=tuple(sorted(regions)),
+    return table_of(
+        template.permissions(needs, access, regions),
+        WORKFLOWS,
+        access,
+        regions,
         principal=principal,
         protections=template.protections(access, regions, principal),
-        lines=tuple(
-            PermissionLine(
-                action=permission.action,
-                purpose=permission.purpose,
-                resources=permission.scope.resources,
-                conditions=tuple(str(condition) for condition in permission.scope.conditions),
-                uses=uses([(need.activity, need.why) for need in permission.needs], where),
-            )
-            for permission in template.permissions(needs, access, regions)
-        ),
     )

@@ -13,10 +13,10 @@ from activities.kubernetes.manifests.azure import AzureManifests
 from activities.needs import Need
 from domain.account import AccountAccess
 from domain.clouds import Purpose
-from domain.permission import PermissionLine, PermissionTable, TemplateForm
+from domain.permission import PermissionTable, TemplateForm
 from workers.assembly import WORKFLOWS
 from workers.clusters import cluster_activities
-from workers.permissions import occurrences, rendered, uses
+from workers.permissions import rendered, table_of
 from workers.settings import WorkerSettings
 
 
@@ -73,22 +73,13 @@ def permission_table(
     access: AccountAccess, regions: Sequence[str], applications: Mapping[Purpose, str], needs: Iterable[Need]
 ) -> PermissionTable:
     """Return every permission of the template, with the steps and lifecycles that need it."""
-    where = occurrences(WORKFLOWS)
-    return PermissionTable(
-        access=access,
-        regions=tuple(sorted(regions)),
+    return table_of(
+        permissions.permissions(needs, access),
+        WORKFLOWS,
+        access,
+        regions,
         principal=", ".join(f"{purpose}: {applications[purpose]}" for purpose in Purpose),
         protections=template.protections(access, regions, applications),
-        lines=tuple(
-            PermissionLine(
-                action=permission.action,
-                purpose=permission.purpose,
-                resources=permission.resources,
-                conditions=permission.conditions,
-                uses=uses([(need.activity, need.why) for need in permission.needs], where),
-            )
-            for permission in permissions.permissions(needs, access, regions)
-        ),
     )
 
 

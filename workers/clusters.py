@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
-from activities.kubernetes.credentials import ClusterCredentials, ClusterFinder
+from activities.cloud import ClusterAccess
 from activities.kubernetes.manifests.clouds import CloudManifests
 from activities.kubernetes.server import KubernetesServer
 from activities.kubernetes.settings import KubernetesSettings
 from workers.settings import WorkerSettings
 
 
-class ClusterEntrance(ClusterCredentials, ClusterFinder, Protocol):
-    """Finds a deployment's cluster and opens it."""
-
-
 def cluster_activities(
-    settings: WorkerSettings, entrance: ClusterEntrance, manifests: CloudManifests
+    settings: WorkerSettings, entrance: ClusterAccess, manifests: CloudManifests
 ) -> list[Callable[..., Any]]:
     """Return the activities that a cloud's worker registers beside those of the cloud itself."""
     server = KubernetesServer(

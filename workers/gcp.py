@@ -11,10 +11,10 @@ from activities.gcp.settings import GcpSettings
 from activities.kubernetes.manifests.gcp import GcpManifests
 from activities.needs import Need
 from domain.account import AccountAccess
-from domain.permission import PermissionLine, PermissionTable, TemplateForm
+from domain.permission import PermissionTable, TemplateForm
 from workers.assembly import WORKFLOWS
 from workers.clusters import cluster_activities
-from workers.permissions import occurrences, rendered, uses
+from workers.permissions import rendered, table_of
 from workers.settings import WorkerSettings
 
 
@@ -74,20 +74,11 @@ def permission_table(
     access: AccountAccess, regions: Sequence[str], principal: str, needs: Iterable[Need]
 ) -> PermissionTable:
     """Return every permission of the template, with the steps and lifecycles that need it."""
-    where = occurrences(WORKFLOWS)
-    return PermissionTable(
-        access=access,
-        regions=tuple(sorted(regions)),
+    return table_of(
+        permissions.permissions(needs, access, regions),
+        WORKFLOWS,
+        access,
+        regions,
         principal=principal,
         protections=template.protections(access, regions, principal),
-        lines=tuple(
-            PermissionLine(
-                action=permission.action,
-                purpose=permission.purpose,
-                resources=permission.resources,
-                conditions=permission.conditions,
-                uses=uses([(need.activity, need.why) for need in permission.needs], where),
-            )
-            for permission in permissions.permissions(needs, access, regions)
-        ),
     )

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from types import CodeType, FunctionType
 
+from activities.needs import Need, Permission
+from domain.account import AccountAccess
 from domain.clouds import Purpose
 from domain.permission import PermissionLine, PermissionTable, PermissionUse, TemplateForm
 from domain.text import table
@@ -52,18 +54,38 @@ def occurrences(workflows: Iterable[type]) -> Mapping[str, Occurrence]:
     return {name: Occurrence(sentence, tuple(lifecycles[name])) for name, sentence in sentences.items()}
 
 
-def uses(needs: Iterable[tuple[str, str]], occurrences: Mapping[str, Occurrence]) -> tuple[PermissionUse, ...]:
-    """Return who needs a permission; `needs` are (activity, why)."""
-    nowhere = Occurrence("", ())
-    return tuple(
-        PermissionUse(
-            activity=activity,
-            step=occurrences.get(activity, nowhere).step,
-            lifecycles=occurrences.get(activity, nowhere).lifecycles,
-            why=why,
-        )
-        for activity, why in needs
+def table_of(
+    permissions: Iterable[Permission],
+    workflows: Iterable[type],
+    access: AccountAccess,
+    regions: Iterable[str],
+    *,
+    principal: str,
+    protections: tuple[str, ...],
+) -> PermissionTable:
+    """Return the table of what a template grants to `principal`: every permission, with who needs it, where and why."""
+    where = occurrences(workflows)
+    return PermissionTable(
+        access=access,
+        regions=tuple(sorted(regions)),
+        principal=principal,
+        protections=protections,
+        lines=tuple(
+            PermissionLine(
+                action=permission.action,
+                purpose=permission.purpose,
+                resources=permission.resources,
+                conditions=permission.conditions,
+                uses=tuple(_use(need, where) for need in permission.needs),
+            )
+            for permission in permissions
+        ),
     )
+
+
+def _use(need: Need, where: Mapping[str, Occurrence]) -> PermissionUse:
+    found = where.get(need.activity, Occurrence("", ()))
+    return PermissionUse(activity=need.activity, step=found.step, lifecycles=found.lifecycles, why=need.why)
 
 
 def rendered(permissions: PermissionTable, form: TemplateForm, *, in_regions: str = "") -> str:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from botocore.exceptions import ClientError
 from temporalio import activity
 
+from activities.access_report import access_report
 from activities.aws.connection import AwsConnections
 from activities.aws.errors import classify, code_of, failures_named
 from activities.aws.identity import control_role_arn
@@ -20,9 +21,6 @@ from activities.needs import Need, needs
 from domain.account import AccessReport, RevocationProof
 from domain.clouds import Purpose
 from domain.failure import FailureClass
-
-MOST_SURPLUS = 200
-"""Of what is surplus, so much is named in a report, which goes into a history every day."""
 
 
 class AwsAccount(AwsPart, AccountContract):
@@ -53,15 +51,8 @@ class AwsAccount(AwsPart, AccountContract):
             withheld = withheld_roles(self._connections, access)
             missing = missing_permissions(iam, access, question.regions, declared, withheld=withheld)
             surplus = surplus_permissions(iam, access, question.regions, declared, self._settings.principal)
-        return AccessReport(
-            principal=principal,
-            verified_at=datetime.now(UTC),
-            missing=missing,
-            surplus=surplus[:MOST_SURPLUS],
-            more_surplus=len(surplus[MOST_SURPLUS:]),
-            withheld=withheld,
-            checked_actions=checked_actions(declared, withheld),
-        )
+        checked = checked_actions(declared, withheld)
+        return access_report(principal, checked=checked, withheld=withheld, missing=missing, surplus=surplus)
 
     @activity.defn
     def prove_revoked(self, question: AccessQuestion) -> RevocationProof:

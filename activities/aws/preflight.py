@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from ipaddress import IPv4Network
 
 from temporalio import activity
 
 import catalog
+from activities.access_report import access_report, require_everything
 from activities.aws.connection import AwsClient, AwsConnections
 from activities.aws.ec2 import SUBNET, VPC, DeploymentEc2, Description, Ec2Part
 from activities.aws.errors import failures_named
@@ -17,7 +17,7 @@ from activities.aws.quotas import UsedByOthers, limit_of
 from activities.aws.settings import AwsSettings
 from activities.aws.verification import SIMULATE, checked_actions, missing_permissions, withheld_roles
 from activities.contracts import AddressQuestion, CapacityQuestion, PreflightContract
-from activities.failures import failure, refused
+from activities.failures import refused
 from activities.needs import Need, needs
 from activities.placement import MachineFamilies, place, pools_of
 from domain.account import AccessReport, access_to
@@ -25,7 +25,7 @@ from domain.addresses import AddressesUnusableError, first_overlap, plan_subnets
 from domain.clouds import Cloud, Purpose
 from domain.deployment import ExistingNetwork, Site
 from domain.facts import AddressPlan, Placement
-from domain.failure import FailureClass, FailureDetail
+from domain.failure import FailureClass
 from domain.sizing import quota_needs
 
 _ZONES_WITHOUT_EKS = frozenset({"use1-az3", "usw1-az2", "cac1-az3"})
@@ -78,21 +78,8 @@ class AwsPreflight(Ec2Part, PreflightContract):
             iam = self._connections.client("iam", site, Purpose.OBSERVE)
             declared = self._declared_needs()
             missing = missing_permissions(iam, access_to(site), (site.region,), declared, withheld=withheld)
-        if missing:
-            first, more = missing[0], len(missing) - 1
-            others = f" and {more} more" if more else ""
-            message = f"The role for {first.purpose} lacks the permission {first.action} on {first.resource}{others}"
-            raise failure(
-                FailureDetail(
-                    failure=FailureClass.PERMISSION, message=message, action=first.action, resource=first.resource
-                )
-            )
-        return AccessReport(
-            principal=principal,
-            verified_at=datetime.now(UTC),
-            withheld=withheld,
-            checked_actions=checked_actions(declared, withheld),
-        )
+        require_everything(missing, "role")
+        return access_report(principal, checked=checked_actions(declared, withheld), withheld=withheld)
 
     @activity.defn
     @needs(

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import yaml
 
 from activities.aws.identity import PATH, boundary_arn, boundary_name, control_role_name
 from activities.aws.policy import (
-    Scope,
     Scopes,
     Statement,
     boundary_statements,
@@ -23,7 +22,7 @@ from activities.aws.policy import (
     statements,
     with_dependents,
 )
-from activities.needs import Need
+from activities.needs import Need, Permission, by_action
 from domain.account import AccountAccess
 from domain.clouds import Purpose
 from domain.naming import OWNER_VALUE, PREFIX, TAG_CUSTOMER, TAG_OWNER
@@ -54,17 +53,6 @@ NEVER = (
     "sts:AssumeRole",
 )
 """What a reviewer looks for first, and does not find."""
-
-
-@dataclass(frozen=True)
-class Permission:
-    """One line of the table for the customer's security review."""
-
-    action: str
-    scope: Scope
-    purpose: Purpose
-    needs: tuple[Need, ...]
-    """Who needs it, one for each activity and reason."""
 
 
 def template(access: AccountAccess, regions: Sequence[str], principal: str, needs: Iterable[Need]) -> Document:
@@ -107,14 +95,15 @@ def as_yaml(document: Document) -> str:
 def permissions(needs: Iterable[Need], access: AccountAccess, regions: Sequence[str]) -> tuple[Permission, ...]:
     """Return every permission of the template, one for each action and scope, with the steps that use it."""
     complete = with_dependents(needs)
-    rows = []
-    for purpose in Purpose:
-        of_purpose = [need for need in complete if need.purpose is purpose]
-        scopes = Scopes(access, regions, {need.action for need in of_purpose}, purpose)
-        for action in sorted({need.action for need in of_purpose}):
-            users = tuple(need for need in of_purpose if need.action == action)
-            rows += [Permission(action, scope, purpose, users) for scope in scopes.of(action)]
-    return tuple(rows)
+    scopes = {
+        purpose: Scopes(access, regions, {need.action for need in complete if need.purpose is purpose}, purpose)
+        for purpose in Purpose
+    }
+    return tuple(
+        Permission(action, purpose, scope.resources, tuple(map(str, scope.conditions)), users)
+        for purpose, action, users in by_action(complete)
+        for scope in scopes[purpose].of(action)
+    )
 
 
 def protections(access: AccountAccess, regions: Sequence[str], principal: str) -> tuple[str, ...]:

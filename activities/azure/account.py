@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from temporalio import activity
 
+from activities.access_report import access_report, require_everything
 from activities.azure.connection import AzureConnections
 from activities.azure.errors import failures_named
 from activities.azure.holdings import LOOKING, holdings
@@ -16,15 +17,10 @@ from activities.azure.surplus import surplus_permissions
 from activities.azure.template import ROLE_READ
 from activities.azure.verification import missing_permissions, refusal, withheld_applications
 from activities.contracts import AccessQuestion, AccountContract, PreflightContract
-from activities.failures import failure
 from activities.needs import Need, actions_checked, needs
 from domain.account import AccessReport, RevocationProof, access_to
 from domain.clouds import Purpose
 from domain.deployment import Site
-from domain.failure import FailureClass, FailureDetail
-
-MOST_SURPLUS = 200
-"""Of what is surplus, so much is named in a report, which goes into a history every day."""
 
 Declared = Callable[[], tuple[Need, ...]]
 
@@ -57,15 +53,9 @@ class AzureAccount(AzurePart, AccountContract):
             withheld = withheld_applications(self._connections, access)
             held = holdings(self._connections, access, withheld=withheld)
         surplus = surplus_permissions(held, access, self._settings.applications, declared)
-        return AccessReport(
-            principal=principal,
-            verified_at=datetime.now(UTC),
-            missing=missing_permissions(held, access, declared, withheld=withheld),
-            surplus=surplus[:MOST_SURPLUS],
-            more_surplus=len(surplus[MOST_SURPLUS:]),
-            withheld=withheld,
-            checked_actions=actions_checked(declared, withheld),
-        )
+        missing = missing_permissions(held, access, declared, withheld=withheld)
+        checked = actions_checked(declared, withheld)
+        return access_report(principal, checked=checked, withheld=withheld, missing=missing, surplus=surplus)
 
     @activity.defn
     def prove_revoked(self, question: AccessQuestion) -> RevocationProof:
@@ -110,19 +100,5 @@ class AzurePermissionCheck(AzurePart, PreflightContract):
             declared, access = self._declared_needs(), access_to(site)
             held = holdings(self._connections, site, withheld=withheld)
         missing = missing_permissions(held, access, declared, withheld=withheld)
-        if missing:
-            first, more = missing[0], len(missing) - 1
-            others = f" and {more} more" if more else ""
-            message = (
-                f"The application for {first.purpose} lacks the permission {first.action} on {first.resource}{others}"
-            )
-            detail = FailureDetail(
-                failure=FailureClass.PERMISSION, message=message, action=first.action, resource=first.resource
-            )
-            raise failure(detail)
-        return AccessReport(
-            principal=principal,
-            verified_at=datetime.now(UTC),
-            withheld=withheld,
-            checked_actions=actions_checked(declared, withheld),
-        )
+        require_everything(missing, "application")
+        return access_report(principal, checked=actions_checked(declared, withheld), withheld=withheld)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from azure.mgmt.containerservice import ContainerServiceClient
 from temporalio import activity
 
-from activities.azure.aks import CLUSTER, Document, find_cluster, is_settled, state_of
+from activities.azure.aks import CLUSTER, Document, state_of
 from activities.azure.cluster_settings import (
     CERTIFICATES,
     GATEWAY_API,
@@ -54,9 +54,7 @@ class AzureAddOns(AzureClusterWriting, ClusterContract):
             raise refused(FailureClass.CONFIG, message, resource=name)
         with failures_named(resource=name):
             aks = self._connections.client(ContainerServiceClient, site, Purpose.OPERATE)
-            cluster = find_cluster(aks, site)
-            if cluster is None or not is_settled(cluster):
-                raise self._look_again(f"AKS cluster {request.cluster.name} is not running")
+            cluster = self._running(aks, site)
             if name == "network":
                 _require_policies(cluster)
             self._put_back(aks, site, cluster, differing(cluster, ADD_ONS[name]))

@@ -22,7 +22,7 @@ from activities.azure.controller_made import BALANCER, PUBLIC_BALANCER
 from activities.azure.errors import failures_named
 from activities.azure.existing import if_exists
 from activities.azure.groups import EMPTYING, ENSURING, group_name, node_group_name
-from activities.azure.ownership import is_ours, require_ours
+from activities.azure.ownership import find_ours, is_ours
 from activities.azure.part import AzurePart
 from activities.contracts import ClusterContract, InCluster
 from activities.needs import needs
@@ -119,9 +119,8 @@ class AzureAlarms(AzurePart, ClusterContract):
     def _ensure_alarm(alerts: Any, site: Site, alarm: Alarm) -> None:  # noqa: ANN401 - the SDK is not typed here
         """Let an alarm be as it has to be; tags and action groups that the customer added stay."""
         name, wanted = resource_name(site, alarm.resource), alarm.document(site)
-        found = if_exists(lambda: alerts.get(group_name(site), name))
+        found = find_ours(lambda: alerts.get(group_name(site), name), site, f"metric alert {name}")
         if found is not None:
-            require_ours(found.tags, site, f"metric alert {name}")
             present = found.serialize(keep_readonly=True)
             if agrees(present, wanted):
                 return

@@ -37,7 +37,7 @@ from activities.azure.errors import code_of, failures_named
 from activities.azure.existing import if_exists
 from activities.azure.granting import ASSIGNING, BuiltInRole, give_role
 from activities.azure.groups import EMPTYING, ENSURING, group_name
-from activities.azure.ownership import ours_or_none, require_ours, tags_with_ours
+from activities.azure.ownership import find_ours, ours_or_none, require_ours, tags_with_ours
 from activities.azure.part import AzurePart
 from activities.azure.roles import IDENTITY, RoleName
 from activities.contracts import BucketRequest, FoundationContract, Retention
@@ -98,9 +98,9 @@ class AzureBackupBucket(AzurePart, FoundationContract):
         site, name = retention.site, account_name(retention.site)
         with failures_named(resource=name):
             storage = self._connections.client(StorageManagementClient, site, Purpose.DELETE)
-            found = if_exists(lambda: storage.storage_accounts.get_properties(group_name(site), name))
+            accounts = storage.storage_accounts
+            found = find_ours(lambda: accounts.get_properties(group_name(site), name), site, f"storage account {name}")
             if found is not None:
-                require_ours(found.tags, site, f"storage account {name}")
                 kept_until = self._empty(site, keep_locked=retention.keep_backups)
                 if kept_until is not None:
                     tags = {**found.tags, TAG_RETAINED_UNTIL: kept_until.date().isoformat()}
@@ -143,10 +143,9 @@ class AzureBackupBucket(AzurePart, FoundationContract):
             ApplicationError: NOT_OURS, CONFIG.
         """
         name, what = account_name(site), f"storage account {account_name(site)}"
-        found = if_exists(lambda: storage.storage_accounts.get_properties(group_name(site), name))
+        found = find_ours(lambda: storage.storage_accounts.get_properties(group_name(site), name), site, what)
         if found is None:
             return False
-        require_ours(found.tags, site, what)
         if found.location != site.region:
             message = f"The {what} lies in {found.location}, not in {site.region}; it cannot move"
             raise refused(FailureClass.CONFIG, message, resource=name)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from azure.core import MatchConditions
 from azure.mgmt.containerservice import ContainerServiceClient
 
-from activities.azure.aks import Document, one_operation_at_a_time
+from activities.azure.aks import Document, find_cluster, is_settled, one_operation_at_a_time
 from activities.azure.cluster_settings import Setting
 from activities.azure.groups import group_name
 from activities.azure.part import AzurePart
@@ -19,6 +19,17 @@ _GIVEN_BY_AKS = ("id", "name", "type", "systemData", "eTag", "kind")
 
 class AzureClusterWriting(AzurePart):
     """Changes settings of a cluster that exists."""
+
+    def _running(self, aks: ContainerServiceClient, site: Site) -> Document:
+        """Return the cluster once nothing is under way at it.
+
+        Raises:
+            ApplicationError: NOT_READY.
+        """
+        cluster = find_cluster(aks, site)
+        if cluster is None or not is_settled(cluster):
+            raise self._look_again(f"AKS cluster {base_name(site)} is not running")
+        return cluster
 
     def _put_back(
         self, aks: ContainerServiceClient, site: Site, cluster: Document, settings: Iterable[Setting]

@@ -16,7 +16,7 @@ from activities.azure.existing import if_exists
 from activities.azure.groups import EMPTYING, group_name
 from activities.azure.ids import resource_id, same_id
 from activities.azure.own_network import AzureSubnetPart
-from activities.azure.ownership import ours_or_none, require_ours, tags_with_ours
+from activities.azure.ownership import find_ours, ours_or_none, tags_with_ours
 from activities.azure.subnets import SUBNET, VNET, read_subnet
 from activities.contracts import InNetwork, NetworkContract
 from activities.needs import needs
@@ -91,10 +91,7 @@ class AzureEgress(AzureSubnetPart, NetworkContract):
         zones = region.zones if region is not None else ()
 
         def look() -> Any | None:  # noqa: ANN401 - the SDK is not typed here
-            found = if_exists(lambda: addresses.get(group, name))
-            if found is not None:
-                require_ours(found.tags, site, f"address {name}")
-            return found
+            return find_ours(lambda: addresses.get(group, name), site, f"address {name}")
 
         def write() -> None:
             wanted = {
@@ -115,10 +112,7 @@ class AzureEgress(AzureSubnetPart, NetworkContract):
         gateways, address = client.nat_gateways, resource_id(site, ADDRESS, resource_name(site, _NAME))
 
         def look() -> Any | None:  # noqa: ANN401 - the SDK is not typed here
-            found = if_exists(lambda: gateways.get(group, name))
-            if found is not None:
-                require_ours(found.tags, site, f"NAT gateway {name}")
-            return found
+            return find_ours(lambda: gateways.get(group, name), site, f"NAT gateway {name}")
 
         def write() -> None:
             wanted = {

@@ -21,7 +21,7 @@ from activities.azure.existing import if_exists
 from activities.azure.granting import ASSIGNING, BuiltInRole, give_role
 from activities.azure.groups import EMPTYING, ENSURING, group_name
 from activities.azure.ids import resource_id
-from activities.azure.ownership import is_ours, ours_or_none, require_ours, tags_with_ours
+from activities.azure.ownership import find_ours, is_ours, ours_or_none, tags_with_ours
 from activities.azure.vault import ENSURING_VAULT, REMOVING_VAULT, VAULT, AzureVaults, keys_vault, vault_id, vault_url
 from activities.contracts import FoundationContract, Retention
 from activities.needs import needs
@@ -113,9 +113,7 @@ class AzureEncryption(AzureVaults, FoundationContract):
     def _ensure_set(self, site: Site, vault: str, key: Any) -> None:  # noqa: ANN401 - the SDK is not typed here
         name = encryption_set_name(site)
         sets = self._connections.client(ComputeManagementClient, site, Purpose.OPERATE).disk_encryption_sets
-        found = if_exists(lambda: sets.get(group_name(site), name))
-        if found is not None:
-            require_ours(found.tags, site, f"disk encryption set {name}")
+        found = find_ours(lambda: sets.get(group_name(site), name), site, f"disk encryption set {name}")
         if found is None or not _encrypts_with(found, str(key.key_uri)):
             # Azure itself replaces the version by the newest one whenever the key is rotated.
             properties = {

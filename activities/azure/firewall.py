@@ -18,7 +18,7 @@ from activities.azure.existing import if_exists
 from activities.azure.groups import EMPTYING, group_name
 from activities.azure.ids import resource_id, same_id
 from activities.azure.own_network import AzureSubnetPart
-from activities.azure.ownership import ours_or_none, require_ours, tags_with_ours
+from activities.azure.ownership import find_ours, ours_or_none, tags_with_ours
 from activities.azure.subnets import SUBNET, VNET, Document, range_of, read_subnet
 from activities.contracts import InNetwork, NetworkContract
 from activities.kubernetes.manifests.topology import PUBLIC_PORTS
@@ -92,10 +92,7 @@ class AzureFirewall(AzureSubnetPart, NetworkContract):
         groups, rules = client.network_security_groups, list(_rules([each for each in inside if each]))
 
         def look() -> Any | None:  # noqa: ANN401 - the SDK is not typed here
-            found = if_exists(lambda: groups.get(group, name))
-            if found is not None:
-                require_ours(found.tags, site, f"network security group {name}")
-            return found
+            return find_ours(lambda: groups.get(group, name), site, f"network security group {name}")
 
         def write() -> None:
             wanted = {"location": site.region, "tags": tags, "properties": {"securityRules": rules}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from azure.mgmt.containerservice import ContainerServiceClient
 from temporalio import activity
 
-from activities.azure.aks import CLUSTER, find_cluster, is_settled
+from activities.azure.aks import CLUSTER
 from activities.azure.cluster_settings import NO_AUTOMATIC_UPGRADES, differing
 from activities.azure.cluster_writing import AzureClusterWriting
 from activities.azure.errors import failures_named
@@ -28,7 +28,5 @@ class AzureMaintenance(AzureClusterWriting, ClusterContract):
         site, name = request.site, request.cluster.name
         with failures_named(resource=name):
             aks = self._connections.client(ContainerServiceClient, site, Purpose.OPERATE)
-            cluster = find_cluster(aks, site)
-            if cluster is None or not is_settled(cluster):
-                raise self._look_again(f"AKS cluster {name} is not running")
+            cluster = self._running(aks, site)
             self._put_back(aks, site, cluster, differing(cluster, [NO_AUTOMATIC_UPGRADES]))

@@ -5,13 +5,16 @@ What has no tags (subnets, role assignments) is ours by its name in something th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
+from activities.azure.existing import if_exists
 from activities.failures import refused
 from domain.deployment import Site
 from domain.failure import FailureClass
 from domain.naming import OWNER_VALUE, TAG_DEPLOYMENT, TAG_OWNER
+
+Found = TypeVar("Found")
 
 
 def is_ours(tags: Mapping[str, str] | None, site: Site) -> bool:
@@ -40,3 +43,16 @@ def require_ours(tags: Mapping[str, str] | None, site: Site, what: str) -> None:
     if not is_ours(tags, site):
         message = f"{what} exists and does not belong to the deployment {site.deployment}; it is left as it is"
         raise refused(FailureClass.NOT_OURS, message, resource=what)
+
+
+def find_ours(look: Callable[[], Found], site: Site, what: str) -> Found | None:
+    """Return what is there under a name of ours, None if nothing is.
+
+    Raises:
+        ApplicationError: NOT_OURS.
+    """
+    found = if_exists(look)
+    if found is not None:
+        tags: Mapping[str, str] | None = getattr(found, "tags", None)
+        require_ours(tags, site, what)
+    return found

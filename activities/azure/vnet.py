@@ -12,7 +12,7 @@ from activities.azure.errors import failures_named
 from activities.azure.existing import if_exists
 from activities.azure.groups import EMPTYING, ENSURING, group_name
 from activities.azure.own_network import NODES, SERVER, own_vnet, subnet_id, vnet_id
-from activities.azure.ownership import require_ours, tags_with_ours
+from activities.azure.ownership import find_ours, tags_with_ours
 from activities.azure.part import AzurePart
 from activities.azure.subnets import (
     ENDPOINTS,
@@ -90,10 +90,7 @@ class AzureVnet(AzurePart, NetworkContract):
         tags = owner_tags(site, "network")
 
         def look() -> Any | None:  # noqa: ANN401 - the SDK is not typed here
-            found = if_exists(lambda: networks.get(group, name))
-            if found is not None:
-                require_ours(found.tags, site, f"network {name}")
-            return found
+            return find_ours(lambda: networks.get(group, name), site, f"network {name}")
 
         def write() -> None:
             wanted = {

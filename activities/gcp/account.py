@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from google.auth.exceptions import RefreshError
 from temporalio import activity
 
+from activities.access_report import access_report, require_everything
 from activities.contracts import AccessQuestion, AccountContract, PreflightContract
-from activities.failures import failure
 from activities.gcp.connection import GcpConnections
 from activities.gcp.errors import failures_named, is_refusal, refusal_in_words
 from activities.gcp.identity import control_account
@@ -21,10 +21,6 @@ from activities.needs import Need, actions_checked, needs
 from domain.account import AccessReport, RevocationProof, access_to
 from domain.clouds import Purpose
 from domain.deployment import Site
-from domain.failure import FailureClass, FailureDetail
-
-MOST_SURPLUS = 200
-"""Of what is surplus, so much is named in a report, which goes into a history every day."""
 
 Declared = Callable[[], tuple[Need, ...]]
 
@@ -60,15 +56,8 @@ class GcpAccount(GcpPart, AccountContract):
                     self._connections, access, question.regions, declared, self._settings.principal
                 )
             )
-        return AccessReport(
-            principal=principal,
-            verified_at=datetime.now(UTC),
-            missing=missing,
-            surplus=surplus[:MOST_SURPLUS],
-            more_surplus=len(surplus[MOST_SURPLUS:]),
-            withheld=withheld,
-            checked_actions=actions_checked(declared, withheld),
-        )
+        checked = actions_checked(declared, withheld)
+        return access_report(principal, checked=checked, withheld=withheld, missing=missing, surplus=surplus)
 
     @activity.defn
     def prove_revoked(self, question: AccessQuestion) -> RevocationProof:
@@ -115,17 +104,5 @@ class GcpPermissionCheck(GcpPart, PreflightContract):
             principal = self._connections.try_to_impersonate(site, Purpose.OBSERVE)
             declared = self._declared_needs()
             missing = missing_permissions(self._connections, access_to(site), declared, withheld=withheld)
-        if missing:
-            first, more = missing[0], len(missing) - 1
-            others = f" and {more} more" if more else ""
-            message = f"The account for {first.purpose} lacks the permission {first.action} on {first.resource}{others}"
-            detail = FailureDetail(
-                failure=FailureClass.PERMISSION, message=message, action=first.action, resource=first.resource
-            )
-            raise failure(detail)
-        return AccessReport(
-            principal=principal,
-            verified_at=datetime.now(UTC),
-            withheld=withheld,
-            checked_actions=actions_checked(declared, withheld),
-        )
+        require_everything(missing, "account")
+        return access_report(principal, checked=actions_checked(declared, withheld), withheld=withheld)

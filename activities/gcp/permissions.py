@@ -2,47 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 from activities.gcp.template import GRANTED_ROLES, ON_LOG_BUCKETS, SET_PROJECT_POLICY
-from activities.needs import Need
+from activities.needs import Need, Permission, by_action
 from domain.account import AccountAccess
-from domain.clouds import Purpose
 
 _BUCKETS = ("projects/_/buckets/byoc-*",)
 
 
-@dataclass(frozen=True)
-class Permission:
-    """One permission of one of our service accounts."""
-
-    action: str
-    purpose: Purpose
-    resources: tuple[str, ...]
-    """Patterns of names. What is made is looked at under the name that it will have."""
-    conditions: tuple[str, ...]
-    """In words."""
-    needs: tuple[Need, ...]
-    """Who needs it, one for each activity and reason."""
-
-
 def permissions(needs: Iterable[Need], access: AccountAccess, regions: Sequence[str]) -> tuple[Permission, ...]:
     """Return every permission of the template, with the steps that use it: by purpose, then by name."""
-    return tuple(_permissions(tuple(needs), access, regions))
-
-
-def _permissions(needs: Sequence[Need], access: AccountAccess, regions: Sequence[str]) -> Iterator[Permission]:
-    for purpose in Purpose:
-        of_purpose = [need for need in needs if need.purpose is purpose]
-        for action in sorted({need.action for need in of_purpose}):
-            yield Permission(
-                action=action,
-                purpose=purpose,
-                resources=_resources(action, access, regions),
-                conditions=_conditions(action),
-                needs=tuple(need for need in of_purpose if need.action == action),
-            )
+    return tuple(
+        Permission(action, purpose, _resources(action, access, regions), _conditions(action), users)
+        for purpose, action, users in by_action(needs)
+    )
 
 
 def _resources(action: str, access: AccountAccess, regions: Sequence[str]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from activities.aws.account import MOST_SURPLUS
+from activities.access_report import MOST_SURPLUS
 from activities.aws.identity import boundary_arn
 from activities.contracts import AccessQuestion
 from domain.account import AccessReport, SurplusPermission, access_to
