@@ -247,6 +247,7 @@ class Aws:
     unasked = re.compile(r"(sts|kubernetes):")
     codes: Mapping[str, FailureClass] = CODES
     kept = ("kms:key",)
+    restorable = ()
 
     def tenant(self, world: World, number: int) -> Account:
         """Return a fresh account in which the customer has applied our template."""

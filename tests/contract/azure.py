@@ -253,6 +253,7 @@ class Azure:
     unasked = re.compile(r"$")
     codes: Mapping[str, FailureClass] = CODES
     kept = ("keyvault:deletedVaults",)
+    restorable = ()
 
     def tenant(self, world: World, number: int) -> Account:
         """Return a fresh subscription whose customer has applied our template."""

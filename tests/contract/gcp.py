@@ -215,6 +215,7 @@ class Gcp:
     unasked = re.compile(r"$")
     codes: Mapping[str, FailureClass] = CODES
     kept = ("kms:cryptoKeys", "logging:buckets")
+    restorable = ("logging:buckets",)
 
     def tenant(self, world: World, number: int) -> Account:
         """Return a fresh project whose customer has applied our template."""

@@ -73,6 +73,8 @@ class CloudUnderTest(Protocol):
     """Of permissions that no template grants: everybody has them, or a cluster's own rules give them."""
     kept: Sequence[str]
     """Kinds of leftovers that the cloud does not let go at once."""
+    restorable: Sequence[str]
+    """Of these, those that have been deleted, and can only be had back: the inventory does not show them."""
 
     def tenant(self, world: World, number: int) -> Tenant:
         """Return a fresh account in which the customer has applied our template."""

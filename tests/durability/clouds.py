@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from domain.clouds import Cloud, Purpose
 from simulators.azure.documents import AzureTemplate
 from simulators.control_client import ControlClient
 from simulators.endpoints import Endpoints
 from simulators.gcp.documents import GcpTemplate
+from starters.playground import clouds as playground
+from starters.playground.world import World
 
 Document = dict[str, Any]
 """What a customer applies, as JSON."""
@@ -36,6 +34,7 @@ _LOOKS_ONLY = frozenset(
 class SimulatedCloud(ABC):
     """One simulated cloud, as a worker and a customer need it."""
 
+    cloud: Cloud
     region: str
     """Where deployments of tests run."""
     bucket: str
@@ -48,6 +47,8 @@ class SimulatedCloud(ABC):
     """(service, type), in the inventory, of what lies in no region: it describes, and holds no data."""
     at_rest: frozenset[str]
     """Types, in the inventory, of what data rest in."""
+    named: frozenset[str]
+    """Services, in the inventory, whose resources are told apart by their names."""
     looks_only: frozenset[str] = _LOOKS_ONLY
     """Steps that change nothing when all is well: they are interrupted at their first look instead of their deed."""
     idle: frozenset[str] = frozenset()
@@ -57,9 +58,15 @@ class SimulatedCloud(ABC):
     def account_id(self, number: int) -> str:
         """Return the id of an account that no other number has."""
 
-    @abstractmethod
-    def environment(self, endpoints: Endpoints, control: ControlClient, folder: Path) -> dict[str, str]:
-        """Return what a worker has in its environment to act in this cloud; `folder` is for files."""
+    def environment(self, endpoints: Endpoints, folder: Path) -> dict[str, str]:
+        """Return what a worker has in its environment to act in this cloud, as in a playground.
+
+        `folder` is for files with secrets.
+        """
+        played = playground.CLOUDS[self.cloud]
+        addresses = playground.Addresses.model_validate(endpoints.model_dump())
+        vendor = World(endpoints.control_url).vendor(played)
+        return {**played.settings(addresses, vendor), **played.credentials(vendor, folder)}
 
     @abstractmethod
     def apply_template(self, control: ControlClient, account: str, document: Document) -> None:
@@ -77,26 +84,17 @@ class SimulatedCloud(ABC):
 class SimulatedAws(SimulatedCloud):
     """AWS."""
 
-    region = "eu-west-1"
+    cloud, region = Cloud.AWS, "eu-west-1"
     bucket = "bucket"
     kept_with_backups = frozenset({"s3:bucket", "kms:key"})
     without_regions = frozenset({"iam", "route53"})
     placeless = frozenset({("iam", "policy"), ("iam", "role"), ("route53", "hosted-zone"), ("route53", "record")})
     at_rest = frozenset({"bucket", "cluster", "volume", "log-group"})
+    named = frozenset({"cloudwatch", "eks", "iam", "logs", "s3"})
 
     def account_id(self, number: int) -> str:
         """Return 12 digits."""
         return f"{number % 10**12:012d}"
-
-    def environment(self, endpoints: Endpoints, control: ControlClient, folder: Path) -> dict[str, str]:
-        """Return the vendor's access key."""
-        vendor = control.vendor()
-        return {
-            "BYOC_AWS_ENDPOINT_URL": endpoints.aws_url,
-            "BYOC_AWS_PRINCIPAL": vendor.principal,
-            "AWS_ACCESS_KEY_ID": vendor.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": vendor.secret_access_key,
-        }
 
     def apply_template(self, control: ControlClient, account: str, document: Document) -> None:
         """Create or update the stack."""
@@ -118,7 +116,7 @@ class SimulatedAws(SimulatedCloud):
 class SimulatedGcp(SimulatedCloud):
     """Google Cloud."""
 
-    region = "europe-west4"
+    cloud, region = Cloud.GCP, "europe-west4"
     bucket = "bucket"
     kept_with_backups = frozenset({"storage:buckets", "kms:cryptoKeys"})
     without_regions = frozenset()
@@ -135,24 +133,13 @@ class SimulatedGcp(SimulatedCloud):
         }
     )
     at_rest = frozenset({"bucket", "cluster", "disk", "log-bucket"})
+    named = frozenset({"compute", "container", "dns", "iam", "kms", "logging", "monitoring", "storage"})
     looks_only = _LOOKS_ONLY | {"create_private_endpoints", "grant_cluster_access", "install_add_on"}
     idle = frozenset({"delete_private_endpoints"})
 
     def account_id(self, number: int) -> str:
         """Return a project's id."""
         return f"acme-{number % 10**12:012d}"
-
-    def environment(self, endpoints: Endpoints, control: ControlClient, folder: Path) -> dict[str, str]:
-        """Return the vendor's service account, whose key goes into a file."""
-        vendor = control.gcp_vendor()
-        key = folder / "gcp-vendor.json"
-        key.write_text(json.dumps(vendor.key), "utf-8")
-        return {
-            "BYOC_GCP_ENDPOINT_URL": endpoints.gcp_url,
-            "BYOC_GCP_GRPC_ADDRESS": endpoints.gcp_grpc_address,
-            "BYOC_GCP_PRINCIPAL": vendor.principal,
-            "BYOC_GCP_CREDENTIALS_FILE": str(key),
-        }
 
     def apply_template(self, control: ControlClient, account: str, document: Document) -> None:
         """Make service accounts, roles and bindings."""
@@ -178,7 +165,7 @@ class SimulatedGcp(SimulatedCloud):
 class SimulatedAzure(SimulatedCloud):
     """Azure."""
 
-    region = "westeurope"
+    cloud, region = Cloud.AZURE, "westeurope"
     bucket = "storage-account"
     kept_with_backups = frozenset(
         {
@@ -199,30 +186,15 @@ class SimulatedAzure(SimulatedCloud):
         }
     )
     at_rest = frozenset({"storage-account", "managed-cluster", "disk"})
+    named = frozenset(
+        {"compute", "containerservice", "insights", "keyvault", "managedidentity", "network", "resources", "storage"}
+    )
     looks_only = _LOOKS_ONLY | {"create_private_endpoints", "grant_cluster_access", "install_add_on"}
     idle = frozenset({"delete_private_endpoints"})
 
     def account_id(self, number: int) -> str:
         """Return a subscription's id."""
         return str(UUID(int=0xACE0 << 112 | number))
-
-    def environment(self, endpoints: Endpoints, control: ControlClient, folder: Path) -> dict[str, str]:
-        """Return the vendor's applications, and its account at the certificates' authority; secrets go into files."""
-        vendor = control.azure_vendor()
-        secrets, key = folder / "azure-vendor.json", folder / "acme-account.pem"
-        secrets.write_text(vendor.model_dump_json(), "utf-8")
-        form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        key.write_bytes(ec.generate_private_key(ec.SECP256R1()).private_bytes(*form))
-        return {
-            "BYOC_AZURE_ENDPOINT_URL": endpoints.azure_url,
-            "BYOC_AZURE_APPLICATIONS": ",".join(
-                f"{purpose}={application.client_id}" for purpose, application in vendor.applications.items()
-            ),
-            "BYOC_AZURE_CREDENTIALS_FILE": str(secrets),
-            "BYOC_AZURE_ACME_DIRECTORY_URL": endpoints.acme_url,
-            "BYOC_AZURE_ACME_ACCOUNT_KEY_FILE": str(key),
-            "BYOC_AZURE_ACME_CA_FILE": str(endpoints.internet_ca_file),
-        }
 
     def apply_template(self, control: ControlClient, account: str, document: Document) -> None:
         """Make roles and assignments, and let the applications in."""
@@ -243,8 +215,6 @@ class SimulatedAzure(SimulatedCloud):
 
 
 CLOUDS: Mapping[Cloud, SimulatedCloud] = {
-    Cloud.AWS: SimulatedAws(),
-    Cloud.GCP: SimulatedGcp(),
-    Cloud.AZURE: SimulatedAzure(),
+    each.cloud: each for each in (SimulatedAws(), SimulatedGcp(), SimulatedAzure())
 }
-"""A further cloud is one more entry."""
+"""Keyed by cloud. A further one is one more name here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 from collections import Counter
@@ -23,20 +24,24 @@ class Undisturbed:
     """In each cloud, a customer whose deployment was provisioned with nothing to disturb it, once it is asked for."""
 
     installation: Installation
-    _customers: dict[Cloud, Customer] = field(default_factory=dict)
+    _lives: dict[Cloud, asyncio.Task[Customer]] = field(default_factory=dict)
 
     async def customer(self, cloud: Cloud) -> Customer:
-        """Return the customer; the deployment is active."""
-        if cloud not in self._customers:
-            customer = await self.installation.customer(f"d{os.getpid() % 10_000}x0{list(CLOUDS).index(cloud)}", cloud)
-            await self.installation.order(customer)
-            await self.installation.until_phase(customer, DeploymentPhase.ACTIVE)
-            self._customers[cloud] = customer
-        return self._customers[cloud]
+        """Return the customer; the deployment is active. A life that has failed is not lived again."""
+        if cloud not in self._lives:
+            self._lives[cloud] = asyncio.create_task(self._live(cloud))
+        return await self._lives[cloud]
 
     async def inventory(self, cloud: Cloud) -> Counter[str]:
         """Return what the account then holds."""
         return self.installation.inventory(await self.customer(cloud))
+
+    async def _live(self, cloud: Cloud) -> Customer:
+        number = f"0{list(CLOUDS).index(cloud)}"
+        customer = await self.installation.customer(f"d{os.getpid() % 10_000}x{number}", cloud)
+        await self.installation.order(customer)
+        await self.installation.until_phase(customer, DeploymentPhase.ACTIVE)
+        return customer
 
 
 @pytest.fixture(scope="session")

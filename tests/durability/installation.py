@@ -277,17 +277,11 @@ spec:
 
 
 def left_behind(resources: Counter[str]) -> Counter[str]:
-    """Return what of these is an orphan: all but keys that are on their way out, for no cloud deletes one at once."""
+    """Return what of these is an orphan: all but what is on its way out, which no cloud lets go at once."""
     return Counter({name: number for name, number in resources.items() if not _LEAVING.search(name)})
 
 
 _LEAVING = re.compile("PendingDeletion|DESTROYED|deleted-vault key .*SoftDeleted")
-_NAMED = (
-    "iam", "s3", "eks", "cloudwatch", "logs", "compute", "container", "storage", "kms", "dns", "monitoring",
-    "containerservice", "insights", "keyvault", "managedidentity", "network", "resources", "logging",
-)  # fmt: skip
-"""Services whose resources are told apart by their names."""
-_NAMED_AT_AWS = ("iam", "s3", "eks", "cloudwatch", "logs")
 _DIGEST = re.compile("-[0-9a-f]{8}$|[-_]?[0-9a-f]{10}(?=$|_)")
 _CHOSEN = re.compile("(?<=-)a?[0-9a-f]{2,}(?=-|$)|(?<=OsDisk_1_)[0-9a-f]+$")
 """In a name that Google, Azure or a cluster's controller has chosen: what it made up."""
@@ -296,8 +290,7 @@ _CHOSEN = re.compile("(?<=-)a?[0-9a-f]{2,}(?=-|$)|(?<=OsDisk_1_)[0-9a-f]+$")
 def _described(resource: Resource, customer: Customer) -> str:
     """Say what a resource is, without what differs from customer to customer (ids, names, account)."""
     role = resource.tags.get(TAG_RESOURCE) or resource.tags.get(TAG_RESOURCE.replace(":", "-"), "")
-    by_name = resource.service in (_NAMED_AT_AWS if customer.cloud is Cloud.AWS else _NAMED)
-    named = resource.name or resource.id if by_name else ""
+    named = resource.name or resource.id if resource.service in CLOUDS[customer.cloud].named else ""
     named = _DIGEST.sub("", named.replace(customer.name, "NAME").replace(customer.account, "ACCOUNT"))
     if resource.service in ("compute", "network"):
         named = _CHOSEN.sub("#", named)
@@ -336,7 +329,7 @@ async def installed(
             **settings,
         }
         for cloud in clouds:
-            environment |= CLOUDS[cloud].environment(endpoints, control, folder)
+            environment |= CLOUDS[cloud].environment(endpoints, folder)
         installation = Installation(endpoints, control, folder, port, environment, encryption)
         installation.start_server()
         try:

@@ -291,7 +291,7 @@ async def test_what_is_asked_for_during_a_hold_is_parked_until_the_release(
     assert watching.stdout is not None
     first_line = await asyncio.wait_for(watching.stdout.readline(), 30)
     released = await byoc("accounts", "release", account)
-    out, _ = await asyncio.wait_for(watching.communicate(), 180)
+    out, _ = await asyncio.wait_for(watching.communicate(), 60)
 
     parked = f"Parked: The customer holds the account {account}: change freeze."
     assert ("Held by" in held.out, deployment in held.out) == (True, True)

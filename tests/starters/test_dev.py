@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LONGEST = 240.0
+LONGEST = 120.0
 """Real seconds until a wait is given up, on a machine that runs other tests at the same time."""
 CHILDREN = {
     "-m simulators": "simulators",

@@ -38,7 +38,7 @@ def playing(state: Path) -> Iterator[str]:
         yield said
     finally:
         dev.send_signal(signal.SIGINT)
-        code = dev.wait(180)
+        code = dev.wait(60)
     assert code == 0
 
 

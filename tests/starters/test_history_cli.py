@@ -209,7 +209,7 @@ async def test_following_tells_what_happens_until_ctrl_c(
     async def until(kind: str, step: str) -> dict[str, Any]:
         assert following.stdout is not None
         while True:
-            line: dict[str, Any] = json.loads(await asyncio.wait_for(following.stdout.readline(), 180))
+            line: dict[str, Any] = json.loads(await asyncio.wait_for(following.stdout.readline(), 60))
             if (line["kind"], line["step"]) == (kind, step):
                 return line
 
@@ -237,7 +237,7 @@ async def test_a_reader_that_has_seen_enough_is_no_error(temporal: WorkflowEnvir
         env={**os.environ, "TEMPORAL_ADDRESS": temporal.client.service_client.config.target_host},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=ROOT,
     )  # fmt: skip
-    out, err = await asyncio.wait_for(shell.communicate(), 180)
+    out, err = await asyncio.wait_for(shell.communicate(), 60)
 
     line, code = out.decode().splitlines()
     assert json.loads(line)["kind"] == "requested"

@@ -14,7 +14,7 @@ from starters.playground.story import cast_in
 
 
 def test_a_cloud_is_simulated_where_what_it_stands_on_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the extra of Google Cloud there is no Google Cloud, with nothing else to do."""
+    """Without the extra of Google Cloud there are the others, with nothing else to do."""
 
     def distribution(name: str) -> None:
         if name == "cel-python":
@@ -24,7 +24,7 @@ def test_a_cloud_is_simulated_where_what_it_stands_on_is_installed(monkeypatch: 
     monkeypatch.setattr(clouds, "distribution", distribution)
 
     assert everything == [Cloud.AWS, Cloud.GCP, Cloud.AZURE]
-    assert Cloud.GCP not in [each.cloud for each in clouds_here()]
+    assert [each.cloud for each in clouds_here()] == [Cloud.AWS, Cloud.AZURE]
 
 
 def test_every_cloud_has_a_customer() -> None:
