@@ -8,8 +8,20 @@ from typing import Any
 
 from azure.mgmt.containerservice import ContainerServiceClient
 
+from activities.azure.add_ons import AzureAddOns
+from activities.azure.cluster import AzureCluster
+from activities.azure.cluster_access import AzureClusterAccess
+from activities.azure.maintenance import AzureMaintenance
+from activities.azure.node_pools import AzureNodePools
+from activities.azure.part import AzurePart
+from activities.azure.workload_identity import AzureWorkloadIdentity
 from domain.naming import base_name
 from tests.activities.azure.conftest import Account
+
+PARTS: tuple[type[AzurePart], ...] = (
+    AzureCluster, AzureClusterAccess, AzureWorkloadIdentity, AzureAddOns, AzureNodePools, AzureMaintenance,
+)  # fmt: skip
+"""Whose activities make a cluster and set it up."""
 
 
 def aks(account: Account) -> Any:

@@ -26,11 +26,13 @@ from activities.cloud import Activity
 from activities.needs import Need, declared
 from domain.account import access_to
 from domain.deployment import Site
+from domain.facts import Cluster
 from simulators.azure.documents import AzureTemplate
 from simulators.control_client import ControlClient, SubscriptionClient
 from simulators.endpoints import Endpoints
 from simulators.inventory import Resource
 from simulators.launch import running_simulators
+from tests.activities.ground import Ground
 from tests.activities.tenant import Tenant, by_name
 
 REGION = "westeurope"
@@ -218,3 +220,18 @@ def account(
     """A fresh subscription whose customer has applied our template: it grants what the activities declare."""
     yield open_account(endpoints, control, settings, activities, _needs_of(activities), fresh_site())
     control.clear_faults()
+
+
+@pytest.fixture
+def ground(account: Account) -> Ground[Account]:
+    """What a cluster stands on."""
+    from tests.activities.azure.ground import make_ground
+
+    return make_ground(account)
+
+
+@pytest.fixture
+def cluster(account: Account, ground: Ground[Account]) -> Cluster:
+    """The deployment's control plane."""
+    made: Cluster = account.run("create_cluster", ground.cluster_request())
+    return made

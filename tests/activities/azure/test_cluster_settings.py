@@ -8,24 +8,18 @@ from typing import Any
 import pytest
 from azure.mgmt.msi import ManagedServiceIdentityClient
 
-from activities.azure.add_ons import AzureAddOns
-from activities.azure.cluster import AzureCluster
-from activities.azure.cluster_access import AzureClusterAccess
 from activities.azure.cluster_settings import changeable, differing
 from activities.azure.connection import AzureConnections
-from activities.azure.maintenance import AzureMaintenance
-from activities.azure.node_pools import AzureNodePools
 from activities.azure.settings import AzureSettings
-from activities.azure.workload_identity import AzureWorkloadIdentity
 from activities.cloud import Activity
 from activities.contracts import ClusterRequest
 from domain.deployment import Site
 from domain.facts import Cluster, Firewall, Key, Network, Roles
 from domain.failure import FailureClass
 from domain.naming import base_name, owner_tags, resource_name
-from tests.activities.azure.clusters import change, described, put, without_state
+from tests.activities.azure.clusters import PARTS, change, described, put, without_state
 from tests.activities.azure.conftest import EGRESS, REGION, Account, activities_of
-from tests.activities.azure.ground import GROUND, Ground, make_ground
+from tests.activities.azure.ground import GROUND, Ground
 
 CREATION = "managedClusters/write"
 
@@ -33,23 +27,7 @@ CREATION = "managedClusters/write"
 @pytest.fixture(scope="module")
 def activities(settings: AzureSettings, connections: AzureConnections) -> Sequence[Activity]:
     """The activities on clusters, and on what they stand on."""
-    parts = (
-        AzureCluster, AzureClusterAccess, AzureWorkloadIdentity, AzureAddOns, AzureNodePools, AzureMaintenance,
-    )  # fmt: skip
-    return activities_of(*GROUND, *parts)(settings, connections)
-
-
-@pytest.fixture
-def ground(account: Account) -> Ground:
-    """What a cluster stands on."""
-    return make_ground(account)
-
-
-@pytest.fixture
-def cluster(account: Account, ground: Ground) -> Cluster:
-    """The deployment's control plane."""
-    made: Cluster = account.run("create_cluster", ground.cluster_request())
-    return made
+    return activities_of(*GROUND, *PARTS)(settings, connections)
 
 
 CHANGED: dict[str, object] = {

@@ -9,17 +9,11 @@ import pytest
 from azure.mgmt.authorization import AuthorizationManagementClient
 from azure.mgmt.msi import ManagedServiceIdentityClient
 
-from activities.azure.add_ons import AzureAddOns
-from activities.azure.cluster import AzureCluster
-from activities.azure.cluster_access import AzureClusterAccess
 from activities.azure.cluster_identity import key_scope
 from activities.azure.cluster_token import AzureClusterTokens
 from activities.azure.connection import AzureConnections
 from activities.azure.granting import BuiltInRole
-from activities.azure.maintenance import AzureMaintenance
-from activities.azure.node_pools import AzureNodePools
 from activities.azure.settings import AzureSettings
-from activities.azure.workload_identity import AzureWorkloadIdentity
 from activities.cloud import Activity
 from activities.contracts import InNetwork
 from activities.kubernetes.manifests.azure import disk_encryption_set
@@ -28,7 +22,7 @@ from domain.failure import FailureClass
 from domain.naming import base_name, owner_tags, resource_name
 from simulators.azure.documents import AzureQuota
 from simulators.faults import FaultKind
-from tests.activities.azure.clusters import change, described, put
+from tests.activities.azure.clusters import PARTS, change, described, put
 from tests.activities.azure.conftest import EGRESS, REGION, Account, activities_of
 from tests.activities.azure.ground import GROUND, PODS, SERVICES, ZONES, Ground, make_ground
 from tests.activities.azure.networks import own_network
@@ -42,23 +36,7 @@ LATE = timedelta(hours=2)
 @pytest.fixture(scope="module")
 def activities(settings: AzureSettings, connections: AzureConnections) -> Sequence[Activity]:
     """The activities on clusters, and on what they stand on."""
-    parts = (
-        AzureCluster, AzureClusterAccess, AzureWorkloadIdentity, AzureAddOns, AzureNodePools, AzureMaintenance,
-    )  # fmt: skip
-    return activities_of(*GROUND, *parts)(settings, connections)
-
-
-@pytest.fixture
-def ground(account: Account) -> Ground:
-    """What a cluster stands on."""
-    return make_ground(account)
-
-
-@pytest.fixture
-def cluster(account: Account, ground: Ground) -> Cluster:
-    """The deployment's control plane."""
-    made: Cluster = account.run("create_cluster", ground.cluster_request())
-    return made
+    return activities_of(*GROUND, *PARTS)(settings, connections)
 
 
 def roles_of(account: Account, name: str) -> set[tuple[str, str]]:

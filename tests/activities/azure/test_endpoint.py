@@ -5,17 +5,14 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import pytest
-import requests
 from azure.mgmt.authorization import AuthorizationManagementClient
 from azure.mgmt.keyvault import KeyVaultManagementClient
 from azure.mgmt.network import NetworkManagementClient
 
-import catalog
 from activities.azure.add_ons import AzureAddOns
 from activities.azure.bucket import AzureBackupBucket
 from activities.azure.certificate import AzureCertificate
@@ -36,29 +33,20 @@ from activities.contracts import (
     BackupRequest,
     BucketRequest,
     CertificateRequest,
-    ComponentRequest,
     DomainRequest,
-    EndpointRequest,
     NamespaceRequest,
-    PublicationRequest,
     RestoreRequest,
-    SmokeTestRequest,
-    StorageClassRequest,
 )
 from activities.kubernetes.manifests.azure import AzureManifests
 from activities.kubernetes.server import KubernetesServer
-from activities.kubernetes.settings import KubernetesSettings
-from domain.deployment import DeploymentSpec, Endpoint
-from domain.facts import Bucket, Certificate, Cluster, Domain, LoadBalancer
 from domain.failure import FailureClass
 from domain.naming import base_name
 from domain.shape import Component, PoolName
 from simulators.endpoints import Endpoints
-from tests.activities.azure.conftest import REGION, Account, activities_of
-from tests.activities.azure.ground import GROUND, Ground, make_ground
+from tests.activities.azure.conftest import Account, activities_of
+from tests.activities.azure.ground import GROUND, make_ground
+from tests.activities.served import RELEASE, Served, kubernetes_settings
 
-RELEASE = next(release for release in reversed(catalog.load().releases) if not release.withdrawn)
-SMALL = catalog.load().shapes[0]
 LATE = timedelta(hours=2)
 PARTS = (
     AzureDomain, AzureCertificate, AzureBackupBucket, AzureCluster, AzureClusterAccess, AzureWorkloadIdentity,
@@ -70,43 +58,12 @@ PARTS = (
 def activities(settings: AzureSettings, connections: AzureConnections, endpoints: Endpoints) -> Sequence[Activity]:
     """Everything that a server stands on, and the activities inside clusters."""
     tokens = AzureClusterTokens(connections)
-    kubernetes = KubernetesSettings(
-        poll_interval=timedelta(seconds=0.02),
-        grace=timedelta(hours=1),
-        public_proxy=endpoints.internet_proxy_url,
-        public_ca_file=str(endpoints.internet_ca_file),
-    )
-    server = KubernetesServer(tokens, tokens, AzureManifests(), kubernetes)
+    server = KubernetesServer(tokens, tokens, AzureManifests(), kubernetes_settings(endpoints))
     return [*activities_of(*GROUND, *PARTS)(settings, connections), *server.activities()]
 
 
-@dataclass
-class Deployment:
+class Deployment(Served[Account]):
     """A cluster with nodes, an issued certificate, and the namespace of the server."""
-
-    account: Account
-    ground: Ground
-    cluster: Cluster
-    domain: Domain
-    certificate: Certificate
-    bucket: Bucket
-
-    def endpoint_request(self) -> EndpointRequest:
-        """Return the order for the endpoint."""
-        return EndpointRequest(
-            site=self.account.site,
-            cluster=self.cluster,
-            network=self.ground.network,
-            domain=self.domain,
-            certificate=self.certificate,
-        )
-
-    def open(self) -> LoadBalancer:
-        """Open the endpoint and publish its address."""
-        balancer: LoadBalancer = self.account.run("open_endpoint", self.endpoint_request())
-        publication = PublicationRequest(site=self.account.site, domain=self.domain, load_balancer=balancer)
-        self.account.run("publish_endpoint", publication)
-        return balancer
 
     def parts(self) -> set[str]:
         """Return the names of what is in the group of the nodes, apart from machines and their disks."""
@@ -132,43 +89,16 @@ def deployment(account: Account) -> Deployment:
     return Deployment(account, ground, cluster, domain, certificate, bucket)
 
 
-def install(deployment: Deployment) -> None:
-    """Make the store's nodes and let all components run."""
-    account, site, cluster = deployment.account, deployment.account.site, deployment.cluster
-    account.run("create_node_pool", deployment.ground.pool_request(cluster))
-    account.run("create_storage_class", StorageClassRequest(site=site, cluster=cluster, key=deployment.ground.key))
-    spec = DeploymentSpec(
-        account=site.account,
-        region=REGION,
-        shape=SMALL.name,
-        release=RELEASE.version,
-        kubernetes="1.34",
-        endpoint=Endpoint(domain=deployment.domain.name),
-    )
-    for component in Component:
-        order = ComponentRequest(
-            site=site, cluster=cluster, component=component, release=RELEASE, shape=SMALL, spec=spec,
-            bucket=deployment.bucket,
-        )  # fmt: skip
-        account.run("install_component", order)
-
-
 def test_the_server_is_used_by_its_public_name_and_leaves_nothing(deployment: Deployment) -> None:
     """A document goes through the load balancer over TLS, a backup and back; then no part of it and no disk is left."""
     account, site, cluster = deployment.account, deployment.account.site, deployment.cluster
-    install(deployment)
+    account.run("create_node_pool", deployment.ground.pool_request(cluster))
+    deployment.install()
 
     balancer = deployment.open()
-    order = SmokeTestRequest(site=site, cluster=cluster, domain=deployment.domain, release=RELEASE)
-    tested = account.run("smoke_test", order)
+    tested = deployment.smoke_test()
     at_subscriptions = [
-        requests.get(
-            f"https://{deployment.domain.name}:8443{path}",
-            proxies={"https": account.endpoints.internet_proxy_url},
-            verify=str(account.endpoints.internet_ca_file),
-            timeout=30,
-        ).status_code
-        for path in ("/subscribe/healthz", "/healthz")
+        deployment.status_at_subscriptions(account.endpoints, path) for path in ("/subscribe/healthz", "/healthz")
     ]
     taken = BackupRequest(site=site, cluster=cluster, bucket=deployment.bucket, release=RELEASE, name="first")
     backup = account.run("back_up", taken)

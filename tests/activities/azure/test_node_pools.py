@@ -27,7 +27,7 @@ from domain.shape import PoolName
 from simulators.azure.documents import AzureQuota
 from simulators.faults import FaultKind
 from tests.activities.azure.conftest import REGION, Account, activities_of
-from tests.activities.azure.ground import GROUND, MACHINE, ZONES, Ground, make_ground
+from tests.activities.azure.ground import GROUND, MACHINE, ZONES, Ground
 
 OTHERS = next(pool for pool in PoolName if pool is not PoolName.STORE)
 LABEL = "byoc.dev/pool"
@@ -38,19 +38,6 @@ CREATION, DELETION = "managedClusters/agentPools/write", "managedClusters/agentP
 def activities(settings: AzureSettings, connections: AzureConnections) -> Sequence[Activity]:
     """The activities on clusters, pools and what controllers leave, and on what they stand on."""
     return activities_of(*GROUND, AzureCluster, AzureNodePools, AzureControllerMade)(settings, connections)
-
-
-@pytest.fixture
-def ground(account: Account) -> Ground:
-    """What a cluster stands on."""
-    return make_ground(account)
-
-
-@pytest.fixture
-def cluster(account: Account, ground: Ground) -> Cluster:
-    """The deployment's control plane."""
-    made: Cluster = account.run("create_cluster", ground.cluster_request())
-    return made
 
 
 def pools(account: Account) -> Any:

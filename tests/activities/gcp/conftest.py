@@ -24,10 +24,12 @@ from activities.gcp.settings import GcpSettings
 from activities.gcp.template import as_json, template
 from domain.account import access_to
 from domain.deployment import Site
+from domain.facts import Cluster
 from simulators.control_client import ControlClient
 from simulators.endpoints import Endpoints
 from simulators.inventory import Resource
 from simulators.launch import running_simulators
+from tests.activities.ground import Ground
 from tests.activities.tenant import Tenant, by_name
 
 REGION = "europe-west4"
@@ -136,3 +138,18 @@ def account(endpoints: Endpoints, control: ControlClient, settings: GcpSettings,
     """A fresh project whose customer has applied our template: it grants what the activities declare, nothing else."""
     yield open_account(endpoints, control, cloud, settings, next(_numbers))
     control.clear_faults()
+
+
+@pytest.fixture
+def ground(account: Account) -> Ground[Account]:
+    """What a cluster stands on."""
+    from tests.activities.gcp.ground import make_ground
+
+    return make_ground(account)
+
+
+@pytest.fixture
+def cluster(account: Account, ground: Ground[Account]) -> Cluster:
+    """The deployment's control plane."""
+    made: Cluster = account.run("create_cluster", ground.cluster_request())
+    return made

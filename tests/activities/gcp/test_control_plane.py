@@ -18,20 +18,7 @@ from domain.facts import Cluster
 from domain.failure import FailureClass
 from domain.naming import base_name, owner_labels
 from tests.activities.gcp.conftest import EGRESS, Account
-from tests.activities.gcp.ground import Ground, make_ground
-
-
-@pytest.fixture
-def ground(account: Account) -> Ground:
-    """What a cluster stands on."""
-    return make_ground(account)
-
-
-@pytest.fixture
-def cluster(account: Account, ground: Ground) -> Cluster:
-    """The deployment's control plane."""
-    made: Cluster = account.run("create_cluster", ground.cluster_request())
-    return made
+from tests.activities.gcp.ground import Ground
 
 
 def gke(account: Account) -> Any:

@@ -4,41 +4,30 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-import requests
 from google.cloud import compute_v1, resourcemanager_v3
 
-import catalog
 from activities.contracts import (
     CertificateRequest,
-    ComponentRequest,
     DomainRequest,
-    EndpointRequest,
     NamespaceRequest,
-    PublicationRequest,
-    SmokeTestRequest,
-    StorageClassRequest,
 )
 from activities.gcp.cluster_token import GcpClusterTokens
 from activities.gcp.connection import GcpConnections
 from activities.gcp.settings import GcpSettings
 from activities.kubernetes.manifests.gcp import GcpManifests, tls_policy
 from activities.kubernetes.server import KubernetesServer
-from activities.kubernetes.settings import KubernetesSettings
-from domain.deployment import DeploymentSpec, Endpoint
-from domain.facts import Bucket, Certificate, Cluster, Domain, LoadBalancer
 from domain.failure import FailureClass
 from domain.shape import Component, PoolName
 from tests.activities.gcp.conftest import REGION, Account
-from tests.activities.gcp.ground import Ground, make_ground
+from tests.activities.gcp.ground import make_ground
+from tests.activities.served import Served, kubernetes_settings
 from tests.activities.tenant import by_name
 
-RELEASE = next(release for release in reversed(catalog.load().releases) if not release.withdrawn)
-SMALL = catalog.load().shapes[0]
 BALANCER_PARTS = {
     "address", "backend-service", "firewall", "forwarding-rule", "health-check", "network-endpoint-group",
     "target-https-proxy", "url-map",
@@ -46,32 +35,8 @@ BALANCER_PARTS = {
 LATE = timedelta(hours=2)
 
 
-@dataclass
-class Deployment:
+class Deployment(Served[Account]):
     """A cluster with nodes, an issued certificate, and the namespace of the server."""
-
-    account: Account
-    ground: Ground
-    cluster: Cluster
-    domain: Domain
-    certificate: Certificate
-
-    def endpoint_request(self) -> EndpointRequest:
-        """Return the order for the endpoint."""
-        return EndpointRequest(
-            site=self.account.site,
-            cluster=self.cluster,
-            network=self.ground.network,
-            domain=self.domain,
-            certificate=self.certificate,
-        )
-
-    def open(self) -> LoadBalancer:
-        """Open the endpoint and publish its address."""
-        balancer: LoadBalancer = self.account.run("open_endpoint", self.endpoint_request())
-        publication = PublicationRequest(site=self.account.site, domain=self.domain, load_balancer=balancer)
-        self.account.run("publish_endpoint", publication)
-        return balancer
 
     def parts(self) -> list[str]:
         """Return what GKE made for load balancers, by name."""
@@ -82,13 +47,7 @@ class Deployment:
 def deployment(account: Account, settings: GcpSettings) -> Deployment:
     """Everything before the endpoint, with the activities of clusters beside those of the cloud."""
     tokens = GcpClusterTokens(GcpConnections(settings))
-    kubernetes = KubernetesSettings(
-        poll_interval=timedelta(seconds=0.02),
-        grace=timedelta(hours=1),
-        public_proxy=account.endpoints.internet_proxy_url,
-        public_ca_file=str(account.endpoints.internet_ca_file),
-    )
-    server = KubernetesServer(tokens, tokens, GcpManifests(), kubernetes)
+    server = KubernetesServer(tokens, tokens, GcpManifests(), kubernetes_settings(account.endpoints))
     account = replace(account, activities={**account.activities, **by_name(server.activities())})
     ground = make_ground(account)
     domain = account.run("create_domain", DomainRequest(site=account.site, domain=f"{account.site.deployment}.example"))
@@ -99,45 +58,17 @@ def deployment(account: Account, settings: GcpSettings) -> Deployment:
     return Deployment(account, ground, cluster, domain, certificate)
 
 
-def install(deployment: Deployment) -> None:
-    """Make nodes and let all components run."""
-    account, site, cluster = deployment.account, deployment.account.site, deployment.cluster
-    for pool in (PoolName.STORE, PoolName.SERVICES):
-        account.run("create_node_pool", deployment.ground.pool_request(cluster, pool))
-    key = StorageClassRequest(site=site, cluster=cluster, key=deployment.ground.key)
-    account.run("create_storage_class", key)
-    spec = DeploymentSpec(
-        account=site.account,
-        region=REGION,
-        shape=SMALL.name,
-        release=RELEASE.version,
-        kubernetes="1.34",
-        endpoint=Endpoint(domain=deployment.domain.name),
-    )
-    for component in Component:
-        order = ComponentRequest(
-            site=site, cluster=cluster, component=component, release=RELEASE, shape=SMALL, spec=spec,
-            bucket=Bucket(name="unused"),
-        )  # fmt: skip
-        account.run("install_component", order)
-
-
 def test_the_server_is_used_by_its_public_name_and_leaves_nothing(deployment: Deployment) -> None:
     """A document goes through the load balancer over TLS; after the deletion no part of one and no disk is left."""
     account, site = deployment.account, deployment.account.site
-    install(deployment)
+    for pool in (PoolName.STORE, PoolName.SERVICES):
+        account.run("create_node_pool", deployment.ground.pool_request(deployment.cluster, pool))
+    deployment.install()
 
     balancer = deployment.open()
-    order = SmokeTestRequest(site=site, cluster=deployment.cluster, domain=deployment.domain, release=RELEASE)
-    tested = account.run("smoke_test", order)
+    tested = deployment.smoke_test()
     at_subscriptions = [
-        requests.get(
-            f"https://{deployment.domain.name}:8443{path}",
-            proxies={"https": account.endpoints.internet_proxy_url},
-            verify=str(account.endpoints.internet_ca_file),
-            timeout=30,
-        ).status_code
-        for path in ("/subscribe/healthz", "/healthz")
+        deployment.status_at_subscriptions(account.endpoints, path) for path in ("/subscribe/healthz", "/healthz")
     ]
     during = {each.type for each in account.resources()}
     account.run("delete_workloads", site)

@@ -15,23 +15,10 @@ from domain.naming import base_name, owner_labels
 from domain.shape import PoolName
 from simulators.faults import FaultKind
 from tests.activities.gcp.conftest import REGION, Account
-from tests.activities.gcp.ground import MACHINE, ZONES, Ground, make_ground
+from tests.activities.gcp.ground import MACHINE, ZONES, Ground
 
 OTHERS = next(pool for pool in PoolName if pool is not PoolName.STORE)
 LABEL = "byoc.dev/pool"
-
-
-@pytest.fixture
-def ground(account: Account) -> Ground:
-    """What a cluster stands on."""
-    return make_ground(account)
-
-
-@pytest.fixture
-def cluster(account: Account, ground: Ground) -> Cluster:
-    """The deployment's control plane."""
-    made: Cluster = account.run("create_cluster", ground.cluster_request())
-    return made
 
 
 def gke(account: Account) -> Any:
