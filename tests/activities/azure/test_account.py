@@ -240,7 +240,7 @@ class TestTemplate:
 
     def test_the_table_has_a_line_for_each_action(self) -> None:
         """With who needs it, and what limits it."""
-        lines = permissions(NEEDS, ACCESS, (REGION,))
+        lines = permissions(NEEDS, ACCESS)
 
         assert {(line.action, line.purpose) for line in lines} == {(need.action, need.purpose) for need in NEEDS}
         assert {line.action for line in lines if line.conditions} == {ASSIGN, READ_SECRET}
