@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from activities import deeds
 from activities.barrier import before_change
+from activities.cancellation import before_call
 from domain.audit import Resource
 
 
@@ -28,7 +29,9 @@ class CloudCall:
 
         Raises:
             WouldChange: they are.
+            CancelledError: The activity is not wanted any more.
         """
+        before_call()
         if self.changes:
             before_change(f"{self.service}.{self.operation}", self.about)
 

@@ -25,7 +25,7 @@ class Comparisons(ComparisonContract):
     def __init__(self, activities: Sequence[Callable[..., Any]]) -> None:
         self._activities = {each.__name__: each for each in activities}
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     def compare(self, question: ComparisonQuestion) -> Comparison:
         """Run the step's own activity with every call barred that would change something, and say which was the first.
 

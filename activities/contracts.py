@@ -19,6 +19,7 @@ Obligations of every activity here:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from datetime import datetime, timedelta
 
 from pydantic import JsonValue
 from temporalio import activity
@@ -46,6 +47,7 @@ from domain.facts import (
     Roles,
     SmokeTest,
 )
+from domain.maintenance import Exclusion, MaintenancePolicy, MaintenanceWindow, Opening, Work
 from domain.model import Model
 from domain.operation import OperationKind
 from domain.plan import Plan, PlannedChange
@@ -270,6 +272,36 @@ class BackupLock(Model):
     retain_days: int
 
 
+class MaintenanceRequest(InCluster):
+    """The provider's own maintenance of the cluster: nothing by itself, and what it cannot leave in our windows."""
+
+    windows: tuple[MaintenanceWindow, ...] = ()
+    """Of the deployment. None in histories that are older: the provider's policy has a window of ours then."""
+    exclusions: tuple[Exclusion, ...] = ()
+
+
+class WindowQuestion(Model):
+    """When may work of this kind start?"""
+
+    policy: MaintenancePolicy
+    work: Work
+    need: timedelta
+    """How long it takes at the 95th percentile."""
+    now: datetime
+    not_before: datetime | None = None
+    count: int = 1
+    spread_by: str = ""
+    """Name of the deployment: its start in the window is put off by a part of what the window leaves, always the same;
+    empty: no spreading."""
+
+
+class WindowAnswer(Model):
+    """The next openings; fewer than asked for if there are no more within three years."""
+
+    openings: tuple[Opening, ...] = ()
+    """`at` is when the work starts: not before `not_before`, spread if that was asked for."""
+
+
 class PlanQuestion(Model):
     """What would this operation do?"""
 
@@ -310,10 +342,45 @@ class PlanningContract(ABC):
         """Rehearse the operation and return what it will do; nothing is touched."""
 
 
+class ProposalQuestion(Model):
+    """What should be rolled out this month?"""
+
+    at: datetime
+
+
+class ProposalAnswer(Model):
+    """The rollouts that were proposed, or were there already."""
+
+    rollouts: tuple[str, ...] = ()
+    """Names."""
+    left_alone: tuple[str, ...] = ()
+    """What was not proposed, and why, in words."""
+
+
+class ProposalContract(ABC):
+    """Proposing rollouts; its worker holds no credentials and reaches no cloud."""
+
+    @activity.defn
+    @abstractmethod
+    async def propose_rollouts(self, question: ProposalQuestion) -> ProposalAnswer:
+        """Start a rollout of the newest release whose first wave has to be approved, and one for each cloud of which
+        deployments run an expired Kubernetes version, to the next one. The same month again changes nothing.
+        """
+
+
+class WindowContract(ABC):
+    """Reading maintenance windows; its worker holds no credentials and reaches no cloud."""
+
+    @activity.defn(no_thread_cancel_exception=True)
+    @abstractmethod
+    def find_openings(self, question: WindowQuestion) -> WindowAnswer:
+        """Return when the work may start, by the time zone data of this worker."""
+
+
 class ComparisonContract(ABC):
     """Comparing with what exists. A cloud's worker registers it beside the activities that it compares with."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def compare(self, question: ComparisonQuestion) -> Comparison:
         """Run the step's own activity with every call barred that would change something, and say which was the first.
@@ -325,7 +392,7 @@ class ComparisonContract(ABC):
 class AccountContract(ABC):
     """Reaching the customer's account."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def verify_access(self, question: AccessQuestion) -> AccessReport:
         """Assume each role, and simulate each declared action in each region; report what is missing.
@@ -333,7 +400,7 @@ class AccountContract(ABC):
         A role that cannot be assumed at all raises AUTH; missing actions are a result, not an error.
         """
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def prove_revoked(self, question: AccessQuestion) -> RevocationProof:
         """Return the cloud's refusals once every attempt to enter is refused; until then raise `NotReadyYet`."""
@@ -342,22 +409,22 @@ class AccountContract(ABC):
 class PreflightContract(ABC):
     """Looking before anything is made."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def check_permissions(self, site: Site) -> AccessReport:
         """Return the report of a fully permitted account; raise PERMISSION with the first missing action named."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def check_quotas(self, question: CapacityQuestion) -> None:
         """Return if the account has room for the whole deployment; raise QUOTA naming quota, need and limit."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def choose_placement(self, question: CapacityQuestion) -> Placement:
         """Return three zones (fewer if the region has fewer, at least two) and machine types offered in all of them."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def plan_addresses(self, question: AddressQuestion) -> AddressPlan:
         """Return the ranges of the subnets; raise CONFIG if a range is too small or overlaps one that exists."""
@@ -366,42 +433,42 @@ class PreflightContract(ABC):
 class NetworkContract(ABC):
     """The network of the deployment."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def create_network(self, request: NetworkRequest) -> Network:
         """Make network and subnets, or verify the customer's own (zones, tags, routes, free addresses)."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def delete_network(self, site: Site) -> None:
         """Delete network and subnets that are ours, once nothing is in them."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def create_egress(self, request: InNetwork) -> None:
         """Let private subnets reach out through a NAT gateway in each zone, public ones directly."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def delete_egress(self, site: Site) -> None:
         """Delete gateways, their addresses and routes."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def create_private_endpoints(self, request: InNetwork) -> None:
         """Let the cluster reach the cloud's own services without leaving the network."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def delete_private_endpoints(self, site: Site) -> None:
         """Delete these endpoints."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def create_firewall(self, request: InNetwork) -> Firewall:
         """Make the security groups of control plane and nodes with their rules."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def delete_firewall(self, site: Site) -> None:
         """Delete these security groups, also those that a controller of the cluster leaked."""
@@ -410,52 +477,52 @@ class NetworkContract(ABC):
 class FoundationContract(ABC):
     """What the cluster stands on beside the network."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def create_roles(self, site: Site) -> Roles:
         """Make the identities of cluster, nodes and workloads, each under the permissions boundary."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def delete_roles(self, site: Site) -> None:
         """Delete these identities."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def create_encryption_key(self, site: Site) -> Key:
         """Make the key, with yearly rotation, that encrypts secrets, disks and backups."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def delete_encryption_key(self, retention: Retention) -> None:
         """Schedule the key's deletion; with kept backups it stays, because they cannot be read without it."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def create_backup_bucket(self, request: BucketRequest) -> Bucket:
         """Make the bucket: versioned, lockable, encrypted with the key, no public access, TLS only, in the region."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def delete_backup_bucket(self, retention: Retention) -> None:
         """Delete the bucket with all versions; with kept backups, only what is not locked."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def create_domain(self, request: DomainRequest) -> Domain:
         """Make the DNS zone."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def delete_domain(self, site: Site) -> None:
         """Delete the zone and its records."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def create_certificate(self, request: CertificateRequest) -> Certificate:
         """Order the certificate, publish its validation records, and return it once it is issued."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def delete_certificate(self, site: Site) -> None:
         """Delete the certificate once nothing uses it."""
@@ -464,72 +531,72 @@ class FoundationContract(ABC):
 class ClusterContract(ABC):
     """Managed Kubernetes."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def create_cluster(self, request: ClusterRequest) -> Cluster:
         """Make the control plane (private and allow-listed public endpoint, encrypted secrets, logs); wait for it."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def delete_cluster(self, site: Site) -> None:
         """Delete the control plane, once its pools are gone."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def grant_cluster_access(self, request: InCluster) -> None:
         """Let the control plane's own role, and nobody else, operate the cluster."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def create_workload_identity(self, request: WorkloadIdentityRequest) -> None:
         """Let the service accounts of store, restore and storage driver act as their roles."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def install_add_on(self, request: AddOn) -> None:
         """Install the provider's add-on in the version that suits the cluster, and wait until it works."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def create_node_pool(self, request: NodePoolRequest) -> NodePool:
         """Make the pool and wait for its nodes; raise CAPACITY if the cloud has no machines of this type."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def delete_node_pools(self, site: Site) -> None:
         """Delete every pool of the cluster and its launch templates."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
-    def set_maintenance_policy(self, request: InCluster) -> None:
-        """Switch off the provider's own automatic upgrades."""
+    def set_maintenance_policy(self, request: MaintenanceRequest) -> None:
+        """Switch off the provider's own automatic upgrades, and bind what cannot be refused to the given windows."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def create_alarms(self, request: InCluster) -> None:
         """Make the provider's alarms on the health of nodes and load balancer."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def delete_alarms(self, site: Site) -> None:
         """Delete these alarms."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def publish_endpoint(self, request: PublicationRequest) -> None:
         """Make the DNS record that leads to the load balancer."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def lock_backup(self, request: BackupLock) -> Backup:
         """Lock a backup object until its retention ends, and return it with that instant."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def delete_load_balancers_and_volumes(self, site: Site) -> None:
         """Delete load balancers and volumes that the cluster's controllers made and did not take away."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def find_leftovers(self, retention: Retention) -> tuple[Leftover, ...]:
         """Return everything in the region that carries this deployment's tag, and why what may stay does stay."""
@@ -538,60 +605,50 @@ class ClusterContract(ABC):
 class KubernetesContract(ABC):
     """The server inside the cluster; the same for every cloud."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def create_storage_class(self, request: StorageClassRequest) -> None:
         """Apply the encrypted storage class and make it the default."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def create_namespace(self, request: NamespaceRequest) -> None:
         """Apply namespace, service accounts, deny-by-default network policies and the webhook's configuration."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def install_component(self, request: ComponentRequest) -> ComponentStatus:
         """Apply one component and wait until it is rolled out."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def open_endpoint(self, request: EndpointRequest) -> LoadBalancer:
         """Apply what the load balancer is made for (a Service, a Gateway) and return its address once it has one."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def smoke_test(self, request: SmokeTestRequest) -> SmokeTest:
         """Write and read one document through the public endpoint with a short-lived key (unless read-only)."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def back_up(self, request: BackupRequest) -> Backup:
         """Run the backup job and return its object once it is complete."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def prove_restore(self, request: RestoreRequest) -> RestoreProof:
         """Restore into an isolated namespace, compare checksum and number of records, and remove the namespace."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def apply_api_keys(self, request: ApiKeysRequest) -> None:
         """Make the server accept exactly the keys that are valid."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @abstractmethod
     def delete_workloads(self, site: Site) -> None:
         """Delete the endpoint, the workloads and their claims, and wait for what controllers made for them.
 
         A cluster that does not exist (any more) has no workloads: that is success.
         """
-
-
-STEP_CONTRACTS: tuple[type[ABC], ...] = (
-    PreflightContract,
-    NetworkContract,
-    FoundationContract,
-    ClusterContract,
-    KubernetesContract,
-)
-"""The contracts whose activities are the steps of operations."""

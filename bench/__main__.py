@@ -12,15 +12,25 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import encryption, idle, makespan, overhead, plans
+from bench import encryption, forecasts, idle, makespan, overhead, plans, rollouts, windows
 
 RESULTS = Path(__file__).with_name("results.json")
-BOUNDS = {"overhead_cpu_ratio": 1.25, "overhead_wall_ratio": 1.25, "makespan_ratio": 1.10, "plan_seconds": 5.0}
+BOUNDS = {
+    "overhead_cpu_ratio": 1.25,
+    "overhead_wall_ratio": 1.25,
+    "makespan_ratio": 1.10,
+    "plan_seconds": 5.0,
+    "windows_100_ms": 5.0,
+    "forecast_10000_seconds": 10.0,
+}
 MEASUREMENTS = {
     "overhead": overhead.measure,
     "encryption": encryption.measure,
     "makespan": makespan.measure,
     "plan": plans.measure,
+    "windows": windows.measure,
+    "forecast": forecasts.measure,
+    "rollout": rollouts.measure,
     "idle": idle.measure,
 }
 

@@ -38,7 +38,8 @@ class RiskClass(StrEnum):
     ROUTINE = "routine"
     """What happens every week and is undone by doing it again: API keys, converging to the known specification."""
     SIGNIFICANT = "significant"
-    """It makes or changes what costs money or serves clients: a first provisioning, a changed specification."""
+    """It makes or changes what costs money or serves clients: a first provisioning, a changed specification, an
+    upgrade."""
     DESTRUCTIVE = "destructive"
     """It deletes what nobody can bring back."""
 
@@ -66,7 +67,7 @@ class ApprovalPolicy(OrderedModel):
     routine: tuple[Side, ...] = ()
     """Who approves what happens every week: API keys, converging to the known specification."""
     significant: tuple[Side, ...] = ()
-    """Who approves a first provisioning and a changed specification."""
+    """Who approves a first provisioning, a changed specification, and an upgrade."""
     destructive: tuple[Side, ...] = ()
     """Who approves a retirement."""
     expires_after: Annotated[timedelta, Field(ge=timedelta(seconds=1), le=timedelta(days=30))] = timedelta(hours=72)
@@ -242,6 +243,8 @@ def risk_of(kind: OperationKind, *, changes_specification: bool) -> RiskClass:
     match kind:
         case OperationKind.RETIRE:
             return RiskClass.DESTRUCTIVE
+        case OperationKind.UPGRADE:
+            return RiskClass.SIGNIFICANT
         case OperationKind.PROVISION if changes_specification:
             return RiskClass.SIGNIFICANT
         case _:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from domain.maintenance import Exclusion, MaintenanceWindow
 from domain.model import DnsLabel, Model, OrderedModel
 from domain.shape import Component, Scale, ShapeName
 
@@ -99,6 +100,10 @@ class DeploymentSpec(OrderedModel):
     """Without one, the server accepts HTTP API keys only."""
     scaling: dict[Component, Scale] = Field(default_factory=dict)
     """Keyed by component; replaces the shape's default limits of store, API and subscription server."""
+    windows: tuple[MaintenanceWindow, ...] = ()
+    """When we may disturb the deployment; read as a union. Without any: Sundays from 02:00 UTC, four hours."""
+    exclusions: tuple[Exclusion, ...] = ()
+    """Dates on which nothing, or nothing of some kind, is done by itself; at most 3 of at most 30 days."""
 
 
 class Site(Model):

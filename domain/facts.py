@@ -121,6 +121,8 @@ class NodePool(Model):
     pool: PoolName
     name: str
     instance_type: str
+    kubernetes: str = ""
+    """Minor version of its machines; empty if it was not upgraded since it was made."""
 
 
 class ComponentStatus(Model):

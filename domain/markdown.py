@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from domain import maintenance_text
 from domain.account import AccessReport, AccountPhase
 from domain.actor import CONTROL_PLANE
 from domain.approval import ApprovalBook, ApprovalPolicy, RiskClass, Side
@@ -114,6 +115,8 @@ def deployment_details(state: DeploymentState) -> str:
     if state.running and state.report and state.report.waiting_for:
         parts += [_waits(state.report.waiting_for)]
     parts += [_approvals(queued.approval) for queued in state.queue if queued.approval is not None]
+    parts += [f"> **Unsettled:** {escaped(state.unsettled)}"] if state.unsettled else []
+    parts += maintenance_text.waiting(state)
     parts.append(
         table(
             ("Customer", "Where", "Shape", "Release", "Kubernetes", "Endpoint"),
@@ -131,6 +134,7 @@ def deployment_details(state: DeploymentState) -> str:
     )
     parts += _made(state.facts)
     parts += _operations(state)
+    parts += maintenance_text.broken_windows(state.broken_windows)
     if state.trail:
         parts.append(_trail([(instant(event.at), event.what, str(event.actor)) for event in state.trail]))
     return "\n\n".join(parts)

@@ -15,6 +15,7 @@ class OperationKind(StrEnum):
 
     PROVISION = "provision"
     RECONFIGURE = "reconfigure"
+    UPGRADE = "upgrade"
     RETIRE = "retire"
 
 
@@ -98,8 +99,14 @@ class OperationPhase(StrEnum):
     UNDOING = "undoing"
     DONE = "done"
     ABORTED = "aborted"
+    PARKED = "parked"
+    """An upgrade that stopped between two stages: what is left goes on in a later window, or after what is urgent."""
+    ROLLED_BACK = "rolled-back"
+    """An upgrade whose canary was judged bad: what the stage changed was put back, and a person has to look."""
     DECLINED = "declined"
     """It never ran: somebody whose approval it needed declined its plan, or whoever asked for it took that back."""
+    SUPERSEDED = "superseded"
+    """It did not run, or not to its end: another upgrade takes its place."""
     LOST = "lost"
     """Its workflow was ended from outside (terminated); asking for it again converges from wherever it stopped."""
 

@@ -6,14 +6,12 @@ customer's account, in high availability. All problems are reported, not only th
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from ipaddress import IPv4Network, ip_address
 from urllib.parse import SplitResult, urlsplit
-
-from pydantic import field_validator
 
 from domain.account import AccountSpec
 from domain.addresses import REGIONAL, SECONDARY_RANGES
@@ -21,9 +19,11 @@ from domain.approval import unfulfillable
 from domain.catalogue import Catalogue, CloudOffer, Region, VersionStatus
 from domain.clouds import Cloud
 from domain.deployment import DeploymentSpec, ExistingNetwork
-from domain.model import Model
+from domain.maintenance import MaintenancePolicy
+from domain.problem import Problem, nearest
 from domain.shape import SCALABLE, Component, Scale, Shape
 from domain.sizing import ZONES
+from domain.window_rules import window_problems
 
 PRIVATE_RANGES = (IPv4Network("10.0.0.0/8"), IPv4Network("172.16.0.0/12"), IPv4Network("192.168.0.0/16"))
 """RFC 1918."""
@@ -31,9 +31,6 @@ LARGEST_NETWORK, SMALLEST_NETWORK = 16, 20
 """Prefix lengths: a VPC on AWS has at most a /16; the six subnets of a /20 have some 500 addresses each for pods."""
 LONGEST_DOMAIN = 64
 """The common name of a certificate has at most 64 characters (RFC 5280, ub-common-name)."""
-
-LONGEST_WORDS = 240
-"""Characters of a problem's message."""
 
 _DNS_LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s.]+(\.[^@\s.]+)+$")
@@ -60,43 +57,6 @@ _ACCOUNT_IDS = {
 }
 
 
-class Problem(Model):
-    """One thing that keeps an order from being accepted."""
-
-    path: str
-    """The field as it is written in a file, `spec.network.cidr`."""
-    value: str = ""
-    """What was given, as far as it may be shown; empty where nothing was."""
-    message: str
-    """What is wrong with it, as a sentence without a full stop."""
-    allowed: str = ""
-    """What would be accepted."""
-    line: int | None = None
-    """Line of the file, from 1."""
-    subject: str = ""
-    """Which object of the file, `Deployment acme-prod`; empty where there is only one."""
-
-    @field_validator("value", "message")
-    @classmethod
-    def _is_one_printable_line(cls, text: str) -> str:
-        """Escape what could steer a terminal or forge a line of a log, and cut what is long."""
-        safe = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-        return safe if len(safe) <= LONGEST_WORDS else f"{safe[:LONGEST_WORDS]}…"
-
-    def __str__(self) -> str:
-        """Read as `line 7: spec.region: "eu-centrl-1" is not a region of aws. Allowed: eu-central-1`."""
-        where = ": ".join(part for part in (f"line {self.line}" if self.line else "", self.subject, self.path) if part)
-        text = f"{where}: {self.message}" if where else self.message
-        end = "" if text.endswith("?") else "."
-        return f"{text}{end} Allowed: {self.allowed}" if self.allowed else text
-
-
-def nearest(value: str, options: Iterable[str]) -> str:
-    """Return `; did you mean "x"?` for the option most like `value`, or nothing when none is alike."""
-    alike = difflib.get_close_matches(value, list(options), n=1, cutoff=0.6)
-    return f'; did you mean "{alike[0]}"?' if alike else ""
-
-
 @dataclass(frozen=True)
 class _Order:
     """What a rule looks at."""
@@ -104,6 +64,7 @@ class _Order:
     spec: DeploymentSpec
     catalogue: Catalogue
     account: AccountSpec | None
+    today: date
 
     @property
     def offer(self) -> CloudOffer | None:
@@ -134,6 +95,7 @@ def check_order(
     account: AccountSpec | None = None,
     *,
     unknown: frozenset[str] = frozenset(),
+    today: date | None = None,
 ) -> tuple[Problem, ...]:
     """Return everything that keeps this specification from being ordered; nothing when it can be.
 
@@ -143,8 +105,9 @@ def check_order(
         account: the account that the specification names; None when it is not at hand, which leaves its rules out.
         unknown: fields of `spec` that hold a stand-in because what was given has the wrong form. Rules that read one of
             them are left out, so that one mistake is reported once and the others all the same.
+        today: exclusions that end before it are over and are not checked; None checks every one.
     """
-    order = _Order(spec, catalogue, account)
+    order = _Order(spec, catalogue, account, today or date.min)
     return tuple(problem for rule in _RULES if not rule.reads & unknown for problem in rule.check(order))
 
 
@@ -517,6 +480,11 @@ def _enough_for_high_availability(path: str, component: Component, scale: Scale,
         )
 
 
+def _windows_are_usable(order: _Order) -> Iterator[Problem]:
+    policy = MaintenancePolicy(windows=order.spec.windows, exclusions=order.spec.exclusions)
+    yield from window_problems(policy, order.today, path="spec.")
+
+
 _RULES = (
     _Rule(frozenset({"account"}), _account_is_the_named_one),
     _Rule(frozenset({"region"}), _region_is_offered),
@@ -530,6 +498,7 @@ _RULES = (
     _Rule(frozenset({"endpoint"}), _domain_is_a_name),
     _Rule(frozenset({"auth_webhook"}), _webhook_leads_to_the_customer),
     _Rule(frozenset({"shape", "high_availability", "scaling"}), _limits_are_within_bounds),
+    _Rule(frozenset({"windows", "exclusions"}), _windows_are_usable),
 )
 """In the order of the fields in a file. Rules that need the cloud say nothing while the region does not tell it."""
 

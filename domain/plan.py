@@ -101,13 +101,19 @@ def basis_of(kind: OperationKind, order: OperationOrder) -> str:
 
     Who asks, why, and the operation's number are left out: the same change asked for twice is the same change. So are
     values that are a field's default, because workflows compute this when they replay: a field that a later version
-    adds must not change the fingerprint of an old order.
+    adds must not change the fingerprint of an old order. An upgrade starts from its stages and whatever they are done
+    to; the windows, and what the stages are thought to need, say when, not what.
     """
     content = order.model_dump(
         mode="json",
         include={"spec", "shape", "release", "facts", "final_backup", "api_keys", "first"},
+        exclude={"spec": {"windows", "exclusions"}} if order.upgrade else None,
         exclude_defaults=True,
     )
+    if order.upgrade is not None:
+        content["upgrade"] = order.upgrade.model_dump(
+            mode="json", include={"stages", "done"}, exclude={"stages": {"__all__": {"need"}}}, exclude_defaults=True
+        )
     site = order.site.model_dump(mode="json", exclude={"operation"}, exclude_defaults=True)
     return _digest({"kind": kind, "site": site, **content})
 

@@ -7,14 +7,18 @@ from enum import StrEnum
 
 from domain.account import AccessReport, AccountPhase, AccountSpec, AccountStanding, RevocationProof
 from domain.actor import CONTROL_PLANE, Actor
+from domain.appointment import Appointment, Notices
 from domain.approval import ApprovalBook, ApprovalPolicy, ApprovalRecord, ApprovedPlan, Delegation
 from domain.deployment import DeploymentSpec, FinalBackup, Site
 from domain.facts import ApiKeyRecord, Backup, DeploymentFacts
 from domain.model import Model
 from domain.operation import OperationKind, OperationPhase, Pace, WaitingFor
+from domain.pending import BrokenWindow
 from domain.receipt import OffboardingReceipt
 from domain.release import Release
 from domain.shape import Shape
+from domain.upgrade import UpgradeReport, UpgradeRequest, UpgradeWork
+from domain.version import version_order
 
 
 class Event(Model):
@@ -93,6 +97,8 @@ class DeploymentOrder(Model):
     pace: Pace = Pace()
     approvals: ApprovalPolicy = ApprovalPolicy()
     """The account's policy as last told: with the order, or with a later request."""
+    notices: Notices = Notices()
+    """How long before an upgrade it is told."""
 
 
 class ApiKeyChangeKind(StrEnum):
@@ -137,6 +143,10 @@ class OperationRequest(Model):
     """A change of the API keys that takes effect when the operation starts, because somebody has to approve it."""
     approvals: ApprovalPolicy | None = None
     """The account's policy when this was asked for; None: the one that the deployment was told last."""
+    upgrade: UpgradeRequest | None = None
+    """For an upgrade: what to."""
+    maintenance: bool = False
+    """For a reconfiguration: whether the windows have changed, which the provider's own maintenance has to follow."""
 
 
 class OperationAccepted(Model):
@@ -160,6 +170,15 @@ class OperationOutcome(Model):
     final_backup: Backup | None = None
     ended_at: datetime
     summary: str = ""
+    upgrade: UpgradeReport | None = None
+    """Of an upgrade: what was done, and how it goes on if it parked."""
+
+
+class Reached(Model):
+    """How far an upgrade has come."""
+
+    facts: DeploymentFacts
+    report: UpgradeReport
 
 
 class OperationReport(Model):
@@ -183,9 +202,11 @@ class OperationSummary(Model):
     started_at: datetime | None = None
     ended_at: datetime | None = None
     phase: OperationPhase | None = None
-    """None while it is queued."""
+    """None while it is queued for the first time; an upgrade that has parked is PARKED."""
     approved: ApprovalRecord | None = None
     """The plan that it runs, and who approved it; None if nobody had to."""
+    signature: str = ""
+    """Of an upgrade that went wrong: what it was, the same on every deployment."""
 
 
 class OperationOrder(Model):
@@ -208,6 +229,10 @@ class OperationOrder(Model):
     """What it may do at most; None if nobody had to approve it."""
     standing: AccountStanding | None = None
     """How the account stood when the operation began; changes are told by signal."""
+    upgrade: UpgradeWork | None = None
+    """Of an upgrade: its stages."""
+    maintenance: bool = False
+    """Of a reconfiguration: whether the provider's own maintenance has to follow changed windows."""
 
 
 class QueuedOperation(Model):
@@ -217,6 +242,10 @@ class QueuedOperation(Model):
     request: OperationRequest
     approval: ApprovalBook | None = None
     """Which approvals it needs and has; None if it needs none."""
+    appointment: Appointment | None = None
+    """Of an upgrade: when it may start."""
+    approved: ApprovedPlan | None = None
+    """Of an upgrade that has parked: what was approved, with which it goes on."""
 
 
 class DeploymentState(Model):
@@ -245,6 +274,10 @@ class DeploymentState(Model):
     """How many workflow runs this deployment has had (continue-as-new)."""
     standing: AccountStanding | None = None
     """What the account told last; None if it has not told anything."""
+    broken_windows: tuple[BrokenWindow, ...] = ()
+    """Receipts of the newest 20 upgrades that were begun outside of the windows, oldest first."""
+    unsettled: str = ""
+    """Why pods of another release than the recorded one may run; until an upgrade has settled it nothing converges."""
 
     @property
     def has_been_active(self) -> bool:
@@ -257,3 +290,16 @@ class DeploymentState(Model):
     def is_held(self) -> bool:
         """Whether the customer holds the account: no operation starts, and the running one parks."""
         return self.standing is not None and self.standing.parks
+
+    @property
+    def kubernetes(self) -> str:
+        """The minor version of the control plane: of the one that was seen, else of the one that was ordered."""
+        cluster = self.facts.cluster
+        version = cluster.version if cluster and cluster.version else self.order.spec.kubernetes
+        return ".".join(version.removeprefix("v").split(".")[:2])
+
+    @property
+    def oldest_nodes(self) -> str:
+        """The minor version of the oldest nodes; empty if nothing is known of it."""
+        known = [pool.kubernetes for pool in self.facts.pools if pool.kubernetes]
+        return min(known, key=version_order, default="")

@@ -57,7 +57,8 @@ async def _wait_for_end(stopped: asyncio.Event, parent: int | None) -> None:
     """Return when a signal came, or `parent` is no longer this process's parent (it ended, or was killed)."""
     while not stopped.is_set() and (parent is None or os.getppid() == parent):
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stopped.wait(), _PARENT_CHECK_INTERVAL if parent is not None else None)
+            async with asyncio.timeout(_PARENT_CHECK_INTERVAL if parent is not None else None):
+                await stopped.wait()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -50,7 +50,7 @@ class Fault(BaseModel):
     account: str = "*"
     region: str = "*"
     resource: str = ""
-    """Substring of the call's resource."""
+    """Substring of the call's resource, or a shell pattern for all of it."""
     agent: str = ""
     """Substring of the call's User-Agent."""
     mutating: bool | None = None
@@ -64,7 +64,8 @@ class Fault(BaseModel):
     seconds: float = 0.0
     """Real seconds, for `slow`."""
     code: str = ""
-    """Overrides the error code that the kind would answer with."""
+    """Overrides the error code that the kind would answer with; `OOMKilled` makes a `crash` of containers one for lack
+    of memory."""
     message: str = ""
 
 
@@ -133,7 +134,7 @@ def _matches(rule: Fault, call: Call) -> bool:
         and fnmatch.fnmatchcase(call.operation, rule.operation)
         and fnmatch.fnmatchcase(call.account, rule.account)
         and fnmatch.fnmatchcase(call.region, rule.region)
-        and rule.resource in call.resource
+        and (rule.resource in call.resource or fnmatch.fnmatchcase(call.resource, rule.resource))
         and rule.agent in call.agent
         and (rule.mutating is None or rule.mutating == call.mutating)
     )

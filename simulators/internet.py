@@ -176,6 +176,8 @@ class Internet:
         headers = {name.lower(): value for name, value in request.headers.items()}
         asked = Request(request.method, request.path, headers, await request.read())
         response = self._respond(hostname, port, asked)
+        if response.seconds:
+            await asyncio.sleep(response.seconds)
         self._of(hostname).count(failed=response.status >= 500)
         return web.json_response(
             response.body,

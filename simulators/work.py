@@ -9,6 +9,7 @@ from simulators.world import World
 
 Ending = Callable[[], None]
 Failing = Callable[[Fault], None]
+Condition = Callable[[], bool]
 
 LATE = frozenset({FaultKind.STUCK, FaultKind.CRASH, FaultKind.CAPACITY})
 """Kinds of faults that show in what a call starts, not in its reply."""
@@ -24,6 +25,7 @@ class Work:
     def __init__(self, world: World) -> None:
         self._world = world
         self._stuck: list[tuple[Fault, Ending]] = []
+        self._awaited: list[tuple[Condition, Ending | None]] = []
         self._age = 0
 
     def start(self, seconds: float, finish: Ending, *, fault: Fault | None = None, fail: Failing | None = None) -> None:
@@ -43,8 +45,15 @@ class Work:
 
         self._world.clock.schedule(seconds, end)
 
+    def when(self, holds: Condition, then: Ending | None = None) -> None:
+        """Call `then` as soon as `holds()`, now or in a later `settle()`: for what something else than time decides."""
+        if not holds():
+            self._awaited.append((holds, then))
+        elif then is not None:
+            then()
+
     def settle(self) -> None:
-        """Finish what is due, and what was stuck under a rule that is no longer in force."""
+        """Finish what is due, what was stuck under a rule that is no longer in force, and what has come to hold."""
         self._world.clock.settle()
         freed = [entry for entry in self._stuck if not self._world.faults.active(entry[0].id)]
         self._stuck = [entry for entry in self._stuck if self._world.faults.active(entry[0].id)]
@@ -52,8 +61,21 @@ class Work:
             finish()
         if freed:
             self._world.clock.settle()
+        if self._go_on():
+            self.settle()
+
+    def _go_on(self) -> bool:
+        """Go on with what waited for something that holds now; return whether there was any."""
+        awaited, self._awaited = self._awaited, []
+        held = [entry for entry in awaited if entry[0]()]
+        self._awaited = [entry for entry in awaited if entry not in held] + self._awaited
+        for _, then in held:
+            if then is not None:
+                then()
+        return bool(held)
 
     def forget(self) -> None:
         """Let nothing of what was started so far ever end."""
         self._age += 1
         self._stuck.clear()
+        self._awaited.clear()

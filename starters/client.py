@@ -72,6 +72,7 @@ from domain.state import (
 )
 from starters.durations import ENDED_OPERATIONS, took_of
 from starters.history.reader import Histories
+from starters.maintenance import MaintenanceRequests
 from workflows.account import Account, AccountRequest
 from workflows.approvals import PlanningRequest
 from workflows.compare import Compare
@@ -144,7 +145,7 @@ class AwaitingApproval(Model):
 
 
 @dataclass(frozen=True)
-class ControlPlane:
+class ControlPlane(MaintenanceRequests):
     """A connection to the control plane, on behalf of one actor."""
 
     client: Client
@@ -192,7 +193,7 @@ class ControlPlane:
             pace=pace or Pace(),
             since=datetime.now(UTC),
         )
-        with _explained(f"account {spec.name!r}"):
+        with explained(f"account {spec.name!r}"):
             try:
                 handle = await self.client.start_workflow(
                     Account.run,
@@ -230,7 +231,7 @@ class ControlPlane:
 
     async def account(self, name: str) -> AccountState:
         """Return everything that is known about an account."""
-        with _explained(f"account {name!r}"):
+        with explained(f"account {name!r}"):
             return await self._state(self._account(name), Account.current_state)
 
     async def accounts(self) -> list[Listed]:
@@ -279,7 +280,7 @@ class ControlPlane:
         if lack := _lack_of(account):
             raise Refused(f"account {site.account!r} {lack}; `byoc accounts show {site.account}` says more")
         state = DeploymentState(order=order, since=datetime.now(UTC), standing=account.standing)
-        with _explained(f"deployment {name!r}"):
+        with explained(f"deployment {name!r}"):
             try:
                 handle = await self.client.start_workflow(
                     Deployment.run,
@@ -312,7 +313,7 @@ class ControlPlane:
 
     async def deployment(self, name: str) -> DeploymentState:
         """Return everything that is known about a deployment, also a retired one (while Temporal keeps it)."""
-        with _explained(f"deployment {name!r}"):
+        with explained(f"deployment {name!r}"):
             return await self._state(self._deployment(name), Deployment.current_state)
 
     async def deployments(self, *, account: str = "", include_closed: bool = False) -> list[Listed]:
@@ -335,7 +336,7 @@ class ControlPlane:
         """
         await self._refuse_if_held_unawares(name)
         request = request.model_copy(update={"approvals": request.approvals or await self.policy_for(name)})
-        with _explained(f"deployment {name!r}"):
+        with explained(f"deployment {name!r}"):
             return await self._deployment(name).execute_update(Deployment.request, request, rpc_timeout=self.patience)
 
     async def retire(
@@ -365,7 +366,7 @@ class ControlPlane:
         """
         await self._refuse_if_held_unawares(name)
         change = change.model_copy(update={"approvals": change.approvals or await self.policy_for(name)})
-        with _explained(f"deployment {name!r}"):
+        with explained(f"deployment {name!r}"):
             return await self._deployment(name).execute_update(
                 Deployment.change_api_keys, change, rpc_timeout=self.patience
             )
@@ -379,7 +380,7 @@ class ControlPlane:
         """
         handle = self.client.get_workflow_handle(workflow_id)
         for _ in range(_LOOKS):
-            with contextlib.suppress(NotFound), _explained(f"operation {workflow_id!r}"):
+            with contextlib.suppress(NotFound), explained(f"operation {workflow_id!r}"):
                 return await handle.query(Operation.progress, rpc_timeout=self.patience)
             await asyncio.sleep(_PAUSE)
         raise NotFound(f"there is no operation {workflow_id!r}")
@@ -393,7 +394,7 @@ class ControlPlane:
         state = await self.deployment(name)
         if state.running is None:
             raise Refused(f"deployment {name!r} is {state.phase}: no operation runs")
-        with _explained(f"operation {state.running.summary.operation_id!r}"):
+        with explained(f"operation {state.running.summary.operation_id!r}"):
             handle = self.client.get_workflow_handle(state.running.summary.workflow_id)
             return await handle.execute_update(Operation.decide, decision, rpc_timeout=self.patience)
 
@@ -406,7 +407,7 @@ class ControlPlane:
             plan: What tells the comparisons of one plan from another's.
             question: The step, with what its activity would be asked.
         """
-        with _explained(f"comparison of step {question.step!r}"):
+        with explained(f"comparison of step {question.step!r}"):
             async with asyncio.timeout(3 * self.patience.total_seconds()):
                 return await self.client.execute_workflow(
                     Compare.run,
@@ -421,7 +422,7 @@ class ControlPlane:
     async def recorded_durations(self) -> dict[Cloud, dict[str, list[float]]]:
         """Return how long the steps of the operations that ended took, in seconds, keyed by cloud and step."""
         found: dict[Cloud, dict[str, list[float]]] = {}
-        with _explained("the record of operations"):
+        with explained("the record of operations"):
             async for execution in self._executions(ENDED_OPERATIONS):
                 handle = self.client.get_workflow_handle(execution.id, run_id=execution.run_id)
                 took = await took_of(await handle.fetch_history(), self.client.data_converter)
@@ -518,13 +519,13 @@ class ControlPlane:
         request = DelegationRequest(
             side=side, actor=self.actor, to=to, operation_id=operation, until=until, reason=reason
         )
-        with _explained(f"deployment {name!r}"):
+        with explained(f"deployment {name!r}"):
             return await self._deployment(name).execute_update(Deployment.delegate, request, rpc_timeout=self.patience)
 
     async def plan_again(self, name: str, operation: str) -> ApprovalStanding:
         """Have a plan made now that could not be made before."""
         request = PlanningRequest(operation_id=operation, actor=self.actor)
-        with _explained(f"deployment {name!r}"):
+        with explained(f"deployment {name!r}"):
             return await self._deployment(name).execute_update(
                 Deployment.plan_again, request, rpc_timeout=self.patience
             )
@@ -538,7 +539,7 @@ class ControlPlane:
             Refused: The change makes the policy looser and the customer does not ask for it, or it is not the side's.
         """
         change = PolicyChange(approvals=approvals, side=side, actor=self.actor, reason=reason)
-        with _explained(f"account {account!r}"):
+        with explained(f"account {account!r}"):
             return await self._account(account).execute_update(Account.set_approvals, change, rpc_timeout=self.patience)
 
     async def _planned(self, name: str, operation: str, prefix: str) -> tuple[str, str]:
@@ -567,7 +568,7 @@ class ControlPlane:
         decision: ApprovalDecision,
     ) -> ApprovalStanding:
         try:
-            with _explained(f"deployment {name!r}"):
+            with explained(f"deployment {name!r}"):
                 standing: ApprovalStanding = await self._deployment(name).execute_update(
                     update, decision, rpc_timeout=self.patience
                 )
@@ -579,13 +580,13 @@ class ControlPlane:
 
     async def account_history(self, name: str, *, follow: bool = False) -> AsyncIterator[AuditEntry]:
         """Yield the audit trail of an account in the order in which its lines became true."""
-        with _explained(f"history of account {name!r}"):
+        with explained(f"history of account {name!r}"):
             async for line in Histories(self.client, follow=follow).lines(ids.account_id(name)):
                 yield line
 
     async def deployment_history(self, name: str, *, follow: bool = False) -> AsyncIterator[AuditEntry]:
         """Yield the audit trail of a deployment, of every generation, with that of its operations."""
-        with _explained(f"history of deployment {name!r}"):
+        with explained(f"history of deployment {name!r}"):
             async for line in Histories(self.client, follow=follow).lines(ids.deployment_id(name)):
                 yield line
 
@@ -601,9 +602,13 @@ class ControlPlane:
             return (await self.account(site.account)).spec.approvals
         return None
 
+    async def _update(self, name: str, update: Any, message: Any) -> Any:  # noqa: ANN401
+        with explained(f"deployment {name!r}"):
+            return await self._deployment(name).execute_update(update, message, rpc_timeout=self.patience)
+
     async def _ask_account(self, name: str, update: Any, reason: str) -> AccountState:  # noqa: ANN401
         request = AccountRequest(actor=self.actor, reason=reason)
-        with _explained(f"account {name!r}"):
+        with explained(f"account {name!r}"):
             async with asyncio.timeout(4 * self.patience.total_seconds()):
                 state: AccountState = await self._account(name).execute_update(update, request)
             return state
@@ -615,7 +620,7 @@ class ControlPlane:
         return await entity.query(query, rpc_timeout=self.patience)
 
     async def _listed(self, query: str) -> list[Listed]:
-        with _explained("the list"):
+        with explained("the list"):
             return [_listed(execution) async for execution in self._executions(query)]
 
     async def _executions(self, query: str) -> AsyncIterator[WorkflowExecution]:
@@ -749,7 +754,7 @@ def _listed(execution: WorkflowExecution) -> Listed:
 
 
 @contextlib.contextmanager
-def _explained(what: str) -> Iterator[None]:
+def explained(what: str) -> Iterator[None]:
     """Turn Temporal's errors into ours."""
     try:
         yield

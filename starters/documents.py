@@ -13,7 +13,7 @@ import yaml
 from yaml.constructor import SafeConstructor
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from domain.order import Problem
+from domain.problem import Problem
 
 LONGEST_TEXT = 256 * 1024
 """Characters of one file."""

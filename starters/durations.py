@@ -8,10 +8,11 @@ from temporalio.client import WorkflowHistory
 from temporalio.converter import DataConverter
 
 from domain.clouds import Cloud
+from domain.durations import without_version
 from domain.state import OperationOrder
 from workflows.steps import name_of
 
-ENDED_OPERATIONS = "WorkflowType IN ('Provision', 'Reconfigure', 'Retire') AND ExecutionStatus = 'Completed'"
+ENDED_OPERATIONS = "WorkflowType IN ('Provision', 'Reconfigure', 'Retire', 'Upgrade') AND ExecutionStatus = 'Completed'"
 """In Temporal's list filter."""
 _CONVERGING = "Provision"
 """The workflow type that may also find everything as it should be, which says nothing of how long making it takes."""
@@ -38,7 +39,8 @@ async def took_of(history: WorkflowHistory, converter: DataConverter) -> Took | 
     for event in history.events:
         if event.HasField("activity_task_scheduled_event_attributes"):
             (summary,) = await converter.decode([event.user_metadata.summary], [str])
-            name = name_of(event.activity_task_scheduled_event_attributes.activity_type.name, summary)
+            activity = event.activity_task_scheduled_event_attributes.activity_type.name
+            name = without_version(name_of(activity, summary))
             asked[event.event_id] = (name, event.event_time.ToDatetime())
         elif event.HasField("activity_task_completed_event_attributes"):
             name, since = asked[event.activity_task_completed_event_attributes.scheduled_event_id]

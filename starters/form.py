@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from domain.order import Problem, nearest
+from domain.problem import Problem, nearest
 
 _NAME_PATTERN = "^[a-z]([a-z0-9-]*[a-z0-9])?$"
 _NAME_FORM = "lower-case letters, digits and hyphens, beginning with a letter and ending with a letter or digit"
@@ -29,6 +29,14 @@ _KIND_OF_VALUE = {
     "tuple_type": "a list",
     "time_delta_type": "a duration in ISO 8601, such as PT72H",
     "time_delta_parsing": "a duration in ISO 8601, such as PT72H",
+    **dict.fromkeys(
+        ("datetime_type", "datetime_parsing", "datetime_from_date_parsing", "timezone_naive"),
+        "a local date and time without an offset, such as 2026-01-04T02:00",
+    ),
+    **dict.fromkeys(
+        ("date_type", "date_parsing", "date_from_datetime_parsing", "date_from_datetime_inexact"),
+        "a date, such as 2026-12-24",
+    ),
 }
 """What was expected, keyed by the type of pydantic's error."""
 

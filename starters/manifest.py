@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -24,7 +25,8 @@ from domain.account import AccountSpec
 from domain.catalogue import Catalogue
 from domain.deployment import DeploymentSpec
 from domain.model import DnsLabel, OrderedModel
-from domain.order import Problem, check_account, check_order, nearest
+from domain.order import check_account, check_order
+from domain.problem import Problem, nearest
 from starters.documents import Document, DocumentsInvalid, read_documents
 from starters.form import problems_of_form
 
@@ -211,7 +213,7 @@ def _read_deployment(
         if isinstance(spec, dict):
             problems += _problems_of_the_rest(content["spec"], wrong, catalogue, account)
         return None, problems
-    return manifest, [*problems, *check_order(manifest.spec, catalogue, account)]
+    return manifest, [*problems, *check_order(manifest.spec, catalogue, account, today=_today())]
 
 
 def _with_defaults(spec: dict[str, Any], catalogue: Catalogue, account: AccountSpec | None) -> dict[str, Any]:
@@ -256,7 +258,11 @@ def _problems_of_the_rest(
     whole = _with_defaults({**stand_ins, **sound}, catalogue, account)
     unknown = {aliases[field] for field in wrong | set(stand_ins) if field in aliases}
     rest = DeploymentSpec.model_validate_json(json.dumps(whole), strict=True, by_name=False)
-    return check_order(rest, catalogue, account, unknown=frozenset(unknown))
+    return check_order(rest, catalogue, account, unknown=frozenset(unknown), today=_today())
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
 
 
 def _given_twice(results: Iterable[_Read]) -> list[tuple[_Read, Problem]]:

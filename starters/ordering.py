@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from catalog import load
 from domain.account import AccountSpec
+from domain.catalogue import Catalogue
 from domain.deployment import Site, Workers
 from domain.operation import Pace
 from domain.sizing import shape_as_ordered
 from domain.state import DeploymentOrder
 from starters.client import ControlPlane, NotFound
 from starters.manifest import DeploymentManifest, read_manifests
+from starters.releases import current_catalogue
 
 
 async def read_orders(plane: ControlPlane, text: str) -> tuple[DeploymentManifest, ...]:
@@ -20,7 +21,8 @@ async def read_orders(plane: ControlPlane, text: str) -> tuple[DeploymentManifes
     Raises:
         ManifestInvalid: With everything that is wrong. No workflow was started.
     """
-    manifests = read_manifests(text, catalogue=load())
+    catalogue = await current_catalogue(plane)
+    manifests = read_manifests(text, catalogue=catalogue)
     accounts: dict[str, AccountSpec] = {}
     for manifest in manifests:
         if isinstance(manifest, DeploymentManifest) and manifest.spec.account not in accounts:
@@ -28,7 +30,7 @@ async def read_orders(plane: ControlPlane, text: str) -> tuple[DeploymentManifes
                 accounts[manifest.spec.account] = (await plane.account(manifest.spec.account)).spec
             except NotFound:
                 continue
-    return _deployments(text, accounts)
+    return _deployments(text, accounts, catalogue)
 
 
 async def place_order(
@@ -36,7 +38,7 @@ async def place_order(
 ) -> DeploymentOrder:
     """Return the complete order for a manifest: where it goes, its shape, its release, and who asks."""
     account = await plane.account(manifest.spec.account)
-    catalogue = load()
+    catalogue = await current_catalogue(plane)
     spec = account.spec
     release = catalogue.release(manifest.spec.release)
     assert release is not None, "the door has checked that the catalogue has this release"
@@ -61,6 +63,8 @@ async def place_order(
     )
 
 
-def _deployments(text: str, accounts: Mapping[str, AccountSpec]) -> tuple[DeploymentManifest, ...]:
-    manifests = read_manifests(text, catalogue=load(), accounts=accounts)
+def _deployments(
+    text: str, accounts: Mapping[str, AccountSpec], catalogue: Catalogue
+) -> tuple[DeploymentManifest, ...]:
+    manifests = read_manifests(text, catalogue=catalogue, accounts=accounts)
     return tuple(manifest for manifest in manifests if isinstance(manifest, DeploymentManifest))

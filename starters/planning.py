@@ -10,6 +10,7 @@ from domain.deployment import FinalBackup
 from domain.facts import DeploymentFacts
 from domain.operation import OperationKind
 from domain.state import DeploymentOrder, DeploymentState, OperationOrder
+from domain.upgrade import UpgradeWork
 from starters.client import ControlPlane, NotFound, Refused
 from starters.manifest import DeploymentManifest
 from starters.ordering import place_order
@@ -35,6 +36,7 @@ def plan_of_deployment(
     order: DeploymentOrder | None = None,
     policy: ApprovalPolicy | None = None,
     final_backup: FinalBackup = FinalBackup.KEEP,
+    upgrade: UpgradeWork | None = None,
 ) -> PlanQuestion:
     """Return the question for an operation on a deployment that exists, as its workflow would order it next.
 
@@ -44,6 +46,7 @@ def plan_of_deployment(
         order: For a provisioning to another specification.
         policy: Of the account; without it the one that the deployment was told last.
         final_backup: For a retirement.
+        upgrade: For an upgrade: its stages.
 
     Raises:
         Refused: The deployment is over.
@@ -67,6 +70,7 @@ def plan_of_deployment(
             final_backup=final_backup,
             api_keys=tuple(key for key in state.api_keys if key.revoked_at is None and key.expires_at > now),
             first=not state.has_been_active,
+            upgrade=upgrade,
         ),
         policy=state.order.approvals if policy is None else policy,
         changes_specification=(wanted.spec, wanted.shape, wanted.release)

@@ -41,8 +41,8 @@ _ASKED_AT_ONCE = 20
 _LOOKS, _PAUSE = 480, 0.25
 """How often, and every how many seconds, the server is asked whether a new build is current everywhere."""
 _CONTINUE = "continue_as_new_now"
-"""The update by which accounts and deployments go over; it is called the same in both."""
-_OPEN_ENTITIES = "WorkflowType IN ('Account', 'Deployment') AND ExecutionStatus = 'Running'"
+"""The update by which entities go over: accounts, deployments, published releases. It is called the same in each."""
+_OPEN_ENTITIES = "WorkflowType IN ('Account', 'Deployment', 'Releases') AND ExecutionStatus = 'Running'"
 
 
 class BadQuery(ControlPlaneError):  # noqa: N818 - named by what is so

@@ -10,26 +10,45 @@ from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
+from activities.calling import PRODUCT
 from activities.comparison import Comparisons
 from activities.needs import Need
+from activities.windows import Windows
 from domain.account import AccountAccess
 from domain.clouds import Cloud
 from domain.permission import FORMS, TemplateForm
 from workers.clouds import CloudWiring, NoSuchForm, NotServed
 from workers.deeds import RecordedDeeds
 from workers.liveness import SignsOfLife
+from workers.proposals import Proposals
+from workers.records import Records
 from workers.rehearsal.planning import Planning
 from workers.settings import WorkerSettings
 from workers.unexpected import UnknownFailures
 from workflows.account import Account
 from workflows.compare import Compare
 from workflows.deployment import Deployment
+from workflows.propose import Propose
 from workflows.provision import Provision
 from workflows.reconfigure import Reconfigure
+from workflows.releases import Releases
 from workflows.retire import Retire
+from workflows.rollout import Rollout
 from workflows.temporal import queues
+from workflows.upgrade import Upgrade
 
-WORKFLOWS: tuple[type, ...] = (Account, Compare, Deployment, Provision, Reconfigure, Retire)
+WORKFLOWS: tuple[type, ...] = (
+    Account,
+    Compare,
+    Deployment,
+    Propose,
+    Provision,
+    Reconfigure,
+    Releases,
+    Retire,
+    Rollout,
+    Upgrade,
+)
 """Every workflow type. A new lifecycle is one more name here."""
 
 _OURS = frozenset({"activities", "catalog", "domain", "starters", "workers", "workflows"})
@@ -37,7 +56,11 @@ _OURS = frozenset({"activities", "catalog", "domain", "starters", "workers", "wo
 
 
 def lifecycles_worker(client: Client, settings: WorkerSettings) -> Worker:
-    """Return the worker that runs workflows and nothing else."""
+    """Return the worker that runs workflows and nothing else.
+
+    A worker that names no build names the product's version: Temporal would read and hash every imported module first,
+    which takes a worker with three clouds' SDKs seconds.
+    """
     return Worker(
         client,
         task_queue=queues.LIFECYCLES,
@@ -46,6 +69,7 @@ def lifecycles_worker(client: Client, settings: WorkerSettings) -> Worker:
         max_concurrent_workflow_tasks=20,
         sticky_queue_schedule_to_start_timeout=settings.sticky_timeout,
         graceful_shutdown_timeout=settings.graceful_shutdown,
+        build_id=PRODUCT if settings.build_id is None else None,
         deployment_config=_build_of(settings),
         # Activities have queues of their own, so none is eager; one that were would overtake its queue's fairness.
         disable_eager_activity_execution=True,
@@ -77,6 +101,7 @@ def cloud_worker(client: Client, settings: WorkerSettings, cloud: Cloud, region:
     return Worker(
         client,
         task_queue=queues.cloud_queue(cloud, region),
+        build_id=PRODUCT,
         activities=[*activities, Comparisons(activities).compare],
         activity_executor=ThreadPoolExecutor(settings.activity_slots, thread_name_prefix="activity"),
         max_concurrent_activities=settings.activity_slots,
@@ -87,11 +112,20 @@ def cloud_worker(client: Client, settings: WorkerSettings, cloud: Cloud, region:
 
 
 def services_worker(client: Client, settings: WorkerSettings) -> Worker:
-    """Return the worker of what needs no credentials: it makes plans."""
+    """Return the worker of what needs no credentials: it makes plans, and reads windows and records."""
+    records = Records(client)
     return Worker(
         client,
         task_queue=queues.SERVICES,
-        activities=[Planning(settings, declared_needs).make_plan],
+        build_id=PRODUCT,
+        activities=[
+            Planning(settings, declared_needs).make_plan,
+            Proposals(client).propose_rollouts,
+            records.await_end,
+            records.read_reached,
+            Windows().find_openings,
+        ],
+        activity_executor=ThreadPoolExecutor(settings.activity_slots, thread_name_prefix="activity"),
         max_concurrent_activities=settings.activity_slots,
         graceful_shutdown_timeout=settings.graceful_shutdown,
         interceptors=[SignsOfLife(), UnknownFailures()],

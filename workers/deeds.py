@@ -28,7 +28,7 @@ _DEEDS = TypeAdapter(list[Deed])
 class RecordedDeeds(Interceptor):
     """Records what each activity changed. It stands outside of whatever turns exceptions into failures."""
 
-    def __init__(self, *, remembered: int = 2_000) -> None:
+    def __init__(self, *, remembered: int = 500) -> None:
         """Remember the deeds of so many activities whose next attempt may come to this worker again."""
         self._memory = _Memory(remembered)
 
@@ -38,10 +38,11 @@ class RecordedDeeds(Interceptor):
 
 
 class _Memory:
-    """What attempts did that are tried again, in this process.
+    """What attempts did, in this process: those that are tried again, and those that Temporal has given up meanwhile.
 
     Usually the last heartbeat says the same. It is lost, though, if the attempt ends while the heartbeat before it is
-    still on its way.
+    still on its way. And on a machine that is overloaded an attempt may live on, and end, after it was taken for dead:
+    nobody hears of its end, and the next attempt may have begun before.
     """
 
     def __init__(self, size: int) -> None:
@@ -76,6 +77,10 @@ class _Recording(ActivityInboundInterceptor):
         with deeds.collected(self._done):
             try:
                 answer = await super().execute_activity(input)
+                late = [deed for deed in self._memory.take() if deed not in self._done]
+                self._done[:0] = late
+                if self._done:
+                    self._memory.keep(self._done)
             except ApplicationError as error:
                 if not self._done:
                     raise
@@ -88,6 +93,7 @@ class _Recording(ActivityInboundInterceptor):
             except BaseException:
                 if self._done:
                     self._heartbeats.heartbeat()
+                    self._memory.keep(self._done)
                 raise
         return _annotated(answer, self._done) if self._done else answer
 

@@ -46,7 +46,8 @@ def occurrences(workflows: Iterable[type]) -> Mapping[str, Occurrence]:
     for workflow in workflows:
         lifecycle = workflow.__name__.lower()
         for step in _steps_of(workflow):
-            sentences[step.name] = " ".join(step.summary.replace("{about}", "").split())
+            # The lifecycles that came first speak more plainly: "Take a backup" and not "before the upgrade".
+            sentences.setdefault(step.name, " ".join(step.summary.replace("{about}", "").split()))
             lifecycles[step.name][lifecycle] = None
             for undo in step.undo if isinstance(step, Step) else ():
                 sentences.setdefault(undo.name, undo.summary)
@@ -124,16 +125,23 @@ def _row(line: PermissionLine, in_regions: str) -> tuple[str, str, str, str]:
 
 
 def _steps_of(workflow: type) -> Iterator[Step[object, object] | Undo]:
-    """Yield the steps that the methods of a workflow name."""
-    names = {
-        name
-        for member in vars(workflow).values()
-        if isinstance(member, FunctionType)
-        for name in _names_in(member.__code__)
-    }
+    """Yield the steps that the methods of a workflow name, and those of the classes to which it leaves a part."""
+    names = set(_names_of(workflow))
     for name, value in vars(steps).items():
         if name in names and isinstance(value, Step | Undo):
             yield value
+
+
+def _names_of(of: type) -> Iterator[str]:
+    """Yield the names that the methods of a class use, and those of the classes of this package that they use."""
+    for member in vars(of).values():
+        if not isinstance(member, FunctionType):
+            continue
+        for name in _names_in(member.__code__):
+            yield name
+            part = member.__globals__.get(name)
+            if isinstance(part, type) and part is not of and part.__module__.startswith("workflows."):
+                yield from _names_of(part)
 
 
 def _names_in(code: CodeType) -> Iterator[str]:

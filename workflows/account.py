@@ -21,7 +21,8 @@ with workflow.unsafe.imports_passed_through():
     from workflows.temporal import ids, queues
     from workflows.temporal import search_attributes as attributes
 
-from workflows.steps import PROVE_REVOKED, VERIFY_ACCESS, detail_of, until
+from workflows.step_runner import detail_of, until
+from workflows.steps import PROVE_REVOKED, VERIFY_ACCESS
 
 TRAIL_LENGTH = 100
 """How many events of the audit trail an account carries; older ones are in the history."""

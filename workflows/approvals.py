@@ -35,7 +35,7 @@ from domain.state import (
     OperationSummary,
     QueuedOperation,
 )
-from workflows.steps import detail_of
+from workflows.step_runner import detail_of
 from workflows.temporal import queues
 
 MAX_DELEGATIONS = 50

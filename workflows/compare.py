@@ -7,7 +7,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from activities.contracts import Comparison, ComparisonQuestion
 
-from workflows import steps
+from workflows import step_runner
 
 
 @workflow.defn
@@ -22,4 +22,4 @@ class Compare:
     @workflow.run
     async def run(self, question: ComparisonQuestion) -> Comparison:
         """Compare."""
-        return await steps.compare(question)
+        return await step_runner.compare(question)

@@ -17,13 +17,10 @@ with workflow.unsafe.imports_passed_through():
     from domain.account import AccountPhase, AccountStanding, Resident
     from domain.actor import CONTROL_PLANE, Actor
     from domain.approval import approved_plan
-    from domain.facts import ApiKeyRecord
     from domain.failure import Party
     from domain.model import Model
     from domain.operation import OperationKind, OperationPhase
     from domain.state import (
-        ApiKeyChange,
-        ApiKeyChangeKind,
         DeploymentOrder,
         DeploymentPhase,
         DeploymentState,
@@ -36,45 +33,58 @@ with workflow.unsafe.imports_passed_through():
         OperationSummary,
         QueuedOperation,
     )
+    from domain.upgrade import UpgradeWork
     from workflows.temporal import ids
     from workflows.temporal import search_attributes as attributes
 
-from workflows.approvals import Approvals
-from workflows.steps import waiting_text
+from workflows.api_keys import ApiKeys, valid_keys
+from workflows.step_runner import waiting_text
 
 PAST_LENGTH = 50
 TRAIL_LENGTH = 200
 QUEUE_LENGTH = 20
-MAX_API_KEYS = 100
 CONTINUE_AT_EVENTS = 2_000
 """A cold query of a longer history comes near the workflow task's time limit."""
 
 _WORKFLOWS = {
     OperationKind.PROVISION: "Provision",
     OperationKind.RECONFIGURE: "Reconfigure",
+    OperationKind.UPGRADE: "Upgrade",
     OperationKind.RETIRE: "Retire",
 }
 """Workflow types by name: imported here, their modules would be loaded once more for each idle deployment."""
-_PRIORITY = {OperationKind.PROVISION: 1, OperationKind.RECONFIGURE: 1, OperationKind.RETIRE: 2}
-"""Lower runs first. A customer's requests keep their order among themselves; leaving comes last."""
+_PRIORITY = {
+    OperationKind.PROVISION: 1,
+    OperationKind.RECONFIGURE: 1,
+    OperationKind.RETIRE: 2,
+    OperationKind.UPGRADE: 3,
+}
+"""Lower runs first. A customer's requests keep their order among themselves; leaving comes after them, and what is
+routine last of all."""
+_URGENT = 0
+"""An urgent upgrade that may start comes before all of these."""
 
 _PHASE_WHILE = {
     OperationKind.PROVISION: DeploymentPhase.PROVISIONING,
     OperationKind.RECONFIGURE: DeploymentPhase.CHANGING,
+    OperationKind.UPGRADE: DeploymentPhase.CHANGING,
     OperationKind.RETIRE: DeploymentPhase.RETIRING,
 }
 _PROVISIONED = (OperationKind.PROVISION, OperationPhase.DONE)
 
 _KNOWS_ITS_ACCOUNT = "knows-its-account"
 """Patch: a run that was begun before deployments joined their account joins it after its next continue-as-new."""
+_WATCHES_WHAT_IT_INHERITED = "watches-what-it-inherited"
+"""Patch: a run that was begun before does not notice if the operation that it inherited is ended from outside."""
 
 
 @workflow.defn
-class Deployment(Approvals):
+class Deployment(ApiKeys):
     """Own one data plane from order to retirement: its specification, its facts, and every operation on it.
 
     1. Provision what was ordered
-    2. Run what is requested, one operation at a time, each in a workflow of its own, approved where that was agreed on
+    2. Run what is requested, one operation at a time, each in a workflow of its own, approved where that was agreed on;
+       upgrades in the windows of the customer
     3. End when it is retired, or when its first provisioning was aborted and taken back
 
     Whatever happens to an operation, the deployment stays: it knows what was made, and the next request goes on there.
@@ -93,6 +103,7 @@ class Deployment(Approvals):
         self._shown: tuple[str, str] = ("", "")
         self._inherited = state.running.summary.operation_id if state.running else ""
         """The operation that outlived a continue-as-new: there is no handle of it, and it has started."""
+        self._watching: asyncio.Task[None] | None = None
         self._has_news = state.running is not None and state.standing is not None
         """Whether the running operation has to be told how the account stands."""
 
@@ -103,6 +114,9 @@ class Deployment(Approvals):
             self._accept(self._first_request())
         self._show()
         self._passing_on = asyncio.create_task(self._keep_passing_on())
+        self._telling = asyncio.create_task(self.keep_telling_rollouts())
+        if self._inherited and workflow.patched(_WATCHES_WHAT_IT_INHERITED):
+            self._watching = asyncio.create_task(self._watch_inherited())
         await self._join_account()
         while not self.state.phase.is_over:
             await self._until_something_is_to_be_done()
@@ -112,8 +126,13 @@ class Deployment(Approvals):
                 await self._start_next()
             elif self.approvals_due():
                 self.attend_to_approvals()
+            elif self.maintenance_due():
+                await self.attend_to_maintenance()
+            elif self.members_due():
+                self.attend_to_members()
             elif self._must_continue_as_new():
                 await self._continue_as_new()
+        await self.until_rollouts_are_told()
         await self._leave_account()
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self.state
@@ -128,50 +147,15 @@ class Deployment(Approvals):
     def _check_request(self, request: OperationRequest) -> None:
         if self._known(request.request_id):
             return
-        self._refuse_if_over()
-        if len(self.state.queue) >= QUEUE_LENGTH:
-            raise ApplicationError(f"{QUEUE_LENGTH} operations are queued already", type="Busy")
-        leaving = self._leaving()
-        if leaving:
-            raise ApplicationError(f"the deployment is being retired by {leaving.operation_id}", type="TooLate")
-
-    @workflow.update(description="Create, rotate or revoke an HTTP API key (by its hash; the key itself never travels)")
-    def change_api_keys(self, change: ApiKeyChange) -> OperationAccepted:
-        """Take the change over into the deployment's keys and queue the operation that applies it."""
-        known = self._known(change.request_id)
-        if known is None:
-            later = self.must_be_approved(OperationKind.RECONFIGURE, change.approvals)
-            if not later:
-                self._change_keys(change)
-            known = self._accept(
-                OperationRequest(
-                    request_id=change.request_id,
-                    kind=OperationKind.RECONFIGURE,
-                    actor=change.actor,
-                    reason=f"{change.kind} API key {_key_named(change)}",
-                    key_change=change if later else None,
-                    approvals=change.approvals,
-                )
+        self._refuse_unless_open()
+        if request.kind is OperationKind.PROVISION and self.state.unsettled:
+            raise ApplicationError(
+                f"pods of two releases may run: {self.state.unsettled}; converging would put back what an upgrade has"
+                " brought; ask for the upgrade again, to its end or aborted",
+                type="Unsettled",
             )
-            self.void_stale_plans()
-        return self._answer(known)
-
-    @change_api_keys.validator
-    def _check_key_change(self, change: ApiKeyChange) -> None:
-        if self._known(change.request_id):
-            return
-        self._refuse_if_over()
-        needs_record = change.kind is not ApiKeyChangeKind.REVOKE
-        needs_key = change.kind is not ApiKeyChangeKind.CREATE
-        if needs_record and change.record is None:
-            raise ApplicationError(f"{change.kind} needs the new key's record", type="Invalid")
-        asked = self._keys_asked_for()
-        if needs_record and len(self._valid_keys()) + len(asked) >= MAX_API_KEYS:
-            raise ApplicationError(f"there are {MAX_API_KEYS} valid keys already; revoke one", type="TooMany")
-        if change.record and any(key.id == change.record.id for key in (*self.state.api_keys, *asked)):
-            raise ApplicationError(f"there is a key {change.record.id} already", type="Exists")
-        if needs_key and all(key.id != change.key_id for key in self._valid_keys()):
-            raise ApplicationError(f"there is no valid key {change.key_id!r}", type="NotFound")
+        if request.kind is OperationKind.UPGRADE and (refusal := self.refusal_to_upgrade(request)):
+            raise ApplicationError(refusal, type="NoPath")
 
     @workflow.update(
         description="Go on in a fresh run now: after a new version was deployed, or to shorten the history"
@@ -225,8 +209,10 @@ class Deployment(Approvals):
             asked_at=workflow.now(),
         )
         book = self.open_book(summary, request)
-        queue = [*self.state.queue, QueuedOperation(summary=summary, request=request, approval=book)]
-        queue.sort(key=lambda queued: _PRIORITY[queued.summary.kind])
+        appointment = self.appointment_of(request)
+        self.supersede_for(operation, request)
+        accepted = QueuedOperation(summary=summary, request=request, approval=book, appointment=appointment)
+        queue = sorted((*self.state.queue, accepted), key=_rank)
         self._note(f"{request.kind} asked: {request.reason}".rstrip(": "), request.actor)
         order = self.state.order.model_copy(update={"approvals": self.policy_for(request.approvals)})
         self.state = self.state.model_copy(update={"queue": tuple(queue), "operations": number, "order": order})
@@ -250,11 +236,15 @@ class Deployment(Approvals):
             plan = approved_plan(queued.approval, workflow.now())
             order = order.model_copy(update={"approved": plan})
             started = started.model_copy(update={"approved": plan.record()})
+            queued = queued.model_copy(update={"approved": plan if queued.appointment else None})
+        elif queued.approved is not None:
+            order = order.model_copy(update={"approved": queued.approved})
         if queued.request.key_change is not None:
             self._change_keys(queued.request.key_change)
+        queued, order = self.begun(queued, order)
         self.state = self.state.model_copy(
             update={
-                "queue": tuple(other for other in self.state.queue if other is not queued),
+                "queue": tuple(each for each in self.state.queue if each.summary.operation_id != started.operation_id),
                 "running": queued.model_copy(update={"summary": started}),
                 "report": None,
                 "order": self._order_after(queued.request),
@@ -294,10 +284,19 @@ class Deployment(Approvals):
             pace=order.pace,
             reason=summary.reason,
             final_backup=request.final_backup,
-            api_keys=_valid(keys, workflow.now()),
+            api_keys=valid_keys(keys, workflow.now()),
             first=not self._was_active(),
             standing=self.state.standing,
+            upgrade=self._work_of(summary.operation_id),
+            maintenance=request.maintenance,
         )
+
+    def _work_of(self, operation: str) -> UpgradeWork | None:
+        """Return what an upgrade would have to do now; None for any other operation."""
+        for queued in self.state.queue:
+            if queued.summary.operation_id == operation and queued.appointment is not None:
+                return self.upgrade_work(queued.appointment, queued.request)
+        return None
 
     def _search_attributes(self) -> TypedSearchAttributes:
         return workflow.info().typed_search_attributes.updated(
@@ -313,26 +312,46 @@ class Deployment(Approvals):
         try:
             return await child
         except ChildWorkflowError as error:
-            lost = self._required_running().summary
-            return OperationOutcome(
-                operation_id=lost.operation_id,
-                kind=lost.kind,
-                phase=OperationPhase.LOST,
-                facts=self.state.facts,
-                ended_at=workflow.now(),
-                summary=f"its workflow was ended from outside: {error.cause or error}",
-            )
+            return await self._lost(f"{error.cause or error}")
+
+    async def _watch_inherited(self) -> None:
+        """Notice it if the operation that outlived a continue-as-new is ended from outside: nobody else would tell.
+
+        One that ends by itself tells before it does.
+        """
+        ended = await self.end_of(self._required_running())
+        running = self.state.running
+        if self._outcome is None and running is not None and running.summary.operation_id == self._inherited:
+            self._outcome = await self._lost(ended)
+
+    async def _lost(self, ended: str) -> OperationOutcome:
+        """Return the outcome of the running operation, whose workflow was ended from outside."""
+        ended_at, running = workflow.now(), self._required_running()
+        reached = await self.what_was_reached(running)
+        return OperationOutcome(
+            operation_id=running.summary.operation_id,
+            kind=running.summary.kind,
+            phase=OperationPhase.LOST,
+            facts=reached.facts if reached else self.state.facts,
+            ended_at=ended_at,
+            summary=f"its workflow was ended from outside: {ended}",
+            upgrade=reached.report if reached else None,
+        )
 
     async def _settle(self) -> None:
         """Record how the running operation ended and what that makes of the deployment."""
         outcome, child = self._outcome, self._child
         self._outcome = self._child = None
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watching = None
         if child is not None:
             outcome = await self._outcome_of_child(child)
         assert outcome is not None, "an operation has ended by its signal or by its workflow"
-        ended = self._required_running().summary.model_copy(
-            update={"ended_at": outcome.ended_at, "phase": outcome.phase}
-        )
+        running = self._required_running()
+        ended = running.summary.model_copy(update={"ended_at": outcome.ended_at, "phase": outcome.phase})
+        if running.appointment is not None:
+            ended = ended.model_copy(update={"signature": _signature_of(outcome)})
         self._note(f"{ended.operation_id} {outcome.phase}: {outcome.summary}".rstrip(": "), CONTROL_PLANE)
         was_first = not self._was_active()
         self.state = self.state.model_copy(
@@ -340,11 +359,14 @@ class Deployment(Approvals):
                 "was_active": not was_first or (ended.kind, ended.phase) == _PROVISIONED,
                 "running": None,
                 "report": None,
-                "past": (*self.state.past, ended)[-PAST_LENGTH:],
                 "facts": outcome.facts,
                 "receipt": outcome.receipt or self.state.receipt,
             }
         )
+        if not self.upgrade_ended(running, outcome):
+            self.state = self.state.model_copy(update={"past": (*self.state.past, ended)[-PAST_LENGTH:]})
+            self.has_ended(running, ended, outcome.summary)
+        self.refresh_appointments()
         self._become(self._phase_after(outcome, was_first=was_first))
         if self.state.phase.is_over:
             self.decline_the_rest()
@@ -373,32 +395,51 @@ class Deployment(Approvals):
         return may_start and self.startable() is not None
 
     async def _until_something_is_to_be_done(self) -> None:
-        """Wait; with a timer only if an approval expires by itself, or planning is tried again."""
-        instant = self.next_instant()
+        """Wait; with a timer only if something happens by itself: a window opens, or an approval expires."""
+        instant = self._next_instant()
         left = None if instant is None else max(instant - workflow.now(), timedelta(0))
+        summary = "Until an approval expires, or a plan is tried again"
+        if instant != self.next_instant():
+            summary = "Until a window opens or ends, or somebody is reminded"
         with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(
                 lambda: (
                     self._has_ended()
                     or self._can_start()
                     or self.approvals_due()
+                    or self.maintenance_due()
+                    or self.members_due()
                     or self._must_continue_as_new()
-                    or self.next_instant() != instant
+                    or self._next_instant() != instant
                     or self.state.phase.is_over
                 ),
                 timeout=left,
-                timeout_summary="Until an approval expires, or a plan is tried again" if left is not None else None,
+                timeout_summary=summary if left is not None else None,
             )
+
+    def _next_instant(self) -> datetime | None:
+        """Return when something happens by itself, whichever is first; None if nothing does."""
+        instants = (self.next_instant(), self.next_maintenance())
+        return min((each for each in instants if each is not None), default=None)
 
     def _decline(self, queued: QueuedOperation) -> None:
         """Record an operation as declined, out of the queue."""
-        declined = queued.summary.model_copy(update={"ended_at": workflow.now(), "phase": OperationPhase.DECLINED})
+        self._move_to_past(queued, OperationPhase.DECLINED, "declined")
+
+    def _put_away(self, queued: QueuedOperation, phase: OperationPhase, detail: str) -> None:
+        """Record a queued operation as one that does not run any more, out of the queue, with the reason."""
+        self._note(f"{queued.summary.operation_id} {phase}: {detail}".rstrip(": "), CONTROL_PLANE)
+        self._move_to_past(queued, phase, detail)
+
+    def _move_to_past(self, queued: QueuedOperation, phase: OperationPhase, detail: str) -> None:
+        over = queued.summary.model_copy(update={"ended_at": workflow.now(), "phase": phase})
         self.state = self.state.model_copy(
             update={
-                "queue": tuple(other for other in self.state.queue if other.summary != queued.summary),
-                "past": (*self.state.past, declined)[-PAST_LENGTH:],
+                "queue": tuple(each for each in self.state.queue if each.summary.operation_id != over.operation_id),
+                "past": (*self.state.past, over)[-PAST_LENGTH:],
             }
         )
+        self.has_ended(queued, over, detail)
         self._show()
 
     def _end_if_nothing_was_ever_made(self) -> None:
@@ -432,6 +473,12 @@ class Deployment(Approvals):
             running = self._required_running().summary
             await _signal(running.workflow_id, "account_changed", self.state.standing)
 
+    async def _tell_running(self, signal: str, message: str) -> None:
+        """Signal the running operation once it has started."""
+        await workflow.wait_condition(lambda: self._can_be_told() or self.state.running is None)
+        if self.state.running is not None:
+            await _signal(self.state.running.summary.workflow_id, signal, message)
+
     def _can_be_told(self) -> bool:
         """Whether the running operation's workflow is known to exist."""
         running = self.state.running
@@ -453,41 +500,18 @@ class Deployment(Approvals):
         """
         self._draining = True
         await workflow.wait_condition(workflow.all_handlers_finished)
+        await self.until_rollouts_are_told()
         workflow.continue_as_new(
             self.state.model_copy(update={"runs": self.state.runs + 1}),
             initial_versioning_behavior=ContinueAsNewVersioningBehavior.AUTO_UPGRADE,
         )
 
-    def _change_keys(self, change: ApiKeyChange) -> None:
-        self.state = self.state.model_copy(update={"api_keys": self._keys_after(change, workflow.now())})
-
-    def _keys_after(self, change: ApiKeyChange, now: datetime) -> tuple[ApiKeyRecord, ...]:
-        keys: list[ApiKeyRecord] = []
-        for key in self.state.api_keys:
-            if key.id == change.key_id and change.kind is ApiKeyChangeKind.REVOKE:
-                keys.append(key.model_copy(update={"revoked_at": now}))
-            elif key.id == change.key_id:
-                ends = min(key.expires_at, now + timedelta(seconds=change.overlap_seconds))
-                keys.append(key.model_copy(update={"expires_at": ends}))
-            else:
-                keys.append(key)
-        if change.record is not None:
-            keys.append(change.record)
-        return tuple(keys)
-
-    def _keys_asked_for(self) -> list[ApiKeyRecord]:
-        """Return the keys that somebody has yet to approve."""
-        changes = [queued.request.key_change for queued in self.state.queue]
-        return [change.record for change in changes if change is not None and change.record is not None]
-
-    def _valid_keys(self) -> tuple[ApiKeyRecord, ...]:
-        return _valid(self.state.api_keys, workflow.now())
-
     def _known(self, request_id: str) -> OperationSummary | None:
         """Return the operation that a request got before. One that was declined may be asked for again."""
         queued = [operation.summary for operation in self.state.queue]
         running = [self.state.running.summary] if self.state.running else []
-        past = [summary for summary in self.state.past if summary.phase is not OperationPhase.DECLINED]
+        never_ran = (OperationPhase.DECLINED, OperationPhase.SUPERSEDED)
+        past = [summary for summary in self.state.past if summary.phase not in never_ran]
         return next((summary for summary in (*queued, *running, *past) if summary.request_id == request_id), None)
 
     def _leaving(self) -> OperationSummary | None:
@@ -495,6 +519,15 @@ class Deployment(Approvals):
         running = [self.state.running] if self.state.running else []
         queued = [each for each in self.state.queue if self._waits_for_nobody(each)]
         return next((each.summary for each in (*running, *queued) if each.summary.kind is OperationKind.RETIRE), None)
+
+    def _refuse_unless_open(self) -> None:
+        """Refuse a request for an operation if the deployment takes none: it is over, being retired, or busy."""
+        self._refuse_if_over()
+        if len(self.state.queue) >= QUEUE_LENGTH:
+            raise ApplicationError(f"{QUEUE_LENGTH} operations are queued already", type="Busy")
+        leaving = self._leaving()
+        if leaving:
+            raise ApplicationError(f"the deployment is being retired by {leaving.operation_id}", type="TooLate")
 
     def _refuse_if_over(self) -> None:
         if self.state.phase.is_over:
@@ -522,8 +555,15 @@ class Deployment(Approvals):
             )
         workflow.set_current_details(markdown.deployment_details(self.state))
 
+    def _show_versions(self) -> None:
+        """Make the search attributes say which release and which Kubernetes version run."""
+        spec = self.state.order.spec
+        workflow.upsert_search_attributes(
+            [attributes.RELEASE.value_set(spec.release), attributes.KUBERNETES.value_set(spec.kubernetes)]
+        )
 
-async def _signal(workflow_id: str, signal: str, message: Model | None) -> bool:
+
+async def _signal(workflow_id: str, signal: str, message: Model | str | None) -> bool:
     """Signal another workflow; return whether it was there to hear it. That it was not is no reason to fail."""
     try:
         await workflow.get_external_workflow_handle(workflow_id).signal(signal, message)
@@ -532,12 +572,17 @@ async def _signal(workflow_id: str, signal: str, message: Model | None) -> bool:
     return True
 
 
-def _key_named(change: ApiKeyChange) -> str:
-    return change.key_id or (change.record.id if change.record else "")
+def _rank(queued: QueuedOperation) -> int:
+    """Return an operation's place among what waits: lower runs first."""
+    urgent = queued.appointment is not None and queued.appointment.urgent
+    return _URGENT if urgent else _PRIORITY[queued.summary.kind]
 
 
-def _valid(keys: tuple[ApiKeyRecord, ...], now: datetime) -> tuple[ApiKeyRecord, ...]:
-    return tuple(key for key in keys if key.revoked_at is None and key.expires_at > now)
+def _signature_of(outcome: OperationOutcome) -> str:
+    """Return what went wrong with an upgrade, the same on every deployment; empty if nothing did."""
+    if outcome.phase in (OperationPhase.DONE, OperationPhase.PARKED):
+        return ""
+    return (outcome.upgrade.signature if outcome.upgrade else "") or f"upgrade/{outcome.phase}"
 
 
 def _asked_and_approved(summary: OperationSummary) -> str:

@@ -18,7 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.temporal import ids
     from workflows.temporal import search_attributes as attributes
 
-from workflows.steps import Steps, until, waiting_text
+from workflows.step_runner import Steps, until, waiting_text
 
 _KNOWS_ITS_ACCOUNT = "knows-its-account"
 """Patch: a worker of an earlier version took no notice of how the account stands; replayed, nor do we."""

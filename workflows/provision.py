@@ -22,6 +22,7 @@ with workflow.unsafe.imports_passed_through():
         EndpointRequest,
         InCluster,
         InNetwork,
+        MaintenanceRequest,
         NamespaceRequest,
         NetworkRequest,
         NodePoolRequest,
@@ -52,7 +53,7 @@ with workflow.unsafe.imports_passed_through():
 
 from workflows import steps
 from workflows.operation import Operation
-from workflows.steps import Aborted
+from workflows.step_runner import Aborted
 
 
 @dataclass(frozen=True)
@@ -315,7 +316,15 @@ class Provision(Operation):
         await self.steps.together(
             self._prove_backup(cluster, ground),
             self.steps.run_or_skip(steps.CREATE_ALARMS, here),
-            self.steps.run_or_skip(steps.SET_MAINTENANCE_POLICY, here),
+            self.steps.run_or_skip(
+                steps.SET_MAINTENANCE_POLICY,
+                MaintenanceRequest(
+                    site=self.order.site,
+                    cluster=cluster,
+                    windows=self.order.spec.windows,
+                    exclusions=self.order.spec.exclusions,
+                ),
+            ),
         )
 
     async def _use_endpoint(self, cluster: Cluster, domain: Domain, balancer: LoadBalancer) -> None:

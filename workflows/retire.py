@@ -15,7 +15,7 @@ with workflow.unsafe.imports_passed_through():
 
 from workflows import steps
 from workflows.operation import Operation
-from workflows.steps import Aborted
+from workflows.step_runner import Aborted
 
 FINAL_BACKUP_DAYS = 35
 """How long the last backup is locked: the time-to-live of a weekly one."""

@@ -33,7 +33,7 @@ class AwsAccount(AwsPart, AccountContract):
         super().__init__(settings, connections)
         self._declared_needs = declared_needs
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(SIMULATE, purpose=Purpose.OBSERVE, why="Verify that everything is granted")
     @needs(*LOOKING, purpose=Purpose.OBSERVE, why="Report what is granted to our roles and needed by no step")
     def verify_access(self, question: AccessQuestion) -> AccessReport:
@@ -54,7 +54,7 @@ class AwsAccount(AwsPart, AccountContract):
         checked = checked_actions(declared, withheld)
         return access_report(principal, checked=checked, withheld=withheld, missing=missing, surplus=surplus)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     def prove_revoked(self, question: AccessQuestion) -> RevocationProof:
         """Every attempt to assume one of the roles was refused just now; what was cached is forgotten.
 

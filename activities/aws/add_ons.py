@@ -34,23 +34,46 @@ ADD_ONS: Mapping[str, str] = {
 }
 """EKS's name of each add-on, keyed by the contract's."""
 
-_UNDER_WAY = frozenset({"CREATING", "UPDATING", "DELETING"})
+UNDER_WAY = frozenset({"CREATING", "UPDATING", "DELETING"})
+"""States of an add-on in which EKS works on it."""
 
 
-class AwsAddOns(AwsPart, ClusterContract):
+class AwsAddOnPart(AwsPart):
+    """What installing and upgrading add-ons have in common."""
+
+    def _eks_name(self, name: str) -> str:
+        if name not in ADD_ONS:
+            message = f"There is no add-on {name!r} on AWS; there are {', '.join(ADD_ONS)}"
+            raise refused(FailureClass.CONFIG, message, resource=name)
+        return ADD_ONS[name]
+
+    def _require_working(self, add_on: Mapping[str, Any]) -> None:
+        """Raise the failure of an add-on that is installed and does not work (yet)."""
+        if add_on["status"] == "ACTIVE":
+            return
+        issues = add_on.get("health", {}).get("issues", [])
+        refusals = [issue for issue in issues if issue["code"] in {"AccessDenied", "AddonPermissionFailure"}]
+        if refusals:
+            raise health_failure(refusals, f"the add-on {add_on['addonName']}")
+        reasons = "; ".join(str(issue.get("message", issue["code"])) for issue in issues) or add_on["status"]
+        raise self._look_again(f"the add-on {add_on['addonName']} does not work yet: {reasons}")
+
+
+class AwsAddOns(AwsAddOnPart, ClusterContract):
     """Installs add-ons."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "eks:DescribeAddon", "eks:DescribeAddonVersions", "eks:CreateAddon", "eks:UpdateAddon", "eks:TagResource",
         "eks:DeleteAddon",
         purpose=Purpose.OPERATE,
     )  # fmt: skip
     def install_add_on(self, request: AddOn) -> None:
-        """The add-on is active, configured as we want it, in a version that AWS lists for the cluster's.
+        """The add-on is active and configured as we want it.
 
-        A version that still suits the cluster is left as it is: moving to a newer one is an upgrade. An installation
-        that failed is deleted, so that the next look installs the add-on again.
+        What is made has the version that AWS recommends for the cluster's. What exists keeps its own, also when the
+        control plane has been upgraded since: moving it is an upgrade. An installation that failed is deleted, so that
+        the next look installs the add-on again.
         """
         site, cluster, name = request.site, request.cluster.name, self._eks_name(request.name)
         with failures_named(resource=name):
@@ -61,35 +84,27 @@ class AwsAddOns(AwsPart, ClusterContract):
                 raise self._look_again(f"EKS is installing the add-on {name}")
             add_on = found["addon"]
             require_ours(site, add_on.get("tags", {}), f"EKS add-on {name} of {cluster}")
-            if add_on["status"] in _UNDER_WAY:
+            if add_on["status"] in UNDER_WAY:
                 raise self._look_again(f"EKS reports the add-on {name} as {add_on['status']}")
-            issues = add_on.get("health", {}).get("issues", [])
             if add_on["status"] == "CREATE_FAILED":
                 with gone_is_success():
                     eks.delete_addon(clusterName=cluster, addonName=name)
-                raise health_failure(issues, f"the add-on {name} of {cluster}")
+                raise health_failure(add_on.get("health", {}).get("issues", []), f"the add-on {name} of {cluster}")
             self._converge_add_on(eks, request, add_on)
-            if add_on["status"] != "ACTIVE":
-                self._explain_add_on(add_on, issues)
-
-    def _eks_name(self, name: str) -> str:
-        if name not in ADD_ONS:
-            message = f"There is no add-on {name!r} on AWS; there are {', '.join(ADD_ONS)}"
-            raise refused(FailureClass.CONFIG, message, resource=name)
-        return ADD_ONS[name]
+            self._require_working(add_on)
 
     def _create_add_on(self, eks: AwsClient, request: AddOn, name: str) -> None:
         resource = f"add-on-{request.name}"
-        configuration = _configuration(request.site, request.name)
+        values = configuration(request.site, request.name)
         try:
             eks.create_addon(
                 clusterName=request.cluster.name,
                 addonName=name,
-                addonVersion=_suitable_versions(eks, name, request.cluster.version)[0],
+                addonVersion=suitable_versions(eks, name, request.cluster.version)[0],
                 resolveConflicts="OVERWRITE",
                 tags=owner_tags(request.site, resource),
                 clientRequestToken=token(request.site, resource),
-                **({"configurationValues": json.dumps(configuration)} if configuration else {}),
+                **({"configurationValues": json.dumps(values)} if values else {}),
             )
         except ClientError as error:
             if code_of(error) == "ResourceInUseException":
@@ -103,27 +118,16 @@ class AwsAddOns(AwsPart, ClusterContract):
         name, cluster = add_on["addonName"], request.cluster
         if missing := lacking(owner_tags(request.site, f"add-on-{request.name}"), add_on.get("tags", {})):
             eks.tag_resource(resourceArn=add_on["addonArn"], tags=missing)
-        wanted = _configuration(request.site, request.name)
-        change: dict[str, str] = {}
+        wanted = configuration(request.site, request.name)
         if json.loads(add_on.get("configurationValues") or "{}") != wanted:
-            change["configurationValues"] = json.dumps(wanted)
-        suitable = _suitable_versions(eks, name, cluster.version)
-        if add_on["addonVersion"] not in suitable:
-            change["addonVersion"] = suitable[0]
-        if change:
-            eks.update_addon(clusterName=cluster.name, addonName=name, resolveConflicts="OVERWRITE", **change)
+            values = json.dumps(wanted)
+            eks.update_addon(
+                clusterName=cluster.name, addonName=name, resolveConflicts="OVERWRITE", configurationValues=values
+            )
             raise self._look_again(f"EKS is updating the add-on {name}")
 
-    def _explain_add_on(self, add_on: Mapping[str, Any], issues: list[Mapping[str, Any]]) -> None:
-        """Raise the failure for an add-on that is installed and does not work (yet)."""
-        refusals = [issue for issue in issues if issue["code"] in {"AccessDenied", "AddonPermissionFailure"}]
-        if refusals:
-            raise health_failure(refusals, f"the add-on {add_on['addonName']}")
-        reasons = "; ".join(str(issue.get("message", issue["code"])) for issue in issues) or add_on["status"]
-        raise self._look_again(f"the add-on {add_on['addonName']} does not work yet: {reasons}")
 
-
-def _configuration(site: Site, name: str) -> dict[str, Any]:
+def configuration(site: Site, name: str) -> dict[str, Any]:
     """Return the add-on's configuration values, empty where its defaults are right."""
     match name:
         case "storage":
@@ -141,7 +145,7 @@ def _configuration(site: Site, name: str) -> dict[str, Any]:
             return {}
 
 
-def _suitable_versions(eks: AwsClient, name: str, kubernetes: str) -> list[str]:
+def suitable_versions(eks: AwsClient, name: str, kubernetes: str) -> list[str]:
     """Return the add-on's versions for a Kubernetes version, AWS's default first."""
     pages = eks.get_paginator("describe_addon_versions").paginate(addonName=name, kubernetesVersion=kubernetes)
     offered = [version for page in pages for add_on in page["addons"] for version in add_on["addonVersions"]]

@@ -58,7 +58,7 @@ class Alarm:
 class AwsAlarms(AwsPart, ClusterContract):
     """Makes and deletes the deployment's alarms."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "eks:ListNodegroups", "eks:DescribeNodegroup", "elasticloadbalancing:DescribeLoadBalancers",
         "elasticloadbalancing:DescribeTargetGroups", "elasticloadbalancing:DescribeTags", "cloudwatch:DescribeAlarms",
@@ -81,7 +81,7 @@ class AwsAlarms(AwsPart, ClusterContract):
                 if found is None or any(found.get(name) != value for name, value in alarm.parameters().items()):
                     cloudwatch.put_metric_alarm(**alarm.parameters(), Tags=as_tag_list(owner_tags(site, "alarm")))
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "cloudwatch:DescribeAlarms", "cloudwatch:ListTagsForResource", "cloudwatch:DeleteAlarms", purpose=Purpose.DELETE
     )

@@ -33,7 +33,7 @@ _NO_LOCK = frozenset({"NoSuchObjectLockConfiguration", "ObjectLockConfigurationN
 class AwsBackupLocks(AwsPart, ClusterContract):
     """Locks backups."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs("s3:GetObjectRetention", "s3:PutObjectRetention", purpose=Purpose.OPERATE)
     def lock_backup(self, request: BackupLock) -> Backup:
         """The backup's object is locked until `retain_days` after the backup was taken, or longer if it was already."""

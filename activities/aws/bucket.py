@@ -36,7 +36,7 @@ _WITHOUT_LOCATION = "us-east-1"
 class AwsBackupBucket(AwsPart, FoundationContract):
     """Makes and deletes the bucket."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "s3:ListBucket", "s3:CreateBucket", "s3:GetBucketTagging", "s3:PutBucketTagging",
         "s3:GetEncryptionConfiguration", "s3:PutEncryptionConfiguration",
@@ -65,7 +65,7 @@ class AwsBackupBucket(AwsPart, FoundationContract):
             self._converge_bucket(s3, site, request.key.key_id)
         return Bucket(name=name)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "s3:ListBucket", "s3:GetBucketTagging", "s3:PutBucketTagging", "s3:ListBucketVersions", "s3:GetObjectRetention",
         "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:BypassGovernanceRetention", "s3:ListBucketMultipartUploads",

@@ -11,15 +11,18 @@ from activities.aws.cluster import AwsCluster
 from activities.aws.cluster_access import AwsClusterAccess
 from activities.aws.cluster_token import AwsClusterTokens
 from activities.aws.connection import AwsConnections
+from activities.aws.control_plane_upgrades import AwsAddOnUpgrades, AwsControlPlaneUpgrades
 from activities.aws.controller_made import AwsControllerMade
 from activities.aws.dns import AwsCertificate, AwsDomain, AwsEndpointRecord
 from activities.aws.encryption import AwsEncryption
 from activities.aws.leftovers import AwsLeftovers
 from activities.aws.network import AwsNetwork
 from activities.aws.node_pools import AwsNodePools
+from activities.aws.node_upgrades import AwsCanaryNodes, AwsNodePoolUpgrades
 from activities.aws.preflight import AwsPreflight
 from activities.aws.roles import AwsRoles
 from activities.aws.settings import AwsSettings
+from activities.aws.upgrade_checks import AwsUpgradeChecks
 from activities.cloud import CloudActivities
 from activities.contracts import (
     AccountContract,
@@ -28,6 +31,7 @@ from activities.contracts import (
     NetworkContract,
     PreflightContract,
 )
+from activities.upgrade_contracts import UpgradeContract
 
 
 class AwsFoundation(AwsRoles, AwsEncryption, AwsBackupBucket, AwsDomain, AwsCertificate):
@@ -48,6 +52,10 @@ class AwsKubernetes(
     """The whole of `ClusterContract`."""
 
 
+class AwsUpgrades(AwsUpgradeChecks, AwsControlPlaneUpgrades, AwsAddOnUpgrades, AwsCanaryNodes, AwsNodePoolUpgrades):
+    """The whole of `UpgradeContract`."""
+
+
 class AwsCloud(CloudActivities):
     """The AWS implementation of every contract of a cloud, on one set of connections."""
 
@@ -61,4 +69,5 @@ class AwsCloud(CloudActivities):
             NetworkContract: AwsNetwork(settings, self.connections),
             FoundationContract: AwsFoundation(settings, self.connections),
             ClusterContract: AwsKubernetes(settings, self.connections),
+            UpgradeContract: AwsUpgrades(settings, self.connections),
         }

@@ -18,7 +18,7 @@ from activities.aws.part import AwsPart
 from activities.contracts import (
     ClusterContract,
     ClusterRequest,
-    InCluster,
+    MaintenanceRequest,
 )
 from activities.needs import needs
 from domain.clouds import Purpose
@@ -29,13 +29,14 @@ from domain.naming import base_name, owner_tags, token
 LOG_TYPES = ("api", "audit", "authenticator", "controllerManager", "scheduler")
 """Every kind of log that EKS offers."""
 
-_UNDER_WAY = frozenset({"PENDING", "CREATING", "UPDATING", "DELETING"})
+UNDER_WAY = frozenset({"PENDING", "CREATING", "UPDATING", "DELETING"})
+"""States of a cluster in which EKS works on it."""
 
 
 class AwsCluster(AwsPart, ClusterContract):
     """Makes, converges and deletes the control plane."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "logs:DescribeLogGroups", "logs:CreateLogGroup", "logs:TagResource", "logs:PutRetentionPolicy",
         "logs:ListTagsForResource",
@@ -62,7 +63,7 @@ class AwsCluster(AwsPart, ClusterContract):
                 self._create_cluster(eks, request)
                 raise self._look_again(f"EKS is creating {name}")
             require_ours(site, cluster.get("tags", {}), f"EKS cluster {name}")
-            if cluster["status"] in _UNDER_WAY:
+            if cluster["status"] in UNDER_WAY:
                 raise self._look_again(f"EKS reports {name} as {cluster['status']}")
             if cluster["status"] == "FAILED":
                 raise self._give_up_on_failed_cluster(eks, cluster)
@@ -71,7 +72,7 @@ class AwsCluster(AwsPart, ClusterContract):
             self._converge_cluster(eks, request, cluster)
         return as_facts(cluster)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "eks:DescribeCluster", "eks:ListNodegroups", "eks:ListAddons", "eks:DescribeAddon", "eks:DeleteAddon",
         "eks:UpdateClusterConfig", "eks:DeleteCluster", "logs:DescribeLogGroups", "logs:ListTagsForResource",
@@ -90,9 +91,9 @@ class AwsCluster(AwsPart, ClusterContract):
             # Last, because EKS writes until its end and would make the group again.
             delete_log_group(self._connections.client("logs", site, Purpose.DELETE), site)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs("eks:DescribeCluster", "eks:UpdateClusterConfig", purpose=Purpose.OPERATE)
-    def set_maintenance_policy(self, request: InCluster) -> None:
+    def set_maintenance_policy(self, request: MaintenanceRequest) -> None:
         """EKS upgrades nothing by itself as long as the version has standard support.
 
         Managed node groups and add-ons never change unasked. The control plane does when its version's support ends:
@@ -103,7 +104,7 @@ class AwsCluster(AwsPart, ClusterContract):
         with failures_named(resource=name):
             eks = self._connections.client("eks", site, Purpose.OPERATE)
             cluster = find_cluster(eks, name)
-            if cluster is None or cluster["status"] in _UNDER_WAY:
+            if cluster is None or cluster["status"] in UNDER_WAY:
                 raise self._look_again(f"EKS cluster {name} is not active")
             require_ours(site, cluster.get("tags", {}), f"EKS cluster {name}")
             if cluster.get("upgradePolicy", {}).get("supportType") != "STANDARD":
@@ -139,7 +140,7 @@ class AwsCluster(AwsPart, ClusterContract):
     def _delete_cluster_further(self, eks: AwsClient, cluster: Mapping[str, Any]) -> Exception:
         """Do what can be done now to delete the control plane, and return the `NotReadyYet` that says what that was."""
         name = cluster["name"]
-        if cluster["status"] in _UNDER_WAY:
+        if cluster["status"] in UNDER_WAY:
             return self._look_again(f"EKS reports {name} as {cluster['status']}")
         if _node_groups(eks, name):
             return self._look_again(f"EKS cluster {name} still has node groups")

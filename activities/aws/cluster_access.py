@@ -28,7 +28,7 @@ OPERATOR_POLICY = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminP
 class AwsClusterAccess(AwsPart, ClusterContract):
     """Lets the control plane into the cluster, and the cluster's pods into the account."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "eks:DescribeAccessEntry", "eks:CreateAccessEntry", "eks:ListAssociatedAccessPolicies",
         "eks:AssociateAccessPolicy",
@@ -55,7 +55,7 @@ class AwsClusterAccess(AwsPart, ClusterContract):
             if (OPERATOR_POLICY, "cluster") not in granted:
                 eks.associate_access_policy(**which, policyArn=OPERATOR_POLICY, accessScope={"type": "cluster"})
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "eks:ListPodIdentityAssociations", "eks:DescribePodIdentityAssociation", "eks:CreatePodIdentityAssociation",
         "eks:UpdatePodIdentityAssociation",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from typing import Any, TypeAlias
 
 import boto3
 from botocore.config import Config
-from botocore.loaders import create_loader
+from botocore.loaders import Loader, create_loader
 from botocore.session import Session as SdkSession
 
 from activities.aws import deeds
@@ -22,6 +23,7 @@ from activities.aws.identity import control_role_arn
 from activities.aws.settings import AwsSettings
 from activities.barrier import before_change
 from activities.calling import Place, agent, place_of_caller
+from activities.cancellation import before_call
 from domain.account import access_to
 from domain.clouds import Purpose
 from domain.deployment import Site
@@ -60,7 +62,6 @@ class AwsConnections:
     def __init__(self, settings: AwsSettings, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._settings = settings
         self._now = now
-        self._loader = create_loader()
         self._vendor = self._sdk_session(settings.default_region, **_vendor_keys(settings))
         self._vendor_sts: dict[str, AwsClient] = {}
         self._assumed: dict[_SessionKey, _AssumedRole] = {}
@@ -165,8 +166,7 @@ class AwsConnections:
 
     def _sdk_session(self, region: str, **keys: str) -> boto3.Session:
         sdk_session = SdkSession()
-        # The service models are large; sharing the loader shares the parsed ones.
-        sdk_session.register_component("data_loader", self._loader)
+        sdk_session.register_component("data_loader", shared_loader())
         sdk_session.set_config_variable("sts_regional_endpoints", "regional")
         return boto3.Session(botocore_session=sdk_session, region_name=region, **keys)
 
@@ -192,6 +192,12 @@ class AwsConnections:
         return client
 
 
+@functools.cache
+def shared_loader() -> Loader:
+    """Return the loader of the SDK's models, of which each is large: sharing it, all sessions share what is parsed."""
+    return create_loader()
+
+
 def _vendor_keys(settings: AwsSettings) -> dict[str, str]:
     if settings.access_key_id is None or settings.secret_access_key is None:
         return {}
@@ -207,7 +213,8 @@ _TELLING_LENGTH = 80
 
 
 def _stop_at_the_barrier(params: Mapping[str, object], model: Any, **_: object) -> None:  # noqa: ANN401 - botocore has none
-    """Make no call that changes something while changes are barred; before anything of it is sent."""
+    """Make no call that changes something while changes are barred, and none for an activity that was cancelled."""
+    before_call()
     if changes(model.name):
         about = ", ".join(
             f"{name} {value}"

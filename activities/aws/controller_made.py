@@ -32,7 +32,7 @@ _TAGS_AT_ONCE = 20
 class AwsControllerMade(AwsPart, ClusterContract):
     """Deletes what the cluster's controllers left."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "elasticloadbalancing:DescribeLoadBalancers", "elasticloadbalancing:DescribeTags",
         "elasticloadbalancing:DeleteLoadBalancer", "elasticloadbalancing:DescribeTargetGroups",

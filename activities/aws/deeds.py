@@ -105,6 +105,7 @@ RESOURCES: Mapping[str, Mapping[str, str]] = {
     "eks:cluster": {
         "CreateCluster": "name",
         "UpdateClusterConfig": "name",
+        "UpdateClusterVersion": "name",
         "DeleteCluster": "name",
         "CreateAccessEntry": "clusterName",
         "AssociateAccessPolicy": "clusterName",
@@ -119,6 +120,7 @@ RESOURCES: Mapping[str, Mapping[str, str]] = {
     "eks:nodegroup": {
         "CreateNodegroup": "nodegroupName",
         "UpdateNodegroupConfig": "nodegroupName",
+        "UpdateNodegroupVersion": "nodegroupName",
         "DeleteNodegroup": "nodegroupName",
     },
     "cloudwatch:alarm": {"PutMetricAlarm": "AlarmName", "DeleteAlarms": "AlarmNames"},

@@ -37,7 +37,7 @@ _UNUSABLE = frozenset({"EXPIRED", "FAILED", "INACTIVE", "REVOKED", "VALIDATION_T
 class AwsDomain(AwsPart, FoundationContract):
     """Makes and deletes the public hosted zone of the endpoint's domain."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "route53:ListHostedZones", "route53:ListTagsForResource", "route53:CreateHostedZone",
         "route53:ChangeTagsForResource", "route53:GetHostedZone",
@@ -62,7 +62,7 @@ class AwsDomain(AwsPart, FoundationContract):
             servers = route53.get_hosted_zone(Id=zone_id)["DelegationSet"]["NameServers"]
         return Domain(zone_id=zone_id, name=request.domain, name_servers=tuple(servers))
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "route53:ListHostedZones", "route53:ListTagsForResource", "route53:ListResourceRecordSets",
         "route53:ChangeResourceRecordSets", "route53:DeleteHostedZone",
@@ -97,7 +97,7 @@ class AwsDomain(AwsPart, FoundationContract):
 class AwsCertificate(AwsPart, FoundationContract):
     """Orders and deletes the certificate of the endpoint."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "acm:ListCertificates", "acm:ListTagsForCertificate", "acm:RequestCertificate", "acm:DescribeCertificate",
         "route53:ListResourceRecordSets", "route53:ChangeResourceRecordSets",
@@ -136,7 +136,7 @@ class AwsCertificate(AwsPart, FoundationContract):
                 raise self._undelegated(domain)
         return Certificate(certificate_id=arn)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "acm:ListCertificates", "acm:ListTagsForCertificate", "acm:DescribeCertificate", "acm:DeleteCertificate",
         purpose=Purpose.DELETE,
@@ -178,7 +178,7 @@ class AwsCertificate(AwsPart, FoundationContract):
 class AwsEndpointRecord(AwsPart, ClusterContract):
     """Publishes the endpoint."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "elasticloadbalancing:DescribeLoadBalancers", "route53:ListTagsForResource", "route53:ListResourceRecordSets",
         "route53:ChangeResourceRecordSets",

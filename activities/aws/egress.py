@@ -34,7 +34,7 @@ ANYWHERE = "0.0.0.0/0"
 class AwsEgress(Ec2Part, NetworkContract):
     """Makes gateways, their addresses and routes, and takes them away."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "ec2:AllocateAddress", "ec2:AttachInternetGateway", "ec2:CreateInternetGateway", "ec2:CreateNatGateway",
         "ec2:CreateRoute", "ec2:DeleteInternetGateway", "ec2:DeleteNatGateway", "ec2:DescribeAddresses",
@@ -62,7 +62,7 @@ class AwsEgress(Ec2Part, NetworkContract):
             for zone, nat in gateways.items():
                 _ensure_route(ec2, tables[private_routes(zone)], NatGatewayId=nat["NatGatewayId"])
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "ec2:DeleteInternetGateway", "ec2:DeleteNatGateway", "ec2:DeleteRoute", "ec2:DescribeAddresses",
         "ec2:DescribeInternetGateways", "ec2:DescribeNatGateways", "ec2:DescribeRouteTables",

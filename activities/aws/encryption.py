@@ -31,7 +31,7 @@ DELETION_WINDOW_DAYS = 30
 class AwsEncryption(AwsPart, FoundationContract):
     """Makes and deletes the key, which is found by its alias, and before it has one by our tags."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "kms:DescribeKey", "kms:ListResourceTags", "kms:CreateKey", "kms:TagResource", "kms:UntagResource",
         "kms:CreateAlias", "kms:UpdateAlias", "kms:GetKeyRotationStatus", "kms:EnableKeyRotation", "kms:GetKeyPolicy",
@@ -62,7 +62,7 @@ class AwsEncryption(AwsPart, FoundationContract):
                     kms.schedule_key_deletion(KeyId=duplicate["Arn"], PendingWindowInDays=DELETION_WINDOW_DAYS)
         return Key(key_id=key["Arn"])
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "kms:DescribeKey", "kms:ListResourceTags", "kms:DeleteAlias", "kms:ScheduleKeyDeletion", "kms:TagResource",
         "tag:GetResources", "s3:ListBucket", "s3:ListBucketVersions", "s3:GetObjectRetention",

@@ -28,7 +28,7 @@ CLUSTER_OF_GROUP = "elbv2.k8s.aws/cluster"
 class AwsFirewall(Ec2Part, NetworkContract):
     """Makes the security groups with their rules, and takes them away with what the cluster's controllers leaked."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "ec2:AuthorizeSecurityGroupIngress", "ec2:CreateSecurityGroup", "ec2:CreateTags",
         "ec2:DescribeSecurityGroups",
@@ -61,7 +61,7 @@ class AwsFirewall(Ec2Part, NetworkContract):
             )
         return Firewall(control_plane_group_id=control_plane["GroupId"], node_group_id=nodes["GroupId"])
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "ec2:DeleteNetworkInterface", "ec2:DeleteSecurityGroup", "ec2:DescribeNetworkInterfaces",
         "ec2:DescribeSecurityGroups", "ec2:RevokeSecurityGroupIngress",

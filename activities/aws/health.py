@@ -10,15 +10,16 @@ from activities.failures import failure
 from domain.failure import FailureClass, FailureDetail
 
 
-def health_failure(issues: Sequence[Mapping[str, Any]], what: str) -> Exception:
+def health_failure(issues: Sequence[Mapping[str, Any]], what: str, *, deed: str = "make") -> Exception:
     """Return the failure for the health issues that EKS reports of a resource which it could not make.
 
-    The first issue that has a class decides; its message often quotes the error of the service behind EKS.
+    The first issue that has a class decides; its message often quotes the error of the service behind EKS. `deed` is
+    what EKS could not do.
     """
     details = [
         FailureDetail(
             failure=_class_of(issue),
-            message=f"EKS could not make {what}: {issue.get('message', '')} ({issue['code']})",
+            message=f"EKS could not {deed} {what}: {issue.get('message', '')} ({issue['code']})",
             code=issue["code"],
             resource=what,
             quota=issue["code"] if _class_of(issue) is FailureClass.QUOTA else "",
@@ -27,7 +28,7 @@ def health_failure(issues: Sequence[Mapping[str, Any]], what: str) -> Exception:
     ]
     known = [detail for detail in details if detail.failure is not FailureClass.UNKNOWN]
     unexplained = FailureDetail(
-        failure=FailureClass.UNKNOWN, message=f"EKS could not make {what} and gives no reason", resource=what
+        failure=FailureClass.UNKNOWN, message=f"EKS could not {deed} {what} and gives no reason", resource=what
     )
     return failure(next(iter([*known, *details]), unexplained))
 
@@ -42,7 +43,11 @@ _ISSUE_CLASSES = {
     "IamLimitExceeded": FailureClass.QUOTA,
     "InstanceLimitExceeded": FailureClass.QUOTA,
     "LimitExceeded": FailureClass.QUOTA,
+    "EniLimitReached": FailureClass.QUOTA,
     "InsufficientFreeAddresses": FailureClass.CONFIG,
+    "IpNotAvailable": FailureClass.CONFIG,
+    "PodEvictionFailure": FailureClass.CONFIG,
+    "ClusterUnreachable": FailureClass.TRANSIENT,
     "KmsKeyDisabled": FailureClass.POLICY,
     "KmsGrantRevoked": FailureClass.POLICY,
 }

@@ -41,7 +41,7 @@ _LOOKED_AT_THEMSELVES = frozenset(
 class AwsLeftovers(AwsPart, ClusterContract):
     """Looks for what is left of a deployment."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "acm:ListCertificates", "acm:ListTagsForCertificate", "cloudwatch:DescribeAlarms",
         "cloudwatch:ListTagsForResource", "ec2:DescribeInstances", "ec2:DescribeNatGateways",

@@ -55,6 +55,7 @@ DEPENDENT_ACTIONS: Mapping[str, tuple[str, ...]] = {
         "ec2:DescribeSubnets",
         "ec2:DescribeLaunchTemplateVersions",
     ),
+    "eks:UpdateNodegroupVersion": ("ec2:RunInstances", "ec2:CreateTags", "ec2:DescribeLaunchTemplateVersions"),
     "eks:CreatePodIdentityAssociation": ("eks:TagResource", "iam:PassRole", "iam:GetRole"),
     "iam:CreateRole": ("iam:TagRole",),
     "kms:CreateKey": ("kms:TagResource",),

@@ -50,6 +50,13 @@ _FAMILIES = MachineFamilies(
 )
 
 machine_types = _FAMILIES.machine_types
+"""Return the machine types that have at least a size, the preferred one first."""
+
+
+def vcpus_of_type(instance_type: str) -> int:
+    """Return the virtual processors of a machine type that `machine_types` can return."""
+    size = instance_type.partition(".")[2]
+    return next(count for count, name in _FAMILIES.sizes.items() if name == size)
 
 
 class AwsPreflight(Ec2Part, PreflightContract):
@@ -62,7 +69,7 @@ class AwsPreflight(Ec2Part, PreflightContract):
         super().__init__(settings, connections)
         self._declared_needs = declared_needs
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(SIMULATE, purpose=Purpose.OBSERVE, why="Verify that everything is granted")
     def check_permissions(self, site: Site) -> AccessReport:
         """Everything that the activities declare is permitted in the deployment's region.
@@ -81,7 +88,7 @@ class AwsPreflight(Ec2Part, PreflightContract):
         require_everything(missing, "role")
         return access_report(principal, checked=checked_actions(declared, withheld), withheld=withheld)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "ec2:DescribeAddresses", "ec2:DescribeInstances", "ec2:DescribeInternetGateways", "ec2:DescribeNatGateways",
         "ec2:DescribeSubnets", "ec2:DescribeVolumes", "ec2:DescribeVpcs", "eks:ListClusters",
@@ -119,7 +126,7 @@ class AwsPreflight(Ec2Part, PreflightContract):
             message = f"Quotas in {site.region} are too small: {'; '.join(text for _, text in exceeded)}"
             raise refused(FailureClass.QUOTA, message, quota=exceeded[0][0])
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "ec2:DescribeAvailabilityZones", "ec2:DescribeInstanceTypeOfferings", "ec2:DescribeSubnets",
         purpose=Purpose.OBSERVE, why="Choose zones and machine types",
@@ -141,7 +148,7 @@ class AwsPreflight(Ec2Part, PreflightContract):
         candidates = [zone for zone in zones if zone in settled] if settled else zones
         return place(pools_of(question), candidates, offers, machine_types, region=site.region)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs("ec2:DescribeSubnets", "ec2:DescribeVpcs", purpose=Purpose.OBSERVE, why="Find free address ranges")
     def plan_addresses(self, question: AddressQuestion) -> AddressPlan:
         """Ranges for a private and a public subnet in each zone, or those of the customer's own subnets.

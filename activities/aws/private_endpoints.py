@@ -34,7 +34,7 @@ INTERFACE_ENDPOINTS = ("ec2", "ecr.api", "ecr.dkr", "eks", "eks-auth", "logs", "
 class AwsPrivateEndpoints(Ec2Part, NetworkContract):
     """Makes the endpoints of a network of ours, and takes them away."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "ec2:AuthorizeSecurityGroupIngress", "ec2:CreateSecurityGroup", "ec2:CreateVpcEndpoint",
         "ec2:DescribeRouteTables", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcEndpoints",
@@ -77,7 +77,7 @@ class AwsPrivateEndpoints(Ec2Part, NetworkContract):
             if pending:
                 raise self._look_again(f"endpoints are not available yet: {', '.join(pending)}")
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "ec2:DeleteSecurityGroup", "ec2:DeleteVpcEndpoints", "ec2:DescribeSecurityGroups", "ec2:DescribeVpcEndpoints",
         purpose=Purpose.DELETE, why="Delete endpoints of AWS services in the VPC",

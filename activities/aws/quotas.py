@@ -28,6 +28,9 @@ _GIB_OF_A_TIB = 1024
 _STANDARD_FAMILIES = frozenset("acdhimrtz")
 """First letters of the instance families that count against "Running On-Demand Standard instances" (EC2 user guide)."""
 
+STANDARD_VCPUS = "L-1216C47A"
+"""Code of that quota."""
+
 _CLUSTER_OF_A_NODE = "eks:cluster-name"
 """Tag that EKS puts on the instances of a managed node group."""
 
@@ -52,7 +55,7 @@ class UsedByOthers:
             "L-1194D53C": self._clusters,
             # Counted for each cluster; this deployment's has node groups of its own alone.
             "L-6D54EA21": lambda: 0,
-            "L-1216C47A": self._standard_vcpus,
+            STANDARD_VCPUS: self._standard_vcpus,
             "L-0263D0A3": lambda: len(self._others(ADDRESS)),
             "L-F678F1CE": lambda: len(self._others(VPC)),
             "L-A4707A72": lambda: len(self._others(INTERNET_GATEWAY)),
@@ -76,23 +79,31 @@ class UsedByOthers:
         return sum(name != base_name(self.ec2.site) for page in pages for name in page["clusters"])
 
     def _standard_vcpus(self) -> int:
-        instances = [
-            instance for reservation in self.ec2.matching(INSTANCE, {}) for instance in reservation["Instances"]
-        ]
-        return sum(
-            instance["CpuOptions"]["CoreCount"] * instance["CpuOptions"]["ThreadsPerCore"]
-            for instance in instances
-            if instance["State"]["Name"] in ("pending", "running")
-            and instance["InstanceType"][0] in _STANDARD_FAMILIES
-            and instance.get("InstanceLifecycle") != "spot"
-            and not self._is_ours(instance)
-        )
+        return sum(vcpus_of(instance) for instance in standard_machines(self.ec2) if not self._is_ours(instance))
 
     def _nat_gateways_of_the_fullest_zone(self) -> int:
         alive = [each for each in self._others(NAT_GATEWAY) if state_of(each) in ("pending", "available")]
         zones = {subnet["SubnetId"]: subnet["AvailabilityZone"] for subnet in self.ec2.matching(SUBNET, {})}
         by_zone = Counter(zones.get(each["SubnetId"], "") for each in alive)
         return max(by_zone.values(), default=0)
+
+
+def standard_machines(ec2: DeploymentEc2) -> list[Description]:
+    """Return the machines of everybody that count against "Running On-Demand Standard instances"."""
+    instances = [instance for reservation in ec2.matching(INSTANCE, {}) for instance in reservation["Instances"]]
+    return [
+        instance
+        for instance in instances
+        if instance["State"]["Name"] in ("pending", "running")
+        and instance["InstanceType"][0] in _STANDARD_FAMILIES
+        and instance.get("InstanceLifecycle") != "spot"
+    ]
+
+
+def vcpus_of(instance: Description) -> int:
+    """Return the virtual processors of a machine."""
+    options = instance["CpuOptions"]
+    return int(options["CoreCount"]) * int(options["ThreadsPerCore"])
 
 
 def limit_of(service_quotas: AwsClient, quota: Quota) -> int:

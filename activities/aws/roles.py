@@ -30,7 +30,7 @@ INLINE_POLICY = "byoc"
 class AwsRoles(AwsPart, FoundationContract):
     """Makes and deletes the roles that EKS, the nodes and the pods act as."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "iam:GetRole", "iam:CreateRole", "iam:TagRole", "iam:UpdateAssumeRolePolicy", "iam:PutRolePermissionsBoundary",
         "iam:ListAttachedRolePolicies", "iam:AttachRolePolicy", "iam:GetRolePolicy", "iam:PutRolePolicy",
@@ -53,7 +53,7 @@ class AwsRoles(AwsPart, FoundationContract):
             restore=role_arn(site, RoleName.RESTORE),
         )
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "iam:GetRole", "iam:ListAttachedRolePolicies", "iam:DetachRolePolicy", "iam:ListRolePolicies",
         "iam:DeleteRolePolicy", "iam:DeleteRole",

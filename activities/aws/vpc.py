@@ -54,7 +54,7 @@ class _SubnetWanted:
 class AwsVpc(Ec2Part, NetworkContract):
     """Makes VPC, subnets and route tables, and takes them away; verifies the customer's own and leaves it as it is."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "ec2:AssociateRouteTable", "ec2:CreateRouteTable", "ec2:CreateSubnet", "ec2:CreateTags", "ec2:CreateVpc",
         "ec2:DeleteVpc", "ec2:DescribeRouteTables", "ec2:DescribeSubnets", "ec2:DescribeVpcAttribute",
@@ -87,7 +87,7 @@ class AwsVpc(Ec2Part, NetworkContract):
                 self._ensure_route_table(ec2, network, private_routes(zone), [subnet], tables)
         return Network(network_id=network, private_subnet_ids=tuple(private), public_subnet_ids=tuple(public))
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "ec2:DeleteRouteTable", "ec2:DeleteSubnet", "ec2:DeleteVpc", "ec2:DescribeRouteTables", "ec2:DescribeSubnets",
         "ec2:DescribeVpcs", "ec2:DisassociateRouteTable",

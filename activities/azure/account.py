@@ -35,7 +35,7 @@ class AzureAccount(AzurePart, AccountContract):
         super().__init__(settings, connections)
         self._declared_needs = declared_needs
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(*LOOKING, purpose=Purpose.OBSERVE, why="Compare what is granted to our applications with what steps need")
     @needs(ROLE_READ, purpose=Purpose.OPERATE, why=_FIRST_LOOK)
     @needs(ROLE_READ, purpose=Purpose.DELETE, why=_FIRST_LOOK)
@@ -57,7 +57,7 @@ class AzureAccount(AzurePart, AccountContract):
         checked = actions_checked(declared, withheld)
         return access_report(principal, checked=checked, withheld=withheld, missing=missing, surplus=surplus)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     def prove_revoked(self, question: AccessQuestion) -> RevocationProof:
         """Every attempt to enter as one of the applications was refused just now; what was cached is forgotten.
 
@@ -83,7 +83,7 @@ class AzurePermissionCheck(AzurePart, PreflightContract):
         super().__init__(settings, connections)
         self._declared_needs = declared_needs
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(*LOOKING, purpose=Purpose.OBSERVE, why="Compare what is granted to our applications with what steps need")
     def check_permissions(self, site: Site) -> AccessReport:
         """Everything that the activities declare is permitted.

@@ -22,6 +22,7 @@ from activities.azure.cluster_settings import (
 from activities.azure.cluster_writing import AzureClusterWriting
 from activities.azure.errors import failures_named
 from activities.azure.health import health_failure
+from activities.azure.versions import has_half_upgraded
 from activities.contracts import AddOn, ClusterContract
 from activities.failures import refused
 from activities.needs import needs
@@ -41,13 +42,15 @@ ADD_ONS: Mapping[str, tuple[Setting, ...]] = {
 """The settings on which each add-on depends, keyed by the contract's name. What has none, AKS runs in every cluster."""
 
 
-class AzureAddOns(AzureClusterWriting, ClusterContract):
+class AzureAddOnKeeping(AzureClusterWriting):
     """Keeps add-ons switched on."""
 
-    @activity.defn
-    @needs(f"{CLUSTER}/read", f"{CLUSTER}/write", purpose=Purpose.OPERATE)
-    def install_add_on(self, request: AddOn) -> None:
-        """The add-on is switched on, in the version that AKS gives the cluster, and the cluster is healthy."""
+    def _keep_add_on(self, request: AddOn) -> None:
+        """Let an add-on be switched on in a healthy cluster.
+
+        Raises:
+            ApplicationError: NOT_READY while that is under way; CONFIG for an add-on that AKS does not have.
+        """
         site, name = request.site, request.name
         if name not in ADD_ONS:
             message = f"There is no add-on {name!r} on AKS; there are {', '.join(ADD_ONS)}"
@@ -58,8 +61,18 @@ class AzureAddOns(AzureClusterWriting, ClusterContract):
             if name == "network":
                 _require_policies(cluster)
             self._put_back(aks, site, cluster, differing(cluster, ADD_ONS[name]))
-            if state_of(cluster) != "Succeeded":
+            if state_of(cluster) != "Succeeded" and not has_half_upgraded(cluster):
                 raise health_failure(cluster, f"the add-on {name} of {base_name(site)}")
+
+
+class AzureAddOns(AzureAddOnKeeping, ClusterContract):
+    """Installs what other clouds install as add-ons."""
+
+    @activity.defn(no_thread_cancel_exception=True)
+    @needs(f"{CLUSTER}/read", f"{CLUSTER}/write", purpose=Purpose.OPERATE)
+    def install_add_on(self, request: AddOn) -> None:
+        """The add-on is switched on, in the version that AKS gives the cluster, and the cluster is healthy."""
+        self._keep_add_on(request)
 
 
 def _require_policies(cluster: Document) -> None:

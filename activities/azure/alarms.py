@@ -87,7 +87,7 @@ class Alarm:
 class AzureAlarms(AzurePart, ClusterContract):
     """Makes and deletes the deployment's alarms."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         *ENSURING, f"{ALERT}/read", f"{ALERT}/write", "Microsoft.Insights/actionGroups/read", f"{BALANCER}/read",
         f"{CLUSTER}/read",
@@ -104,7 +104,7 @@ class AzureAlarms(AzurePart, ClusterContract):
             for alarm in wanted:
                 self._ensure_alarm(alerts, site, alarm)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(*EMPTYING, f"{ALERT}/read", f"{ALERT}/delete", purpose=Purpose.DELETE)
     def delete_alarms(self, site: Site) -> None:
         """No alarm of the deployment is left."""

@@ -27,7 +27,7 @@ LOCK_MODE = "Unlocked"
 class AzureBackupLocks(AzurePart, ClusterContract):
     """Locks backups."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(READ_BLOBS, CHANGE_LOCKS, purpose=Purpose.OPERATE)
     def lock_backup(self, request: BackupLock) -> Backup:
         """The backup's version is locked until `retain_days` after it was taken, or longer if it was already."""

@@ -59,7 +59,7 @@ _DELETE_BLOBS, _DELETE_VERSIONS = f"{BLOBS}/delete", f"{BLOBS}/deleteBlobVersion
 class AzureBackupBucket(AzurePart, FoundationContract):
     """Makes and deletes the account."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         *ENSURING, f"{IDENTITY}/read", f"{IDENTITY}/write", f"{IDENTITY}/assign/action", *ASSIGNING,
         f"{ACCOUNT}/read", f"{ACCOUNT}/write", f"{ACCOUNT}/blobServices/read", f"{ACCOUNT}/blobServices/write",
@@ -83,7 +83,7 @@ class AzureBackupBucket(AzurePart, FoundationContract):
             self._let_workloads_in(site)
         return Bucket(name=bucket_name(site))
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         *EMPTYING, f"{IDENTITY}/delete", f"{IDENTITY}/read", f"{ACCOUNT}/delete", f"{ACCOUNT}/read",
         f"{ACCOUNT}/write", f"{CONTAINERS}/delete", f"{CONTAINERS}/read", READ_BLOBS, CHANGE_LOCKS, _DELETE_BLOBS,

@@ -58,7 +58,7 @@ _MONTHS = 3
 class AzureCertificate(AzureVaults, FoundationContract):
     """Orders, renews and deletes the certificate."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         *ENSURING, *ENSURING_VAULT, f"{VAULT}/certificates/create/action", f"{VAULT}/certificates/read",
         f"{ZONE}/read", f"{ZONE}/TXT/read", f"{ZONE}/TXT/write", f"{IDENTITY}/read", *ASSIGNING,
@@ -84,7 +84,7 @@ class AzureCertificate(AzureVaults, FoundationContract):
             self._let_the_endpoint_in(site)
         return Certificate(certificate_id=certificate_secret_url(site))
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         *EMPTYING, *REMOVING_VAULT, "Microsoft.KeyVault/locations/deletedVaults/read",
         "Microsoft.KeyVault/locations/deletedVaults/purge/action",

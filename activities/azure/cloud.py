@@ -12,6 +12,7 @@ from activities.azure.cluster import AzureCluster
 from activities.azure.cluster_access import AzureClusterAccess
 from activities.azure.cluster_token import AzureClusterTokens
 from activities.azure.connection import AzureConnections
+from activities.azure.control_plane_upgrades import AzureControlPlaneUpgrades
 from activities.azure.controller_made import AzureControllerMade
 from activities.azure.dns import AzureDomain, AzureEndpointRecord
 from activities.azure.encryption import AzureEncryption
@@ -19,9 +20,11 @@ from activities.azure.leftovers import AzureLeftovers
 from activities.azure.maintenance import AzureMaintenance
 from activities.azure.network import AzureNetwork
 from activities.azure.node_pools import AzureNodePools
+from activities.azure.node_upgrades import AzureNodeUpgrades
 from activities.azure.preflight import AzurePreflight
 from activities.azure.roles import AzureRoles
 from activities.azure.settings import AzureSettings
+from activities.azure.upgrade_checks import AzureUpgradeChecks
 from activities.azure.workload_identity import AzureWorkloadIdentity
 from activities.cloud import CloudActivities
 from activities.contracts import (
@@ -31,6 +34,7 @@ from activities.contracts import (
     NetworkContract,
     PreflightContract,
 )
+from activities.upgrade_contracts import UpgradeContract
 
 
 class AzureLook(AzurePermissionCheck, AzurePreflight):
@@ -57,6 +61,10 @@ class AzureKubernetes(
     """The whole of `ClusterContract`."""
 
 
+class AzureUpgrades(AzureUpgradeChecks, AzureControlPlaneUpgrades, AzureNodeUpgrades):
+    """The whole of `UpgradeContract`."""
+
+
 class AzureCloud(CloudActivities):
     """The Azure implementation of every contract of a cloud, on one set of connections."""
 
@@ -70,4 +78,5 @@ class AzureCloud(CloudActivities):
             NetworkContract: AzureNetwork(settings, self.connections),
             FoundationContract: AzureFoundation(settings, self.connections),
             ClusterContract: AzureKubernetes(settings, self.connections),
+            UpgradeContract: AzureUpgrades(settings, self.connections),
         }

@@ -37,6 +37,7 @@ from activities.azure.health import health_failure
 from activities.azure.roles import IDENTITY, RoleName
 from activities.azure.subnets import SUBNET
 from activities.azure.system_pool import READ_SIZES, system_pool
+from activities.azure.versions import has_half_upgraded
 from activities.contracts import ClusterContract, ClusterRequest
 from activities.needs import needs
 from activities.patience import is_young
@@ -58,7 +59,7 @@ _ROLES_COUNT_AFTER = timedelta(minutes=30)
 class AzureCluster(AzureClusterWriting, ClusterContract):
     """Makes, converges and deletes the control plane."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         *ENSURING, *ASSIGNING, f"{CLUSTER}/read", f"{CLUSTER}/write", f"{CLUSTER}/delete", USER_CREDENTIALS,
         f"{IDENTITY}/read", f"{IDENTITY}/assign/action", READ_SIZES, "Microsoft.Compute/diskEncryptionSets/read",
@@ -70,7 +71,8 @@ class AzureCluster(AzureClusterWriting, ClusterContract):
 
         Beside it runs the pool of AKS's own pods. The Kubernetes version is left as it is: moving that is an upgrade. A
         control plane that AKS failed to make is deleted, as long as it has no nodes of ours, so that the next look
-        makes it again; with nodes it is written once more, which is how AKS cures it.
+        makes it again; with nodes it is written once more, which is how AKS cures it. One in which an upgrade failed
+        is left to the next upgrade: written, it would be upgraded further.
         """
         site, name = request.site, base_name(request.site)
         with failures_named(resource=name):
@@ -83,12 +85,14 @@ class AzureCluster(AzureClusterWriting, ClusterContract):
             if not is_settled(cluster):
                 raise self._look_again(f"AKS reports {name} as {state_of(cluster)}")
             settings = changeable(request, self._settings.egress_cidrs)
+            if has_half_upgraded(cluster):
+                return as_facts(aks, site, cluster)
             if state_of(cluster) != "Succeeded":
                 raise self._give_up_on_cluster(aks, site, cluster)
             self._put_back(aks, site, cluster, differing(cluster, settings))
             return as_facts(aks, site, cluster)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         *EMPTYING, f"{CLUSTER}/read", f"{CLUSTER}/delete",
         purpose=Purpose.DELETE,

@@ -27,6 +27,9 @@ IN_CLUSTER = (
     *(f"{CLUSTER}/{kind}/{verb}" for kind in _KEPT for verb in ("read", "write", "delete")),
     *(f"{CLUSTER}/{kind}/{verb}" for kind in _CLEARED for verb in ("read", "delete")),
     f"{CLUSTER}/events/read",
+    f"{CLUSTER}/nodes/read",
+    f"{CLUSTER}/admissionregistration.k8s.io/validatingwebhookconfigurations/read",
+    f"{CLUSTER}/admissionregistration.k8s.io/mutatingwebhookconfigurations/read",
 )
 """Data actions for what `activities.kubernetes` does in a cluster. None of them makes roles or bindings there."""
 
@@ -34,7 +37,7 @@ IN_CLUSTER = (
 class AzureClusterAccess(AzureClusterWriting, ClusterContract):
     """Lets the control plane into the cluster, and nobody past Azure's roles."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(f"{CLUSTER}/read", f"{CLUSTER}/write", purpose=Purpose.OPERATE)
     @needs(*IN_CLUSTER, purpose=Purpose.OPERATE, why="Run the server in the cluster")
     def grant_cluster_access(self, request: InCluster) -> None:

@@ -11,6 +11,7 @@ from activities.azure.aks import Document, find_cluster, is_settled, one_operati
 from activities.azure.cluster_settings import Setting
 from activities.azure.groups import group_name
 from activities.azure.part import AzurePart
+from activities.azure.versions import has_half_upgraded
 from domain.deployment import Site
 from domain.naming import base_name
 
@@ -34,13 +35,15 @@ class AzureClusterWriting(AzurePart):
     def _put_back(
         self, aks: ContainerServiceClient, site: Site, cluster: Document, settings: Iterable[Setting]
     ) -> None:
-        """Put back settings that differ, all at once.
+        """Put back settings that differ, all at once; not in a cluster in which an upgrade has failed.
+
+        Written, it would be upgraded further. What differs there is put back once the upgrade is through.
 
         Raises:
             ApplicationError: NOT_READY, if there were any: AKS is at work.
         """
         changed = list(settings)
-        if not changed:
+        if not changed or has_half_upgraded(cluster):
             return
         for setting in changed:
             setting.put(cluster)

@@ -39,7 +39,7 @@ _CLAIM = "kubernetes.io-created-for-pvc-name"
 class AzureControllerMade(AzurePart, ClusterContract):
     """Deletes what the cluster's controllers left."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "Microsoft.Resources/subscriptions/resourceGroups/read", "Microsoft.Network/loadBalancers/read",
         "Microsoft.Network/loadBalancers/delete", "Microsoft.Network/publicIPAddresses/read",

@@ -33,7 +33,7 @@ TTL = 300
 class AzureDomain(AzurePart, FoundationContract):
     """Makes and deletes the zone."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(*ENSURING, f"{ZONE}/read", f"{ZONE}/write", purpose=Purpose.OPERATE)
     def create_domain(self, request: DomainRequest) -> Domain:
         """A public zone of the domain exists; its name servers are those to which the customer delegates."""
@@ -49,7 +49,7 @@ class AzureDomain(AzurePart, FoundationContract):
             require_ours(found.tags, site, f"DNS zone {name}")
         return Domain(zone_id=str(found.id), name=name, name_servers=tuple(found.name_servers))
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(*EMPTYING, f"{ZONE}/delete", f"{ZONE}/read", purpose=Purpose.DELETE)
     def delete_domain(self, site: Site) -> None:
         """No zone of the deployment is left, nor any record in it."""
@@ -75,7 +75,7 @@ class AzureDomain(AzurePart, FoundationContract):
 class AzureEndpointRecord(AzurePart, ClusterContract):
     """Publishes the endpoint."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(f"{ZONE}/read", f"{ZONE}/A/read", f"{ZONE}/A/write", purpose=Purpose.OPERATE)
     def publish_endpoint(self, request: PublicationRequest) -> None:
         """The domain resolves to the load balancer's address."""

@@ -36,7 +36,7 @@ _IDLE_MINUTES = 4
 class AzureEgress(AzureSubnetPart, NetworkContract):
     """Makes gateway and address, and takes them away."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         f"{ADDRESS}/join/action", f"{ADDRESS}/read", f"{ADDRESS}/write", f"{GATEWAY}/join/action",
         f"{GATEWAY}/read", f"{GATEWAY}/write", f"{SUBNET}/read", f"{SUBNET}/write", GROUP_JOIN,
@@ -59,7 +59,7 @@ class AzureEgress(AzureSubnetPart, NetworkContract):
                 gateway = {"natGateway": {"id": _gateway_id(site)}}
                 self._connect(client, subnet, gateway, "the way out of the nodes' subnet")
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         *EMPTYING, f"{ADDRESS}/delete", f"{ADDRESS}/read", f"{GATEWAY}/delete", f"{GATEWAY}/read", f"{VNET}/read",
         f"{SUBNET}/read", f"{SUBNET}/write", GROUP_JOIN,

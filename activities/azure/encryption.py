@@ -41,7 +41,7 @@ _SET = "Microsoft.Compute/diskEncryptionSets"
 class AzureEncryption(AzureVaults, FoundationContract):
     """Makes the key and the encryption set of disks, and takes them away."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         *ENSURING, *ENSURING_VAULT, f"{VAULT}/keys/read", f"{VAULT}/keys/write",
         f"{VAULT}/keyrotationpolicies/write", f"{_SET}/read", f"{_SET}/write", *ASSIGNING,
@@ -60,7 +60,7 @@ class AzureEncryption(AzureVaults, FoundationContract):
             self._ensure_set(site, str(vault.id), key)
         return Key(key_id=str(key.key_uri))
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         *EMPTYING, *REMOVING_VAULT, f"{VAULT}/write", f"{_SET}/delete", f"{_SET}/read", *LOOKING_FOR_LOCKS,
         purpose=Purpose.DELETE,

@@ -38,7 +38,7 @@ is connected with it as well."""
 class AzureFirewall(AzureSubnetPart, NetworkContract):
     """Makes the security group, and takes it away."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         f"{SECURITY_GROUP}/read", f"{SECURITY_GROUP}/write", GROUP_JOIN, f"{SUBNET}/read",
         f"{SUBNET}/write", f"{GATEWAY}/join/action",
@@ -67,7 +67,7 @@ class AzureFirewall(AzureSubnetPart, NetworkContract):
                 self._connect(client, subnet, wanted, "the firewall of the nodes' subnet")
         return Firewall(control_plane_group_id=group, node_group_id=group)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         *EMPTYING, f"{SECURITY_GROUP}/delete", f"{SECURITY_GROUP}/read", f"{VNET}/read", f"{SUBNET}/read",
         f"{SUBNET}/write",

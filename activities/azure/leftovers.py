@@ -44,7 +44,7 @@ _BACKUPS = "backups"
 class AzureLeftovers(AzurePart, ClusterContract):
     """Looks for what is left of a deployment."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "Microsoft.Authorization/roleAssignments/read", "Microsoft.KeyVault/deletedVaults/read",
         "Microsoft.ManagedIdentity/userAssignedIdentities/read",

@@ -37,5 +37,10 @@ def node_configuration(
     }
 
 
-UPGRADE: Document = {"maxSurge": "1", "maxUnavailable": "0"}
-"""A new node is there before an old one goes."""
+UPGRADE: Document = {
+    "maxSurge": "1",
+    "maxUnavailable": "0",
+    "drainTimeoutInMinutes": 30,
+    "undrainableNodeBehavior": "Schedule",
+}
+"""A new node is there before an old one goes. One that is not empty in time stays in service, and the upgrade fails."""

@@ -7,7 +7,7 @@ from which its volume cannot be reached.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from azure.core.exceptions import ResourceExistsError
 from azure.mgmt.compute import ComputeManagementClient
 from azure.mgmt.containerservice import ContainerServiceClient
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from activities.azure.aks import (
     CLUSTER,
@@ -36,6 +37,7 @@ from activities.azure.node_configuration import UPGRADE, node_configuration
 from activities.azure.ownership import require_ours
 from activities.azure.part import AzurePart
 from activities.azure.subnets import SUBNET
+from activities.azure.versions import is_half_upgraded
 from activities.contracts import ClusterContract, NodePoolRequest
 from activities.kubernetes.manifests.identity import POOL_LABEL
 from activities.needs import needs
@@ -62,10 +64,45 @@ class AgentPool:
     maximum: int
 
 
-class AzureNodePools(AzurePart, ClusterContract):
+class AzureAgentPools(AzurePart):
+    """Begins to make and to delete node pools."""
+
+    def _creating(self, aks: ContainerServiceClient, site: Site, name: str, wanted: Document) -> ApplicationError:
+        """Begin to make a node pool, unless it is there already, and return the error that says so."""
+        try:
+            aks.agent_pools.begin_create_or_update(
+                group_name(site),
+                base_name(site),
+                name,
+                {"properties": wanted},
+                match_condition=MatchConditions.IfMissing,
+                polling=False,
+            )
+        except ResourceExistsError:
+            return self._look_again(f"the node pool {name} is not visible yet")
+        return self._look_again(f"AKS is creating the node pool {name}")
+
+    def _deleting(
+        self, aks: ContainerServiceClient, site: Site, pools: Sequence[Mapping[str, Any]]
+    ) -> ApplicationError:
+        """Begin to delete the first of these node pools, and return the error that names all that are left.
+
+        AKS deletes one at a time: a second one waits for the next look.
+        """
+        for pool in pools:
+            require_ours(pool.get("tags"), site, f"the node pool {pool['name']}")
+        names = [str(pool["name"]) for pool in pools]
+        with one_operation_at_a_time(self._look_again):
+            if all(is_settled({"properties": pool}) for pool in pools):
+                place = (group_name(site), base_name(site), names[0])
+                if_exists(lambda: aks.agent_pools.begin_delete(*place, polling=False))
+        return self._look_again(f"AKS is deleting the node pools {', '.join(names)}")
+
+
+class AzureNodePools(AzureAgentPools, ClusterContract):
     """Makes, converges and deletes node pools."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         f"{POOL}/read", f"{POOL}/write", f"{POOL}/delete", f"{SUBNET}/join/action", f"{SCALE_SET}/read",
         purpose=Purpose.OPERATE,
@@ -76,28 +113,30 @@ class AzureNodePools(AzurePart, ClusterContract):
         Sizes, labels, taints and settings that differ are put back; the number of nodes between the limits is the
         autoscaler's. Machine type, image and disks never change: that takes another pool. A node pool that AKS failed
         to make and that has no machines is deleted, so that the next look makes it again; one with machines is written
-        once more, which is how AKS cures it.
+        once more, which is how AKS cures it. One whose upgrade failed is left to the next upgrade: written, it would be
+        upgraded further.
         """
         site = request.site
         with failures_named(resource=f"the node pool {request.pool}"):
             aks = self._connections.client(ContainerServiceClient, site, Purpose.OPERATE)
             for pool in agent_pools(request):
-                found = _find(aks, site, pool.name)
+                found = find_pool(aks, site, pool.name)
                 with one_operation_at_a_time(self._look_again):
                     if found is None:
-                        self._create_pool(aks, request, pool)
-                        raise self._look_again(f"AKS is creating the node pool {pool.name}")
+                        raise self._creating(aks, site, pool.name, wanted_pool(request, pool))
                     require_ours(found["properties"].get("tags"), site, f"the node pool {pool.name}")
                     if not is_settled(found):
                         raise self._look_again(f"AKS reports the node pool {pool.name} as {state_of(found)}")
+                    if is_half_upgraded(found["properties"]):
+                        continue
                     if state_of(found) != "Succeeded":
                         raise self._give_up_on_pool(aks, request, pool, found)
                     if changed := _put_back(aks, request, pool, found):
                         raise self._look_again(f"AKS is changing {', '.join(changed)} of the node pool {pool.name}")
-        machine = _machine(request)
+        machine = machine_of(request)
         return NodePool(pool=request.pool, name=request.pool.value, instance_type=machine.instance_type)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(f"{CLUSTER}/read", f"{POOL}/delete", purpose=Purpose.DELETE)
     def delete_node_pools(self, site: Site) -> None:
         """The cluster has no node pool left but that of AKS's own pods, which goes with the cluster."""
@@ -105,30 +144,8 @@ class AzureNodePools(AzurePart, ClusterContract):
             aks = self._connections.client(ContainerServiceClient, site, Purpose.DELETE)
             cluster = find_cluster(aks, site)
             pools = pools_of_ours(cluster) if cluster is not None else []
-            if not pools:
-                return
-            for pool in pools:
-                require_ours(pool.get("tags"), site, f"the node pool {pool['name']}")
-            names = [str(pool["name"]) for pool in pools]
-            # AKS deletes one at a time: a second one waits for the next look.
-            with one_operation_at_a_time(self._look_again):
-                if all(is_settled({"properties": pool}) for pool in pools):
-                    place = (group_name(site), base_name(site), names[0])
-                    if_exists(lambda: aks.agent_pools.begin_delete(*place, polling=False))
-            raise self._look_again(f"AKS is deleting the node pools {', '.join(names)}")
-
-    def _create_pool(self, aks: ContainerServiceClient, request: NodePoolRequest, pool: AgentPool) -> None:
-        try:
-            aks.agent_pools.begin_create_or_update(
-                group_name(request.site),
-                base_name(request.site),
-                pool.name,
-                {"properties": wanted_pool(request, pool)},
-                match_condition=MatchConditions.IfMissing,
-                polling=False,
-            )
-        except ResourceExistsError as error:
-            raise self._look_again(f"the node pool {pool.name} is not visible yet") from error
+            if pools:
+                raise self._deleting(aks, site, pools)
 
     def _give_up_on_pool(
         self, aks: ContainerServiceClient, request: NodePoolRequest, pool: AgentPool, found: Mapping[str, Any]
@@ -138,7 +155,7 @@ class AzureNodePools(AzurePart, ClusterContract):
         compute = self._connections.client(ComputeManagementClient, site, Purpose.OPERATE)
         sets = if_exists(lambda: list(compute.virtual_machine_scale_sets.list(node_group_name(site)))) or []
         if any((each.tags or {}).get(_POOL_TAG) == pool.name for each in sets):
-            _write(aks, site, pool, found["properties"], _settings(request, pool))
+            write_pool(aks, site, pool.name, found["properties"], _settings(request, pool))
         else:
             place = (group_name(site), base_name(site), pool.name)
             if_exists(lambda: aks.agent_pools.begin_delete(*place, polling=False))
@@ -147,7 +164,7 @@ class AzureNodePools(AzurePart, ClusterContract):
 
 def agent_pools(request: NodePoolRequest) -> tuple[AgentPool, ...]:
     """Return the node pools of a pool, in the order of their zones."""
-    machine, zones = _machine(request), request.placement.zones
+    machine, zones = machine_of(request), request.placement.zones
     if request.pool is not PoolName.STORE:
         used = zones[: max(1, machine.maximum)]
         return (AgentPool(request.pool.value, used, machine.minimum, machine.maximum),)
@@ -161,7 +178,7 @@ def wanted_pool(request: NodePoolRequest, pool: AgentPool) -> Document:
     """Return the properties of a node pool to be made, of the version of the control plane."""
     common = node_configuration(
         request.site,
-        machine_type=_machine(request).instance_type,
+        machine_type=machine_of(request).instance_type,
         network=request.network,
         zones=pool.zones,
         resource=_resource(pool),
@@ -183,7 +200,8 @@ def _settings(request: NodePoolRequest, pool: AgentPool) -> Document:
     }
 
 
-def _machine(request: NodePoolRequest) -> Machine:
+def machine_of(request: NodePoolRequest) -> Machine:
+    """Return of which machines a pool is."""
     return next(machine for machine in request.placement.machines if machine.pool is request.pool)
 
 
@@ -196,7 +214,8 @@ def _taints(pool: PoolName) -> list[str]:
     return [f"{POOL_LABEL}={pool.value}:NoSchedule"] if pool is PoolName.STORE else []
 
 
-def _find(aks: ContainerServiceClient, site: Site, name: str) -> Document | None:
+def find_pool(aks: ContainerServiceClient, site: Site, name: str) -> Document | None:
+    """Return a node pool of the cluster by its name, None if there is none."""
     found = if_exists(lambda: aks.agent_pools.get(group_name(site), base_name(site), name))
     document: Document | None = found.as_dict() if found is not None else None
     return document
@@ -210,19 +229,19 @@ def _put_back(
     differing = dict(_differing(present, _settings(request, pool)))
     if not differing:
         return []
-    _write(aks, request.site, pool, present, differing)
+    write_pool(aks, request.site, pool.name, present, differing)
     return list(differing)
 
 
-def _write(
-    aks: ContainerServiceClient, site: Site, pool: AgentPool, present: Mapping[str, Any], change: Mapping[str, Any]
+def write_pool(
+    aks: ContainerServiceClient, site: Site, name: str, present: Mapping[str, Any], change: Mapping[str, Any]
 ) -> None:
     """Write a node pool with a change, unless somebody else has changed it since it was read."""
     wanted = {field: value for field, value in present.items() if field not in _GIVEN_BY_AKS}
     aks.agent_pools.begin_create_or_update(
         group_name(site),
         base_name(site),
-        pool.name,
+        name,
         {"properties": {**wanted, **change}},
         etag=present["eTag"],
         match_condition=MatchConditions.IfNotModified,

@@ -35,7 +35,7 @@ from domain.sizing import quota_needs
 class AzurePreflight(AzurePart, PreflightContract):
     """Looks, and changes nothing. Whether everything is permitted is another part's question."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "Microsoft.Compute/locations/usages/read", "Microsoft.Compute/skus/read",
         "Microsoft.ContainerService/managedClusters/agentPools/read", "Microsoft.Network/locations/usages/read",
@@ -65,7 +65,7 @@ class AzurePreflight(AzurePart, PreflightContract):
             message = f"Quotas in {site.region} are too small: {'; '.join(text for _, text in exceeded)}"
             raise refused(FailureClass.QUOTA, message, quota=exceeded[0][0])
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs("Microsoft.Compute/skus/read", purpose=Purpose.OBSERVE, why="Choose zones and sizes of machines")
     def choose_placement(self, question: CapacityQuestion) -> Placement:
         """Three zones (two, where there are no three) and for each pool a size of machines that all of them offer.
@@ -77,7 +77,7 @@ class AzurePreflight(AzurePart, PreflightContract):
             compute = self._connections.client(ComputeManagementClient, question.site, Purpose.OBSERVE)
             return _placement(question, offers_of(compute, question.site.region))
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs("Microsoft.Network/virtualNetworks/read", purpose=Purpose.OBSERVE, why="Find free address ranges")
     def plan_addresses(self, question: AddressQuestion) -> AddressPlan:
         """Ranges for nodes, API server, pods and services, or those of the customer's own subnets.

@@ -24,7 +24,7 @@ from domain.failure import FailureClass
 class AzurePrivateEndpoints(AzureSubnetPart, NetworkContract):
     """Sees to it that nodes reach Azure's services privately."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         f"{SUBNET}/read", f"{SUBNET}/write", f"{GATEWAY}/join/action", GROUP_JOIN,
         purpose=Purpose.OPERATE,
@@ -48,6 +48,6 @@ class AzurePrivateEndpoints(AzureSubnetPart, NetworkContract):
             message = f"The subnet {nodes} has lost its service endpoints for {', '.join(missing)}"
             raise refused(FailureClass.POLICY, message, resource=nodes)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     def delete_private_endpoints(self, site: Site) -> None:
         """Nothing is left: the settings go with their subnet."""

@@ -43,7 +43,7 @@ class RoleName(StrEnum):
 class AzureRoles(AzurePart, FoundationContract):
     """Makes and deletes the identities."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(*ENSURING, f"{IDENTITY}/read", f"{IDENTITY}/write", purpose=Purpose.OPERATE)
     def create_roles(self, site: Site) -> Roles:
         """Every identity exists with our tags. None of them has a role yet: that comes with what it is for."""
@@ -60,7 +60,7 @@ class AzureRoles(AzurePart, FoundationContract):
             endpoint=clients[RoleName.ENDPOINT],
         )
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         *EMPTYING, *WITHDRAWING, f"{IDENTITY}/delete", f"{IDENTITY}/read",
         purpose=Purpose.DELETE,

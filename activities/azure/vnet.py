@@ -38,7 +38,7 @@ from domain.naming import base_name, owner_tags
 class AzureVnet(AzurePart, NetworkContract):
     """Makes network and subnets, and takes them away; verifies the customer's own and leaves it as it is."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         *ENSURING, f"{VNET}/read", f"{VNET}/write", f"{SUBNET}/read", f"{SUBNET}/write",
         purpose=Purpose.OPERATE, why="Make the network and its subnets",
@@ -68,7 +68,7 @@ class AzureVnet(AzurePart, NetworkContract):
             service_range=plan.service_cidr,
         )
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(*EMPTYING, f"{VNET}/delete", f"{VNET}/read", purpose=Purpose.DELETE, why="Delete the network")
     def delete_network(self, site: Site) -> None:
         """No network of the deployment is left; what is still in use is looked at again."""

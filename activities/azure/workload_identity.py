@@ -39,7 +39,7 @@ WORKLOADS: Mapping[RoleName, tuple[str, str]] = {
 class AzureWorkloadIdentity(AzurePart, ClusterContract):
     """Lets the cluster's pods into the subscription."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         f"{CREDENTIAL}/read", f"{CREDENTIAL}/write", f"{CREDENTIAL}/delete",
         purpose=Purpose.OPERATE,

@@ -33,7 +33,7 @@ class GcpAccount(GcpPart, AccountContract):
         super().__init__(settings, connections)
         self._declared_needs = declared_needs
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(*LOOKING, purpose=Purpose.OBSERVE, why="Report what is granted to our accounts and needed by no step")
     def verify_access(self, question: AccessQuestion) -> AccessReport:
         """Google was asked about every declared permission, and what our accounts have was compared with that.
@@ -59,7 +59,7 @@ class GcpAccount(GcpPart, AccountContract):
         checked = actions_checked(declared, withheld)
         return access_report(principal, checked=checked, withheld=withheld, missing=missing, surplus=surplus)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     def prove_revoked(self, question: AccessQuestion) -> RevocationProof:
         """Every attempt to impersonate one of the accounts was refused just now; what was cached is forgotten.
 
@@ -89,7 +89,7 @@ class GcpPermissionCheck(GcpPart, PreflightContract):
         super().__init__(settings, connections)
         self._declared_needs = declared_needs
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     def check_permissions(self, site: Site) -> AccessReport:
         """Everything that the activities declare is permitted.
 

@@ -42,27 +42,32 @@ ADD_ONS: Mapping[str, Callable[[Site], tuple[Setting, ...]]] = {
 class GcpAddOns(GcpPart, ClusterContract):
     """Keeps add-ons switched on."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs("container.clusters.get", "container.clusters.update", purpose=Purpose.OPERATE)
     def install_add_on(self, request: AddOn) -> None:
         """The add-on is switched on, in the version that GKE gives the cluster, and the cluster is healthy."""
-        site, name = request.site, request.name
-        if name not in ADD_ONS:
-            message = f"There is no add-on {name!r} on GKE; there are {', '.join(ADD_ONS)}"
-            raise refused(FailureClass.CONFIG, message, resource=name)
-        with failures_named(resource=name):
-            gke = self._connections.client(container_v1.ClusterManagerClient, site, Purpose.OPERATE)
-            cluster = find_cluster(gke, site)
-            if cluster is None or cluster.status.name in UNDER_WAY:
-                raise self._look_again(f"GKE cluster {request.cluster.name} is not running")
-            if name == "network":
-                _require_dataplane(cluster)
-            with one_operation_at_a_time(self._look_again):
-                for setting in differing(cluster, ADD_ONS[name](site)):
-                    gke.update_cluster(name=cluster_name(site), update={setting.update: setting.value})
-                    raise self._look_again(f"GKE is switching on {name} of {cluster.name}")
-            if cluster.status.name != "RUNNING":
-                raise health_failure(cluster, f"the add-on {name} of {cluster.name}")
+        with failures_named(resource=request.name):
+            gke = self._connections.client(container_v1.ClusterManagerClient, request.site, Purpose.OPERATE)
+            keep_add_on(gke, request, self._look_again)
+
+
+def keep_add_on(gke: container_v1.ClusterManagerClient, request: AddOn, look_again: Callable[[str], Exception]) -> None:
+    """Return if the add-on is switched on and the cluster healthy; raise what is the matter, or is being done."""
+    site, name = request.site, request.name
+    if name not in ADD_ONS:
+        message = f"There is no add-on {name!r} on GKE; there are {', '.join(ADD_ONS)}"
+        raise refused(FailureClass.CONFIG, message, resource=name)
+    cluster = find_cluster(gke, site)
+    if cluster is None or cluster.status.name in UNDER_WAY:
+        raise look_again(f"GKE cluster {request.cluster.name} is not running")
+    if name == "network":
+        _require_dataplane(cluster)
+    with one_operation_at_a_time(look_again):
+        for setting in differing(cluster, ADD_ONS[name](site)):
+            gke.update_cluster(name=cluster_name(site), update={setting.update: setting.value})
+            raise look_again(f"GKE is switching on {name} of {cluster.name}")
+    if cluster.status.name != "RUNNING":
+        raise health_failure(cluster, f"the add-on {name} of {cluster.name}")
 
 
 def _require_dataplane(cluster: container_v1.Cluster) -> None:

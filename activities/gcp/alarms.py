@@ -66,7 +66,7 @@ class Alarm:
 class GcpAlarms(GcpPart, ClusterContract):
     """Makes and deletes the deployment's alarms."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "compute.addresses.list", "compute.firewalls.list", "compute.forwardingRules.list",
         "compute.networkEndpointGroups.list", "compute.networks.get", "compute.regionBackendServices.list",
@@ -91,7 +91,7 @@ class GcpAlarms(GcpPart, ClusterContract):
                 else:
                     _put_back(monitoring, found, alarm.policy(site))
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs("monitoring.alertPolicies.delete", "monitoring.alertPolicies.list", purpose=Purpose.DELETE)
     def delete_alarms(self, site: Site) -> None:
         """No alarm of the deployment is left."""

@@ -27,7 +27,7 @@ LOCK_MODE = "Unlocked"
 class GcpBackupLocks(GcpPart, ClusterContract):
     """Locks backups."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "storage.objects.get", "storage.objects.setRetention", "storage.objects.update",
         purpose=Purpose.OPERATE,

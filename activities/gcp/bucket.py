@@ -40,7 +40,7 @@ _GRANTS_COUNT_AFTER = timedelta(minutes=10)
 class GcpBackupBucket(GcpPart, FoundationContract):
     """Makes and deletes the bucket."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "storage.buckets.create", "storage.buckets.enableObjectRetention", "storage.buckets.get",
         "storage.buckets.update",
@@ -72,7 +72,7 @@ class GcpBackupBucket(GcpPart, FoundationContract):
                 bucket.patch(retry=None)
         return Bucket(name=name)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "storage.buckets.delete", "storage.buckets.get", "storage.buckets.update", "storage.objects.delete",
         "storage.objects.list", "storage.objects.overrideUnlockedRetention", "storage.objects.setRetention",

@@ -40,7 +40,7 @@ _Managed = certificates.Certificate.ManagedCertificate
 class GcpCertificate(GcpPart, FoundationContract):
     """Orders and deletes the certificate."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "certificatemanager.certs.create", "certificatemanager.certs.delete", "certificatemanager.certs.get",
         "certificatemanager.dnsauthorizations.create", "certificatemanager.dnsauthorizations.get",
@@ -73,7 +73,7 @@ class GcpCertificate(GcpPart, FoundationContract):
             ensure_tls_policy(DeploymentCompute(self._settings, self._connections, site, Purpose.OPERATE))
         return Certificate(certificate_id=certificate.name)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "certificatemanager.certs.delete", "certificatemanager.certs.get",
         "certificatemanager.dnsauthorizations.delete", "certificatemanager.dnsauthorizations.get",

@@ -24,12 +24,17 @@ from activities.gcp.controller_made import GcpControllerMade
 from activities.gcp.dns import GcpDomain, GcpEndpointRecord
 from activities.gcp.encryption import GcpEncryption
 from activities.gcp.leftovers import GcpLeftovers
+from activities.gcp.maintenance import GcpMaintenance
 from activities.gcp.network import GcpNetwork
 from activities.gcp.node_pools import GcpNodePools
+from activities.gcp.node_upgrades import GcpNodeUpgrade
 from activities.gcp.preflight import GcpPreflight
 from activities.gcp.roles import GcpRoles
 from activities.gcp.settings import GcpSettings
+from activities.gcp.upgrade_checks import GcpUpgradeChecks
+from activities.gcp.upgrades import GcpControlPlaneUpgrade
 from activities.gcp.workload_identity import GcpWorkloadIdentity
+from activities.upgrade_contracts import UpgradeContract
 
 
 class GcpLook(GcpPermissionCheck, GcpPreflight):
@@ -46,6 +51,7 @@ class GcpKubernetes(
     GcpWorkloadIdentity,
     GcpAddOns,
     GcpNodePools,
+    GcpMaintenance,
     GcpAlarms,
     GcpEndpointRecord,
     GcpBackupLocks,
@@ -53,6 +59,10 @@ class GcpKubernetes(
     GcpLeftovers,
 ):
     """The whole of `ClusterContract`."""
+
+
+class GcpUpgrade(GcpUpgradeChecks, GcpControlPlaneUpgrade, GcpNodeUpgrade):
+    """The whole of `UpgradeContract`."""
 
 
 class GcpCloud(CloudActivities):
@@ -68,4 +78,5 @@ class GcpCloud(CloudActivities):
             NetworkContract: GcpNetwork(settings, self.connections),
             FoundationContract: GcpFoundation(settings, self.connections),
             ClusterContract: GcpKubernetes(settings, self.connections),
+            UpgradeContract: GcpUpgrade(settings, self.connections),
         }

@@ -7,15 +7,8 @@ from google.cloud import container_v1
 from google.cloud.logging_v2.services.config_service_v2 import ConfigServiceV2Client
 from temporalio import activity
 
-from activities.contracts import ClusterContract, ClusterRequest, InCluster
-from activities.gcp.cluster_settings import (
-    MAINTENANCE_BEGINS,
-    RELEASE_CHANNEL,
-    Setting,
-    changeable,
-    creation,
-    differing,
-)
+from activities.contracts import ClusterContract, ClusterRequest
+from activities.gcp.cluster_settings import Setting, changeable, creation, differing
 from activities.gcp.compute import DeploymentCompute, if_exists
 from activities.gcp.egress import our_routers
 from activities.gcp.errors import failures_named
@@ -42,7 +35,7 @@ from domain.naming import base_name, owner_labels
 class GcpCluster(GcpPart, ClusterContract):
     """Makes, converges and deletes the control plane."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "container.clusters.create", "container.clusters.get", "container.clusters.update",
         "container.clusters.delete", "iam.serviceAccounts.actAs", *PERMISSIONS_TO_ROUTE,
@@ -73,7 +66,7 @@ class GcpCluster(GcpPart, ClusterContract):
                 raise health_failure(cluster, f"the GKE cluster {name}")
         return as_facts(cluster)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "compute.routers.list", "container.clusters.get", "container.clusters.delete", *PERMISSIONS_TO_STOP,
         purpose=Purpose.DELETE,
@@ -99,31 +92,6 @@ class GcpCluster(GcpPart, ClusterContract):
             with one_operation_at_a_time(self._look_again):
                 if_exists(lambda: gke.delete_cluster(name=cluster_name(site)))
             raise self._look_again(f"GKE is deleting {name}")
-
-    @activity.defn
-    @needs("container.clusters.get", "container.clusters.update", purpose=Purpose.OPERATE)
-    def set_maintenance_policy(self, request: InCluster) -> None:
-        """GKE upgrades no nodes by itself, and the control plane only at night.
-
-        Outside a release channel the nodes' versions are ours (their pools have automatic upgrades off). Patches of
-        the control plane, and a new minor version once support of the old one ends, are Google's and cannot be refused
-        for good; our own upgrades come long before. Exclusions that somebody has set stay.
-        """
-        site, name = request.site, request.cluster.name
-        with failures_named(resource=name):
-            gke = self._connections.client(container_v1.ClusterManagerClient, site, Purpose.OPERATE)
-            cluster = find_cluster(gke, site)
-            if cluster is None or cluster.status.name in UNDER_WAY:
-                raise self._look_again(f"GKE cluster {name} is not running")
-            with one_operation_at_a_time(self._look_again):
-                for setting in differing(cluster, [RELEASE_CHANNEL]):
-                    raise self._change(gke, site, setting)
-                policy = container_v1.MaintenancePolicy(cluster.maintenance_policy)
-                # GKE gives the window's start as `02:00` or as a time of some day, `2026-01-01T02:00:00Z`.
-                if MAINTENANCE_BEGINS not in policy.window.daily_maintenance_window.start_time:
-                    policy.window.daily_maintenance_window = {"start_time": MAINTENANCE_BEGINS}
-                    gke.set_maintenance_policy(request={"name": cluster_name(site), "maintenance_policy": policy})
-                    raise self._look_again(f"GKE is changing the maintenance policy of {name}")
 
     def _route_logs(self, site: Site) -> None:
         route_logs(self._connections.client(ConfigServiceV2Client, site, Purpose.OPERATE), site, self._look_again)

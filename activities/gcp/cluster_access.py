@@ -26,6 +26,10 @@ IN_CLUSTER = (
     *(f"container.{kind}.{verb}" for kind in _KEPT for verb in ("create", "delete", "get", "list", "update")),
     *(f"container.{kind}.{verb}" for kind in _CLEARED for verb in ("delete", "get", "list")),
     "container.events.list",
+    "container.nodes.list",
+    "container.pods.proxy",
+    "container.validatingWebhookConfigurations.list",
+    "container.mutatingWebhookConfigurations.list",
 )
 """IAM's permissions for what `activities.kubernetes` does in a cluster. None of them makes roles or bindings there."""
 
@@ -33,7 +37,7 @@ IN_CLUSTER = (
 class GcpClusterAccess(GcpPart, ClusterContract):
     """Lets the control plane into the cluster, and nobody by being somebody with a Google account."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs("container.clusters.get", "container.clusters.update", purpose=Purpose.OPERATE)
     @needs(*IN_CLUSTER, purpose=Purpose.OPERATE, why="Run the server in the cluster")
     def grant_cluster_access(self, request: InCluster) -> None:

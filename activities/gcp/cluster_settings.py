@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from google.cloud import container_v1
@@ -54,9 +55,13 @@ class Setting:
 RELEASE_CHANNEL = Setting(
     "desired_release_channel",
     "release_channel",
-    {"channel": container_v1.ReleaseChannel.Channel.UNSPECIFIED},
+    {"channel": container_v1.ReleaseChannel.Channel.EXTENDED},
 )
-"""In a channel GKE upgrades control plane and nodes by itself."""
+"""GKE makes no cluster outside a channel any more. This one has the most versions, and keeps each for the longest."""
+
+VERSIONS_ARE_OURS = "byoc-versions"
+"""Name of the exclusion that keeps GKE, for as long as it supports the version, from all upgrades by itself but patches
+of the control plane."""
 
 STORAGE = Setting(
     "desired_addons_config", "addons_config", {"gce_persistent_disk_csi_driver_config": {"enabled": True}}
@@ -86,6 +91,22 @@ ACCESS = (
 )
 """To GKE everybody with a Google account is authenticated: nothing may be granted to all of these. Without credentials
 only the health endpoints answer."""
+
+
+MANAGEMENT = {"auto_upgrade": True, "auto_repair": True}
+"""Of every node pool: in a channel GKE takes no other. That it upgrades none is the exclusion's doing."""
+
+
+def versions_are_ours(now: datetime) -> dict[str, Any]:
+    """Return that exclusion; GKE fills in when support ends, and does so again after each upgrade."""
+    options = container_v1.MaintenanceExclusionOptions
+    return {
+        "start_time": now,
+        "maintenance_exclusion_options": {
+            "scope": options.Scope.NO_MINOR_OR_NODE_UPGRADES,
+            "end_time_behavior": options.EndTimeBehavior.UNTIL_END_OF_SUPPORT,
+        },
+    }
 
 
 def workload_identity(site: Site) -> Setting:
@@ -151,7 +172,12 @@ def creation(request: ClusterRequest, egress_cidrs: Sequence[str]) -> container_
         },
         # Its successor of kube-proxy enforces the network policies; without it they would be words.
         "network_config": {"datapath_provider": container_v1.DatapathProvider.ADVANCED_DATAPATH},
-        "maintenance_policy": {"window": {"daily_maintenance_window": {"start_time": MAINTENANCE_BEGINS}}},
+        "maintenance_policy": {
+            "window": {
+                "daily_maintenance_window": {"start_time": MAINTENANCE_BEGINS},
+                "maintenance_exclusions": {VERSIONS_ARE_OURS: versions_are_ours(datetime.now(UTC))},
+            }
+        },
         "legacy_abac": {"enabled": False},
         "master_auth": {"client_certificate_config": {"issue_client_certificate": False}},
         "resource_labels": owner_labels(site, "cluster"),
@@ -186,7 +212,7 @@ def _first_pool(request: ClusterRequest) -> dict[str, Any]:
             firewall=request.firewall,
             resource="pool-first",
         ),
-        "management": {"auto_upgrade": False, "auto_repair": True},
+        "management": MANAGEMENT,
     }
 
 

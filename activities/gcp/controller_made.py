@@ -106,7 +106,7 @@ class Made:
 class GcpControllerMade(GcpPart, ClusterContract):
     """Deletes what the cluster's controllers left."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "compute.forwardingRules.list", "compute.forwardingRules.delete", "compute.regionTargetHttpsProxies.list",
         "compute.regionTargetHttpsProxies.delete", "compute.targetPools.list", "compute.targetPools.delete",

@@ -30,7 +30,7 @@ _BORN_WITH = frozenset({"NS", "SOA"})
 class GcpDomain(GcpPart, FoundationContract):
     """Makes and deletes the zone."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs("dns.managedZones.create", "dns.managedZones.get", purpose=Purpose.OPERATE)
     def create_domain(self, request: DomainRequest) -> Domain:
         """A public zone of the domain exists; its name servers are those to which the customer delegates."""
@@ -50,7 +50,7 @@ class GcpDomain(GcpPart, FoundationContract):
             raise refused(FailureClass.CONFIG, message, resource=name)
         return Domain(zone_id=name, name=request.domain, name_servers=tuple(found.name_servers))
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "dns.changes.create", "dns.managedZones.delete", "dns.managedZones.get", "dns.resourceRecordSets.delete",
         "dns.resourceRecordSets.list",
@@ -73,7 +73,7 @@ class GcpDomain(GcpPart, FoundationContract):
 class GcpEndpointRecord(GcpPart, ClusterContract):
     """Publishes the endpoint."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "dns.changes.create", "dns.managedZones.get", "dns.resourceRecordSets.create", "dns.resourceRecordSets.delete",
         "dns.resourceRecordSets.list",

@@ -25,7 +25,7 @@ _LOGGED = compute_v1.RouterNatLogConfig(enable=True, filter="ERRORS_ONLY")
 class GcpEgress(GcpPart, NetworkContract):
     """Makes router, NAT and address, and takes them away. They span the region: no zone goes out by another one."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "compute.addresses.create", "compute.addresses.get", "compute.addresses.setLabels", "compute.addresses.use",
         "compute.networks.updatePolicy", "compute.routers.create", "compute.routers.get", "compute.routers.update",
@@ -46,7 +46,7 @@ class GcpEgress(GcpPart, NetworkContract):
             route_logs(compute.client(ConfigServiceV2Client), request.site, self._look_again)
             self._ensure_router(compute, request.network.network_id, request.network.private_subnet_ids[0])
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "compute.addresses.delete", "compute.addresses.list", "compute.networks.updatePolicy",
         "compute.routers.delete", "compute.routers.list", "container.clusters.get", REGION_OPERATION,

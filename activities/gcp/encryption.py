@@ -41,7 +41,7 @@ DESTROYED = (_Version.DESTROYED, SCHEDULED)
 class GcpEncryption(GcpPart, FoundationContract):
     """Makes the key, and has its versions destroyed."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "cloudkms.cryptoKeys.create", "cloudkms.cryptoKeys.get", "cloudkms.cryptoKeys.getIamPolicy",
         "cloudkms.cryptoKeys.setIamPolicy", "cloudkms.cryptoKeys.update", "cloudkms.cryptoKeyVersions.create",
@@ -64,7 +64,7 @@ class GcpEncryption(GcpPart, FoundationContract):
             PolicyEditor(kms, key, self._settings).grant_exactly(_USE, agents)
         return Key(key_id=key)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "cloudkms.cryptoKeyVersions.destroy", "cloudkms.cryptoKeyVersions.list", "cloudkms.cryptoKeys.list",
         "cloudkms.cryptoKeys.update", "cloudkms.keyRings.get", "storage.buckets.get", "storage.objects.list",

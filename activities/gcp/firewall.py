@@ -32,7 +32,7 @@ _LEAKED = ("gke-", "gkegw1-", "k8s-", "k8s2-")
 class GcpFirewall(GcpPart, NetworkContract):
     """Makes the firewall rules, and takes them away."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "compute.firewalls.create", "compute.firewalls.get", "compute.firewalls.update",
         "compute.networks.updatePolicy", "compute.subnetworks.get", GLOBAL_OPERATION,
@@ -50,7 +50,7 @@ class GcpFirewall(GcpPart, NetworkContract):
                 self._ensure_rule(compute, rule)
         return Firewall(control_plane_group_id=resource_name(site, "internal"), node_group_id=node_tag(site))
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "compute.firewalls.delete", "compute.firewalls.list", "compute.networks.get", "compute.networks.updatePolicy",
         GLOBAL_OPERATION,

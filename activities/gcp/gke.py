@@ -62,9 +62,22 @@ def as_facts(cluster: container_v1.Cluster) -> Cluster:
         name=cluster.name,
         endpoint=f"https://{cluster.endpoint}",
         certificate_authority=cluster.master_auth.cluster_ca_certificate,
-        version=".".join(cluster.current_master_version.split(".")[:2]),
+        version=minor_of(cluster.current_master_version),
         oidc_issuer=cluster.self_link,
     )
+
+
+def minor_of(version: str) -> str:
+    """Return `1.36` of `1.36.0-gke.1100000`."""
+    return ".".join(version.split(".")[:2])
+
+
+def minors_between(older: str, newer: str) -> int:
+    """Return by how many minor versions `newer` is ahead of `older`; negative if it is behind."""
+    (first, second), (other_first, other_second) = (
+        tuple(int(part) for part in minor_of(version).split(".")) for version in (older, newer)
+    )
+    return (other_first - first) * 100 + other_second - second
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import Enum
 from typing import Protocol
 
 from activities.failures import failure
@@ -14,7 +15,9 @@ class Described(Protocol):
     """A cluster or a node pool: `container_v1.Cluster`, `container_v1.NodePool`."""
 
     conditions: Iterable[object]
+    status: Enum
     status_message: str
+    self_link: str
 
 
 _CLASSES = {

@@ -50,7 +50,7 @@ _NAMES_STAY = "Google keeps the names of keys; "
 class GcpLeftovers(GcpPart, ClusterContract):
     """Looks for what is left of a deployment."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "certificatemanager.certs.list", "certificatemanager.dnsauthorizations.list",
         "cloudkms.cryptoKeyVersions.list", "cloudkms.cryptoKeys.list", "cloudkms.keyRings.get",

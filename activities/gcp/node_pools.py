@@ -7,14 +7,17 @@ all zones together.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from google.api_core.exceptions import AlreadyExists, InvalidArgument
 from google.cloud import container_v1
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from activities.contracts import ClusterContract, NodePoolRequest
 from activities.gcp.cluster import is_account_not_visible_yet
+from activities.gcp.cluster_settings import MANAGEMENT
 from activities.gcp.compute import if_exists
 from activities.gcp.errors import failures_named
 from activities.gcp.gke import UNDER_WAY, cluster_name, find_cluster, one_operation_at_a_time, pool_path
@@ -30,16 +33,71 @@ from domain.facts import Machine, NodePool
 from domain.naming import owner_labels
 from domain.shape import PoolName
 
-_MANAGEMENT = {"auto_upgrade": False, "auto_repair": True}
-_UPGRADE = {"strategy": container_v1.NodePoolUpdateStrategy.SURGE, "max_surge": 1, "max_unavailable": 0}
+SURGE = {"strategy": container_v1.NodePoolUpdateStrategy.SURGE, "max_surge": 1, "max_unavailable": 0}
 """A new node is there before an old one goes."""
 _BALANCED = container_v1.NodePoolAutoscaling.LocationPolicy.BALANCED
 
 
-class GcpNodePools(GcpPart, ClusterContract):
+class GcpPools(GcpPart):
+    """Begins to make and to delete node pools."""
+
+    def _settled(
+        self,
+        gke: container_v1.ClusterManagerClient,
+        request: NodePoolRequest,
+        pool: container_v1.NodePool | None,
+        wanted: container_v1.NodePool,
+    ) -> container_v1.NodePool:
+        """Return the pool if it is ours and nothing about it is under way; one that is not there is begun to be made.
+
+        One that GKE failed to make holds nothing: it is deleted, so that the next look makes it again.
+        """
+        site, name = request.site, wanted.name
+        if pool is None:
+            self._start(gke, request, wanted)
+            raise self._look_again(f"GKE is creating the node pool {name}")
+        require_ours(f"the node pool {name}", site, ours=is_ours(pool.config.resource_labels, site))
+        if pool.status.name in UNDER_WAY:
+            raise self._look_again(f"GKE reports the node pool {name} as {pool.status.name}")
+        if pool.status.name == "ERROR":
+            if_exists(lambda: gke.delete_node_pool(name=pool_path(site, name)))
+            raise health_failure(pool, f"the node pool {name}")
+        return pool
+
+    def _start(
+        self, gke: container_v1.ClusterManagerClient, request: NodePoolRequest, pool: container_v1.NodePool
+    ) -> None:
+        """Begin to make a pool; what another attempt has begun, or has to be waited for, is looked at again."""
+        try:
+            gke.create_node_pool(parent=cluster_name(request.site), node_pool=pool)
+        except AlreadyExists as error:
+            raise self._look_again(f"the node pool {pool.name} is not visible yet") from error
+        except InvalidArgument as error:
+            if is_account_not_visible_yet(error, request.roles.nodes):
+                raise self._look_again(f"the service account {request.roles.nodes} cannot be used yet") from error
+            raise
+
+    def _deleting(
+        self,
+        gke: container_v1.ClusterManagerClient,
+        site: Site,
+        cluster: container_v1.Cluster,
+        names: Sequence[str],
+    ) -> ApplicationError:
+        """Begin to delete the first of these pools, and return the error that names all that are left.
+
+        GKE deletes one at a time: a second one waits for the next look.
+        """
+        with one_operation_at_a_time(self._look_again):
+            if all(pool.status.name not in UNDER_WAY for pool in cluster.node_pools):
+                if_exists(lambda: gke.delete_node_pool(name=pool_path(site, names[0])))
+        return self._look_again(f"GKE is deleting the node pools {', '.join(names)}")
+
+
+class GcpNodePools(GcpPools, ClusterContract):
     """Makes, converges and deletes node pools."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "container.clusters.get", "container.clusters.update", "iam.serviceAccounts.actAs",
         purpose=Purpose.OPERATE,
@@ -56,22 +114,14 @@ class GcpNodePools(GcpPart, ClusterContract):
             gke = self._connections.client(container_v1.ClusterManagerClient, site, Purpose.OPERATE)
             pool = if_exists(lambda: gke.get_node_pool(name=pool_path(site, name)))
             with one_operation_at_a_time(self._look_again):
-                if pool is None:
-                    self._create_pool(gke, request)
-                    raise self._look_again(f"GKE is creating the node pool {name}")
-                require_ours(f"the node pool {name}", site, ours=is_ours(pool.config.resource_labels, site))
-                if pool.status.name in UNDER_WAY:
-                    raise self._look_again(f"GKE reports the node pool {name} as {pool.status.name}")
-                if pool.status.name == "ERROR":
-                    if_exists(lambda: gke.delete_node_pool(name=pool_path(site, name)))
-                    raise health_failure(pool, f"the node pool {name}")
+                pool = self._settled(gke, request, pool, wanted_pool(request))
                 if changed := _put_back(gke, request, pool):
                     raise self._look_again(f"GKE is changing {changed} of the node pool {name}")
             if pool.status.name != "RUNNING":
                 raise health_failure(pool, f"the nodes of {name}")
-        return NodePool(pool=request.pool, name=name, instance_type=_machine(request).instance_type)
+        return NodePool(pool=request.pool, name=name, instance_type=machine_of(request).instance_type)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs("container.clusters.get", "container.clusters.update", purpose=Purpose.DELETE)
     def delete_node_pools(self, site: Site) -> None:
         """The cluster has no node pool left. One that never came up has its pools until it goes itself."""
@@ -82,28 +132,12 @@ class GcpNodePools(GcpPart, ClusterContract):
                 return
             for pool in cluster.node_pools:
                 require_ours(f"the node pool {pool.name}", site, ours=is_ours(pool.config.resource_labels, site))
-            names = ", ".join(pool.name for pool in cluster.node_pools)
-            # GKE deletes one at a time: a second one waits for the next look.
-            with one_operation_at_a_time(self._look_again):
-                if all(pool.status.name not in UNDER_WAY for pool in cluster.node_pools):
-                    first = pool_path(site, cluster.node_pools[0].name)
-                    if_exists(lambda: gke.delete_node_pool(name=first))
-            raise self._look_again(f"GKE is deleting the node pools {names}")
-
-    def _create_pool(self, gke: container_v1.ClusterManagerClient, request: NodePoolRequest) -> None:
-        try:
-            gke.create_node_pool(parent=cluster_name(request.site), node_pool=wanted_pool(request))
-        except AlreadyExists as error:
-            raise self._look_again(f"the node pool {request.pool} is not visible yet") from error
-        except InvalidArgument as error:
-            if is_account_not_visible_yet(error, request.roles.nodes):
-                raise self._look_again(f"the service account {request.roles.nodes} cannot be used yet") from error
-            raise
+            raise self._deleting(gke, site, cluster, [pool.name for pool in cluster.node_pools])
 
 
 def wanted_pool(request: NodePoolRequest) -> container_v1.NodePool:
     """Return the pool to be made."""
-    zones, machine = _zones(request), _machine(request)
+    zones, machine = zones_of(request), machine_of(request)
     config = node_config(
         request.site,
         machine_type=machine.instance_type,
@@ -118,13 +152,14 @@ def wanted_pool(request: NodePoolRequest) -> container_v1.NodePool:
         initial_node_count=_initial_count(machine, len(zones)),
         locations=zones,
         autoscaling=_autoscaling(request),
-        management=_MANAGEMENT,
-        upgrade_settings=_UPGRADE,
+        management=MANAGEMENT,
+        upgrade_settings=SURGE,
         network_config={"enable_private_nodes": True},
     )
 
 
-def _machine(request: NodePoolRequest) -> Machine:
+def machine_of(request: NodePoolRequest) -> Machine:
+    """Return what the pool's machines are."""
     return next(machine for machine in request.placement.machines if machine.pool is request.pool)
 
 
@@ -132,9 +167,9 @@ def _resource(request: NodePoolRequest) -> str:
     return f"pool-{request.pool}"
 
 
-def _zones(request: NodePoolRequest) -> list[str]:
+def zones_of(request: NodePoolRequest) -> list[str]:
     """Return the zones of the pool: for the store as many as it has nodes, else all in which there can be one."""
-    machine = _machine(request)
+    machine = machine_of(request)
     most = machine.minimum if request.pool is PoolName.STORE else machine.maximum
     return list(request.placement.zones[: max(1, most)])
 
@@ -147,7 +182,7 @@ def _initial_count(machine: Machine, zones: int) -> int:
 
 def _autoscaling(request: NodePoolRequest) -> dict[str, Any]:
     """Return the limits between which the autoscaler decides."""
-    machine, zones = _machine(request), len(_zones(request))
+    machine, zones = machine_of(request), len(zones_of(request))
     scaling: dict[str, Any] = {"enabled": True, "location_policy": _BALANCED}
     if request.pool is PoolName.STORE:
         # Rounded up: what does not divide by the zones would leave one of them short.
@@ -175,8 +210,8 @@ def _put_back(gke: container_v1.ClusterManagerClient, request: NodePoolRequest, 
     if pool.autoscaling != wanted:
         gke.set_node_pool_autoscaling(request={**which, "autoscaling": wanted})
         return "the limits"
-    if (pool.management.auto_upgrade, pool.management.auto_repair) != (False, True):
-        gke.set_node_pool_management(request={**which, "management": _MANAGEMENT})
+    if (pool.management.auto_upgrade, pool.management.auto_repair) != tuple(MANAGEMENT.values()):
+        gke.set_node_pool_management(request={**which, "management": MANAGEMENT})
         return "the management"
     if change := _change(request, pool):
         # One at a time, and the zones first: GKE takes no two of them together.
@@ -189,11 +224,11 @@ def _put_back(gke: container_v1.ClusterManagerClient, request: NodePoolRequest, 
 def _change(request: NodePoolRequest, pool: container_v1.NodePool) -> dict[str, Any]:
     """Return what has to change of a pool, as fields of UpdateNodePoolRequest."""
     change: dict[str, Any] = {}
-    if set(pool.locations) != set(_zones(request)):
-        change["locations"] = _zones(request)
+    if set(pool.locations) != set(zones_of(request)):
+        change["locations"] = zones_of(request)
     upgrade = pool.upgrade_settings
-    if (upgrade.strategy, upgrade.max_surge, upgrade.max_unavailable) != tuple(_UPGRADE.values()):
-        change["upgrade_settings"] = _UPGRADE
+    if (upgrade.strategy, upgrade.max_surge, upgrade.max_unavailable) != tuple(SURGE.values()):
+        change["upgrade_settings"] = SURGE
     marks = owner_labels(request.site, _resource(request))
     for field, present, wanted in (
         ("resource_labels", dict(pool.config.resource_labels), marks),

@@ -40,7 +40,7 @@ FAMILIES = MachineFamilies(
 class GcpPreflight(GcpPart, PreflightContract):
     """Looks, and changes nothing. Whether everything is permitted is another part's question."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "compute.addresses.list", "compute.disks.list", "compute.instances.list", "compute.machineTypes.list",
         "compute.regions.get", "compute.zones.list",
@@ -70,7 +70,7 @@ class GcpPreflight(GcpPart, PreflightContract):
             message = f"Quotas in {site.region} are too small: {'; '.join(text for _, text in exceeded)}"
             raise refused(FailureClass.QUOTA, message, quota=exceeded[0][0])
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "compute.machineTypes.list", "compute.zones.list",
         purpose=Purpose.OBSERVE, why="Choose zones and machine types",
@@ -85,7 +85,7 @@ class GcpPreflight(GcpPart, PreflightContract):
             compute = DeploymentCompute(self._settings, self._connections, question.site, Purpose.OBSERVE)
             return _placement(compute, question)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs("compute.subnetworks.list", purpose=Purpose.OBSERVE, why="Find free address ranges")
     def plan_addresses(self, question: AddressQuestion) -> AddressPlan:
         """Ranges for nodes, pods, services and proxies, or those of the customer's own subnetworks.

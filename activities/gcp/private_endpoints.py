@@ -23,7 +23,7 @@ from domain.failure import FailureClass
 class GcpPrivateEndpoints(GcpPart, NetworkContract):
     """Sees to it that nodes reach Google's services privately."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs("compute.subnetworks.get", purpose=Purpose.OPERATE)
     def create_private_endpoints(self, request: InNetwork) -> None:
         """Private access is on in the nodes' subnetwork. Making the network switches it on; here it is proven.
@@ -40,6 +40,6 @@ class GcpPrivateEndpoints(GcpPart, NetworkContract):
             message = f"Private access to Google's services has been switched off in the subnetwork {name}"
             raise refused(FailureClass.POLICY, message, resource=name)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     def delete_private_endpoints(self, site: Site) -> None:
         """Nothing is left: the setting goes with its subnetwork."""

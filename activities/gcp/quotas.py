@@ -26,6 +26,15 @@ def cpus_of(machine_type: str) -> int:
     return int(size) if size.isdecimal() else 0
 
 
+def cpu_metrics(machine_type: str) -> tuple[str, ...]:
+    """Return the metrics against which a machine's processors count.
+
+    Newer families, such as C2D, count against their own quota alone.
+    """
+    family = family_metric(machine_type)
+    return (family, CPUS) if family in ("N2_CPUS", "N2D_CPUS") else (family,)
+
+
 class UsedByOthers:
     """What a region says is in use, less what the deployment has there already."""
 
@@ -36,6 +45,10 @@ class UsedByOthers:
         """Keyed by metric; a metric that the region does not list is not limited."""
         self._usage: dict[str, float] = {quota.metric: quota.usage for quota in region.quotas}
         self._ours = {ADDRESSES: self._addresses(), SSD: self._ssd_gib(), **self._cpus()}
+
+    def and_ours(self, metric: str) -> int:
+        """Return how much is in use, by the deployment too."""
+        return round(self._usage.get(metric, 0))
 
     def of(self, metric: str) -> int:
         """Return how much others use."""
@@ -50,10 +63,8 @@ class UsedByOthers:
             for machine in listed.instances if self._in_region(place) else ():
                 if self._belongs(machine.labels):
                     kind = last_part(machine.machine_type)
-                    metric = family_metric(kind)
-                    found[metric] = found.get(metric, 0) + cpus_of(kind)
-                    # Newer families, such as C2D, count against their own quota alone.
-                    found[CPUS] += cpus_of(kind) if metric in ("N2_CPUS", "N2D_CPUS") else 0
+                    for metric in cpu_metrics(kind):
+                        found[metric] = found.get(metric, 0) + cpus_of(kind)
         return found
 
     def _ssd_gib(self) -> int:

@@ -40,7 +40,7 @@ class RoleName(StrEnum):
 class GcpRoles(GcpPart, FoundationContract):
     """Makes and deletes the service accounts."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "iam.serviceAccounts.create", "iam.serviceAccounts.get", "resourcemanager.projects.get",
         "resourcemanager.projects.getIamPolicy", "resourcemanager.projects.setIamPolicy",
@@ -67,7 +67,7 @@ class GcpRoles(GcpPart, FoundationContract):
             restore=account_email(site, RoleName.RESTORE),
         )
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "iam.serviceAccounts.delete", "iam.serviceAccounts.get", "resourcemanager.projects.getIamPolicy",
         "resourcemanager.projects.setIamPolicy",

@@ -52,7 +52,7 @@ class Interceptor(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc] # grp
             error = outcome.exception()
             if error is None:
                 rpc_call(details.method, request, outcome.result()).note(answered=True)
-            elif error.code() in _UNANSWERED:
+            elif not isinstance(error, grpc.RpcError) or error.code() in _UNANSWERED:
                 call.note(answered=False)
         return outcome
 

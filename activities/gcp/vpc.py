@@ -32,7 +32,7 @@ region (Cloud Load Balancing, "Proxy-only subnets")."""
 class GcpVpc(GcpPart, NetworkContract):
     """Makes network and subnetworks, and takes them away; verifies the customer's own and leaves it as it is."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "compute.networks.create", "compute.networks.get", "compute.networks.updatePolicy",
         "compute.subnetworks.create", "compute.subnetworks.get", "compute.subnetworks.setPrivateIpGoogleAccess",
@@ -65,7 +65,7 @@ class GcpVpc(GcpPart, NetworkContract):
             service_range=SERVICES,
         )
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "compute.networks.delete", "compute.networks.get", "compute.networks.updatePolicy",
         "compute.subnetworks.delete", "compute.subnetworks.list", GLOBAL_OPERATION, REGION_OPERATION,

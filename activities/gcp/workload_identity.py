@@ -30,7 +30,7 @@ WORKLOAD_ROLE = "roles/iam.workloadIdentityUser"
 class GcpWorkloadIdentity(GcpPart, ClusterContract):
     """Lets the cluster's pods into the project."""
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     @needs(
         "iam.serviceAccounts.getIamPolicy", "iam.serviceAccounts.setIamPolicy", "storage.buckets.getIamPolicy",
         "storage.buckets.setIamPolicy",

@@ -19,6 +19,7 @@ from urllib3.exceptions import HTTPError
 from activities import deeds
 from activities.barrier import before_change
 from activities.calling import agent
+from activities.cancellation import before_call
 from activities.failures import not_ready
 from activities.kubernetes.credentials import ClusterCredentials
 from activities.kubernetes.errors import conflicts_of, failures_named
@@ -37,6 +38,8 @@ _APPLY = "application/apply-patch+yaml"
 _TOKEN_LIFE = 10 * 60.0
 """Seconds after which a token is made anew; clouds' tokens live for 15 minutes and more."""
 _GRANTED_LATE = frozenset({FailureClass.AUTH, FailureClass.PERMISSION})
+_UNANSWERED = frozenset({404, 500, 502, 503, 504})
+"""What the API server answers if the pod is not there, or its process does not answer."""
 _CONNECTIONS = 16
 """Kept open to one cluster; more are opened when needed and closed afterwards."""
 
@@ -91,13 +94,20 @@ class KubernetesConnections:
             self._connections.clear()
 
     def send(self, site: Site, cluster: Cluster, request: Request) -> Object:
-        """Make one request and return the decoded answer; a token that is refused is made anew once.
+        """Make one request and return the decoded answer; see `text`."""
+        decoded: Object = json.loads(self.text(site, cluster, request))
+        return decoded
+
+    def text(self, site: Site, cluster: Cluster, request: Request) -> str:
+        """Make one request and return the answer; a token that is refused is made anew once.
 
         Raises:
             ApiException: The API server refused, or TLS failed (status 0).
             urllib3.exceptions.HTTPError: There was no answer.
             WouldChange: It is no read, and changes are barred.
+            CancelledError: The activity is not wanted any more.
         """
+        before_call()
         if request.method != "GET":
             before_change(f"{request.method} {request.path}")
         connection = self._connection(site, cluster)
@@ -110,7 +120,7 @@ class KubernetesConnections:
             connection.token = ""
         return self._send(connection, site, cluster, request)
 
-    def _send(self, connection: _Connection, site: Site, cluster: Cluster, request: Request) -> Object:
+    def _send(self, connection: _Connection, site: Site, cluster: Cluster, request: Request) -> str:
         headers = {
             "Accept": "application/json",
             "Authorization": f"Bearer {self._token(connection, site, cluster)}",
@@ -127,11 +137,10 @@ class KubernetesConnections:
             json.dumps(request.body) if request.content_type == _APPLY else request.body,
             _request_timeout=self.settings.request_timeout.total_seconds(),
         )
-        content = response.read()
+        content: str = response.read().decode(errors="replace")
         if not 200 <= response.status <= 299:
-            raise ApiException(http_resp=response, body=content.decode(errors="replace"))
-        decoded: Object = json.loads(content)
-        return decoded
+            raise ApiException(http_resp=response, body=content)
+        return content
 
     def _connection(self, site: Site, cluster: Cluster) -> _Connection:
         key = (site.cloud_account_id, cluster.endpoint, cluster.certificate_authority)
@@ -198,6 +207,18 @@ class ClusterApi:
         # The API leaves kind and version out of the items of a list.
         head = {"apiVersion": kind.api_version, "kind": kind.name}
         return tuple({**head, **item} for item in found.get("items") or ())
+
+    def read_from_pod(self, pod: Reference, port: int, path: str) -> str | None:
+        """Return what a GET of `path` gets at that port of the pod, through the API server; None if nothing answers."""
+        with self._named(f"{pod} at port {port}"):
+            try:
+                return self._connections.text(
+                    self.site, self._cluster, Request("GET", f"{pod.path}:{port}/proxy/{path.lstrip('/')}")
+                )
+            except ApiException as error:
+                if error.status in _UNANSWERED:
+                    return None
+                raise
 
     def create(self, obj: Object) -> bool:
         """Make the object if there is none of its name; return whether it was made."""

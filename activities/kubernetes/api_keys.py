@@ -21,7 +21,7 @@ from domain.facts import ApiKeyRecord
 from domain.failure import FailureClass
 
 _SECRET = Reference(SECRET, API_KEYS, SERVER_NAMESPACE)
-_TEMPORARY_ID = "smoke-test"
+SMOKE_TEST = "smoke-test"
 """Id of the smoke test's key; a fixed one, so that a test which was killed leaves at most one behind."""
 _TRIES = 3
 
@@ -42,32 +42,40 @@ def replace_all(api: ClusterApi, keys: Iterable[ApiKeyRecord], now: datetime) ->
 
 
 @contextmanager
-def temporary_key(api: ClusterApi, now: datetime, lifetime: timedelta) -> Iterator[str]:
+def temporary_key(
+    api: ClusterApi,
+    now: datetime,
+    lifetime: timedelta,
+    *,
+    id_: str = SMOKE_TEST,
+    scopes: tuple[Scope, ...] = (Scope.READ, Scope.WRITE),
+) -> Iterator[str]:
     """Let the server accept a new key while the block runs, and at most for `lifetime`; gives the key itself.
 
-    The key is in this process alone, and never in a log, a result or a history.
+    It takes the place of one of the same id. The key is in this process alone, and never in a log, a result or a
+    history.
     """
-    new = issue("smoke test", (Scope.READ, Scope.WRITE), now=now, randomness=secrets.token_bytes)
+    new = issue(id_, scopes, now=now, randomness=secrets.token_bytes)
     entry = {
-        "id": _TEMPORARY_ID,
+        "id": id_,
         "hash": digest(new.key),
         "expires_at": (now + lifetime).isoformat(),
         "scopes": list(new.record.scopes),
     }
     try:
-        _edit(api, lambda others: [*others, entry])
+        _edit(api, id_, lambda others: [*others, entry])
         yield new.key
     finally:
-        _edit(api, list)
+        _edit(api, id_, list)
 
 
-def _edit(api: ClusterApi, change: Callable[[Iterable[Object]], list[Object]]) -> None:
-    """Write what `change` makes of the keys that are not temporary; others may write the secret at the same time."""
+def _edit(api: ClusterApi, id_: str, change: Callable[[Iterable[Object]], list[Object]]) -> None:
+    """Write what `change` makes of the keys with other ids; others may write the secret at the same time."""
     for tries_left in reversed(range(_TRIES)):
         found = api.get(_SECRET)
         if found is not None:
             check_ours(api.site, found, _SECRET)
-        others = [entry for entry in _decoded(found) if entry["id"] != _TEMPORARY_ID]
+        others = [entry for entry in _decoded(found) if entry["id"] != id_]
         secret = with_hash(api_keys_secret(api.site, _encoded(change(others))))
         if found is not None:
             secret["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]

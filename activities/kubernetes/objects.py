@@ -33,6 +33,7 @@ class Kind:
 
 
 NAMESPACE = Kind("v1", "Namespace", "namespaces", namespaced=False)
+NODE = Kind("v1", "Node", "nodes", namespaced=False)
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
 SERVICE = Kind("v1", "Service", "services")
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
@@ -49,6 +50,18 @@ DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudge
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 STORAGE_CLASS = Kind("storage.k8s.io/v1", "StorageClass", "storageclasses", namespaced=False)
 PRIORITY_CLASS = Kind("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", namespaced=False)
+VALIDATING_WEBHOOKS = Kind(
+    "admissionregistration.k8s.io/v1",
+    "ValidatingWebhookConfiguration",
+    "validatingwebhookconfigurations",
+    namespaced=False,
+)
+MUTATING_WEBHOOKS = Kind(
+    "admissionregistration.k8s.io/v1",
+    "MutatingWebhookConfiguration",
+    "mutatingwebhookconfigurations",
+    namespaced=False,
+)
 GATEWAY = Kind("gateway.networking.k8s.io/v1", "Gateway", "gateways")
 HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
 GOOGLE_GATEWAY_POLICY = Kind("networking.gke.io/v1", "GCPGatewayPolicy", "gcpgatewaypolicies")
@@ -111,6 +124,12 @@ def annotations_of(obj: Object) -> dict[str, str]:
 def is_terminating(obj: Object) -> bool:
     """Return whether the object has been asked to go away."""
     return "deletionTimestamp" in obj["metadata"]
+
+
+def is_ready(obj: Object) -> bool:
+    """Return whether the object's condition `Ready` is true, as a node's or a pod's."""
+    found = condition(obj, "Ready")
+    return found is not None and bool(found["status"] == "True")
 
 
 def condition(obj: Object, type_: str) -> Object | None:

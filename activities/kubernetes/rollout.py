@@ -54,7 +54,7 @@ def deployment_rollout(deployment: Object, autoscaler: Object | None, pods: Iter
     if seen and replicas >= least and settled:
         return Rollout(State.DONE, available, desired, f"{available} of {desired} replicas are available")
     progress = f"{updated} of {desired} replicas are new, {available} available"
-    problem = _quota_problem(deployment) or _pods_problem(pods) or _deadline_problem(deployment)
+    problem = _quota_problem(deployment) or pods_problem(pods) or _deadline_problem(deployment)
     return Rollout(State.UNDER_WAY, available, desired, progress, problem)
 
 
@@ -66,12 +66,11 @@ def stateful_set_rollout(stateful_set: Object, autoscaler: Object | None, pods: 
     updated, ready = status.get("updatedReplicas", 0), status.get("readyReplicas", 0)
     available = status.get("availableReplicas", ready)
     seen = status.get("observedGeneration", 0) >= stateful_set["metadata"].get("generation", 0)
-    level = status.get("currentRevision") == status.get("updateRevision") or updated >= desired
-    settled = level and min(ready, available) >= desired and status.get("replicas", 0) == desired
+    settled = updated >= desired and min(ready, available) >= desired and status.get("replicas", 0) == desired
     if seen and replicas >= least and settled:
         return Rollout(State.DONE, ready, desired, f"{ready} of {desired} replicas are ready")
     progress = f"{updated} of {desired} replicas are new, {ready} ready"
-    return Rollout(State.UNDER_WAY, ready, desired, progress, _quota_problem(stateful_set) or _pods_problem(pods))
+    return Rollout(State.UNDER_WAY, ready, desired, progress, _quota_problem(stateful_set) or pods_problem(pods))
 
 
 def job_rollout(job: Object, pods: Iterable[Object]) -> Rollout:
@@ -93,7 +92,7 @@ def job_rollout(job: Object, pods: Iterable[Object]) -> Rollout:
             action=refused_action(said),
         )
         return Rollout(State.FAILED, succeeded, desired, message, detail)
-    problem = _quota_problem(job) or _pods_problem(listed)
+    problem = _quota_problem(job) or pods_problem(listed)
     return Rollout(State.UNDER_WAY, succeeded, desired, "it is running", problem)
 
 
@@ -142,7 +141,7 @@ def _deadline_problem(deployment: Object) -> FailureDetail | None:
     return FailureDetail(failure=FailureClass.UNKNOWN, message=message, code="ProgressDeadlineExceeded")
 
 
-def _pods_problem(pods: Iterable[Object]) -> FailureDetail | None:
+def pods_problem(pods: Iterable[Object]) -> FailureDetail | None:
     """Return the first problem among the pods that are to run."""
     living = (pod for pod in pods if not is_terminating(pod))
     return next((problem for pod in living if (problem := _pod_problem(pod)) is not None), None)

@@ -21,27 +21,28 @@ from activities.contracts import (
     StorageClassRequest,
 )
 from activities.kubernetes import api_keys, backups, deletion, smoke
-from activities.kubernetes.access import ClusterApi, KubernetesConnections
+from activities.kubernetes.access import KubernetesConnections
 from activities.kubernetes.apply import bring_about, bring_in_line
+from activities.kubernetes.canary import workload_of
+from activities.kubernetes.component import rolled_out
 from activities.kubernetes.credentials import ClusterCredentials, ClusterFinder
 from activities.kubernetes.manifests.clouds import CloudManifests
-from activities.kubernetes.manifests.components import component_manifests, workload_reference
 from activities.kubernetes.manifests.desired import Desired
 from activities.kubernetes.manifests.endpoint import address_of, entrance_reference
 from activities.kubernetes.manifests.foundation import foundation, storage_class
-from activities.kubernetes.manifests.identity import SERVER_NAMESPACE, selector
-from activities.kubernetes.objects import AUTOSCALER, EVENT, POD, Reference, about
+from activities.kubernetes.manifests.identity import SERVER_NAMESPACE
+from activities.kubernetes.objects import EVENT, about
 from activities.kubernetes.patience import still_waiting
-from activities.kubernetes.rollout import Rollout, State, deployment_rollout, entrance_problem, stateful_set_rollout
+from activities.kubernetes.rollout import entrance_problem
 from activities.kubernetes.settings import KubernetesSettings
+from activities.kubernetes.upgrade import ServerUpgrade
 from domain.deployment import Site
 from domain.facts import Backup, ComponentStatus, LoadBalancer, RestoreProof, SmokeTest
 from domain.failure import FailureClass
-from domain.shape import Component
 
 
-class KubernetesServer(KubernetesContract):
-    """Installs, uses and removes the server in the clusters of one cloud."""
+class KubernetesServer(ServerUpgrade, KubernetesContract):
+    """Installs, uses, upgrades and removes the server in the clusters of one cloud."""
 
     def __init__(
         self,
@@ -67,19 +68,25 @@ class KubernetesServer(KubernetesContract):
             self.prove_restore,
             self.apply_api_keys,
             self.delete_workloads,
+            self.check_server,
+            self.validate_node,
+            self.stage_canary,
+            self.measure,
+            self.roll_back_component,
+            self.migrate,
         ]
 
     def close(self) -> None:
         """Close the connections to all clusters."""
         self._connections.close()
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     def create_storage_class(self, request: StorageClassRequest) -> None:
         """Apply the encrypted storage class and make it the default."""
         api = self._connections.api(request.site, request.cluster)
         bring_in_line(api, storage_class(request.site, request.key, self._cloud))
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     def create_namespace(self, request: NamespaceRequest) -> None:
         """Apply namespace, service accounts, deny-by-default network policies, secrets, the webhook's configuration.
 
@@ -89,42 +96,20 @@ class KubernetesServer(KubernetesContract):
         bring_about(api, foundation(request.site, request.auth_webhook, self._cloud, request.roles))
         api_keys.make_empty(api)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     def install_component(self, request: ComponentRequest) -> ComponentStatus:
-        """Apply one component and wait until it is rolled out.
+        """Apply one component and wait until it is rolled out; one that is held for its canary goes on.
 
         Raises:
             ApplicationError: NOT_READY while it is under way; after the grace, what keeps it from going on: CONFIG for
                 an image or a crash loop, CAPACITY for a pod without a node, QUOTA or POLICY for what is not admitted.
         """
         api = self._connections.api(request.site, request.cluster)
-        component = request.component
-        bring_about(
-            api,
-            component_manifests(
-                request.site, component, request.release, request.shape, request.spec, cloud=self._cloud
-            ),
-        )
-        rollout = self._rollout(api, component)
-        if rollout.state is not State.DONE:
-            raise still_waiting(self._settings, f"{component}: {rollout.progress}", rollout.problem)
-        image = request.release.components[component]
-        return ComponentStatus(component=component, image=image, ready=rollout.ready, desired=rollout.desired)
+        desired = self._manifests(request)
+        bring_about(api, desired)
+        return rolled_out(api, request.component, request.release, workload_of(desired), self._settings)
 
-    def _rollout(self, api: ClusterApi, component: Component) -> Rollout:
-        reference = workload_reference(component)
-        workload = api.get(reference)
-        if workload is None:
-            return Rollout(State.UNDER_WAY, 0, 0, f"{reference} is not there yet")
-        autoscaler = api.get(Reference(AUTOSCALER, reference.name, reference.namespace))
-        decide = stateful_set_rollout if component is Component.STORE else deployment_rollout
-        rollout = decide(workload, autoscaler, ())
-        if rollout.state is State.DONE:
-            return rollout
-        marks = ",".join(f"{label}={value}" for label, value in selector(api.site, component).items())
-        return decide(workload, autoscaler, api.list(POD, namespace=SERVER_NAMESPACE, selector=marks))
-
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     def open_endpoint(self, request: EndpointRequest) -> LoadBalancer:
         """Apply what the load balancer is made for and return its address once it has one."""
         api = self._connections.api(request.site, request.cluster)
@@ -138,7 +123,7 @@ class KubernetesServer(KubernetesContract):
         problem = entrance_problem(entrance, api.list(EVENT, namespace=SERVER_NAMESPACE, fields=about(reference)))
         raise still_waiting(self._settings, "the load balancer has no address yet", problem)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     def smoke_test(self, request: SmokeTestRequest) -> SmokeTest:
         """Use the server as a client would; see `smoke.smoke_test`."""
         api = self._connections.api(request.site, request.cluster)
@@ -152,25 +137,25 @@ class KubernetesServer(KubernetesContract):
                 heartbeat=activity.heartbeat,
             )
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     def back_up(self, request: BackupRequest) -> Backup:
         """Run the backup job and return its object once it is complete."""
         api = self._connections.api(request.site, request.cluster)
         return backups.back_up(api, request, self._cloud, self._settings)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     def prove_restore(self, request: RestoreRequest) -> RestoreProof:
         """Restore into an isolated namespace, compare checksum and number of records, and remove the namespace."""
         api = self._connections.api(request.site, request.cluster)
         return backups.prove_restore(api, request, self._cloud, self._settings)
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     def apply_api_keys(self, request: ApiKeysRequest) -> None:
         """Make the server accept exactly the keys that are valid."""
         api = self._connections.api(request.site, request.cluster)
         api_keys.replace_all(api, request.keys, datetime.now(UTC))
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     def delete_workloads(self, site: Site) -> None:
         """Delete the endpoint, the workloads and their claims, and wait for what controllers made for them.
 

@@ -14,6 +14,7 @@ import requests
 
 from activities.barrier import before_change
 from activities.calling import agent
+from activities.cancellation import before_call
 from activities.kubernetes import api_keys
 from activities.kubernetes.access import ClusterApi
 from activities.kubernetes.patience import still_waiting
@@ -67,6 +68,7 @@ class PublicEndpoint:
 
     def ask(self, method: str, path: str, *, key: str = "", document: Mapping[str, Any] | None = None) -> Answer:
         """Make one request; raises requests.RequestException if there is no answer."""
+        before_call()
         if method != "GET":
             before_change(f"{method} {self.url}{path}")
         headers = {"Authorization": f"Bearer {key}"} if key else {}

@@ -18,6 +18,8 @@ class Durations(BaseModel):
     node_group_deletion: float = 120.0
     node_group_configuration_update: float = 90.0
     node_group_version_update: float = 300.0
+    eviction_patience: float = 900.0
+    """How long an update tries to empty one machine before it fails."""
     add_on: float = 30.0
     add_on_deletion: float = 15.0
     nat_gateway: float = 90.0

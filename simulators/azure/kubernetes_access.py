@@ -32,20 +32,21 @@ def user_of(cloud: Cloud, cluster: Record, token: str) -> User | None:
     if not at(cluster.properties, "aadProfile.enableAzureRBAC"):
         return User(principal.object_id, ())
 
-    def may(verb: str, kind: Kind, subresource: str) -> bool:
-        check = Check(data_action(verb, kind, subresource), cluster.id.text, data=True)
+    def may(verb: str, kind: Kind, _subresource: str) -> bool:
+        check = Check(data_action(verb, kind), cluster.id.text, data=True)
         return cloud.access.require(principal, check, subscription, "")
 
     return User(principal.object_id, (), may)
 
 
-def data_action(verb: str, kind: Kind, subresource: str) -> str:
+def data_action(verb: str, kind: Kind) -> str:
     """Return the data action that stands for a verb: `…/managedClusters/apps/deployments/write`.
 
-    All custom resources share one ("Use Microsoft Entra ID authorization for the Kubernetes API").
+    All custom resources share one ("Use Microsoft Entra ID authorization for the Kubernetes API"). A subresource needs
+    what its object needs; the one exception, `exec`, is not served.
     """
     group = f"{kind.group}/" if kind.group else ""
-    part = f"{kind.plural}/{subresource}" if subresource else kind.plural
+    part = kind.plural
     if kind.custom:
         group, part = "", "customresources"
     last = "delete" if verb in _DELETING else _VERBS.get(verb, f"{verb}/action")

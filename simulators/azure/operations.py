@@ -43,6 +43,10 @@ class Operation:
         return "Failed" if self.error is not None else "Succeeded"
 
 
+class NotDoneYet(Exception):  # noqa: N818 - it is no error
+    """Raised by what finishes something, to be called again and again: it waits for something that is no call."""
+
+
 class Operations:
     """Every operation of one cloud."""
 
@@ -65,15 +69,21 @@ class Operations:
         operation = Operation(str(uuid4()), path, self._cloud.now(), result, about)
         self._operations[operation.id] = operation
 
-        def done() -> None:
+        def look() -> bool:
             if operation.canceled:
-                return
+                return True
             try:
                 finish()
+            except NotDoneYet:
+                return False
             except Refusal as refusal:
                 operation.error = refusal
                 fail(refusal)
             operation.ended = self._cloud.now()
+            return True
+
+        def done() -> None:
+            self._cloud.work.when(look)
 
         def failed(fault: Fault) -> None:
             if operation.canceled:

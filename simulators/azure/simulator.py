@@ -11,6 +11,7 @@ from simulators.azure.container.calls import Calls
 from simulators.azure.container.clusters import ManagedCluster
 from simulators.azure.container.fleet import Fleet
 from simulators.azure.container.machines import Machines
+from simulators.azure.container.maintenance import MaintenanceConfiguration
 from simulators.azure.container.pools import AgentPool
 from simulators.azure.customer_keys import CustomerKeys
 from simulators.azure.dns import KINDS as DNS
@@ -87,7 +88,7 @@ class Azure:
         self.names = Names(self.public_records, self.provider, self.cloud.work)
         pools = AgentPool(machines=machines)
         cluster = ManagedCluster(fleet=self.fleet, machines=machines, pools=pools, vaults=self.vaults)
-        self.resources.register(cluster, pools)
+        self.resources.register(cluster, pools, MaintenanceConfiguration())
         routes = (
             *groups.routes(),
             *AuthorizationLists(self.cloud).routes(),

@@ -36,6 +36,7 @@ _VERBS = {"watch": "list", "patch": "update", "deletecollection": "delete"}
 """Verbs of Kubernetes that have no permission of their own."""
 _SUBRESOURCES = {
     ("get", "log"): "getLogs",
+    ("get", "proxy"): "proxy",
     ("create", "eviction"): "evict",
     ("get", "status"): "getStatus",
     ("update", "status"): "updateStatus",

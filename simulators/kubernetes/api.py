@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from simulators.kubernetes import errors, kinds
+from simulators.kubernetes.applications.monitoring import monitored
 from simulators.kubernetes.apply import applied
 from simulators.kubernetes.defaults import set_defaults
 from simulators.kubernetes.disruption import evict
@@ -95,6 +96,8 @@ class Api:
     # --- reading
 
     def _get(self, request: Request) -> Reply:
+        if request.target.subresource == Subresource.PROXY:
+            return self._proxied(request)
         obj = self._existing(request)
         match request.target.subresource:
             case Subresource.SCALE:
@@ -102,6 +105,23 @@ class Api:
             case Subresource.LOG:
                 return Reply(200, self._log(request, obj))
         return Reply(200, obj)
+
+    def _proxied(self, request: Request) -> Reply:
+        """Pass a GET on to a pod; its name is `pod`, `pod:port` or `scheme:pod:port`, the port a number.
+
+        As with the real server no name of a port is known here, for only Services know names.
+        """
+        target = request.target
+        parts = target.name.split(":")
+        name, port = (parts[0], "") if len(parts) == 1 else (parts[-2], parts[-1])
+        pod = self._store.get(target.kind, target.namespace, name)
+        if pod is None:
+            raise errors.not_found(target.kind, name)
+        answered = monitored(self._cluster, pod, port, target.beyond)
+        if isinstance(answered, str):
+            return Reply(200, answered)
+        reason = "NotFound" if answered.status == 404 else "ServiceUnavailable"
+        raise errors.ApiError(answered.status, reason, answered.message)
 
     def _log(self, request: Request, pod: Object) -> str:
         names = [container["name"] for container in pod["spec"].get("containers") or ()]

@@ -13,10 +13,15 @@ from simulators.kubernetes.objects import Json, Object
 from simulators.kubernetes.schema import definition, definitions
 
 _VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
-_SUBRESOURCE_VERBS = {Subresource.EVICTION: ["create"], Subresource.LOG: ["get"]}
+_SUBRESOURCE_VERBS = {
+    Subresource.EVICTION: ["create"],
+    Subresource.LOG: ["get"],
+    Subresource.PROXY: ["create", "delete", "get", "patch", "update"],
+}
 _SUBRESOURCE_KINDS = {
     Subresource.SCALE: ("autoscaling", "v1", "Scale"),
     Subresource.EVICTION: ("policy", "v1", "Eviction"),
+    Subresource.PROXY: ("", "v1", "PodProxyOptions"),
 }
 Kinds: TypeAlias = tuple[Kind, ...]
 """The kinds that one cluster serves."""

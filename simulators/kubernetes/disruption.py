@@ -43,6 +43,15 @@ def budget(store: Store, disruption_budget: Object) -> Budget:
     return Budget(expected, desired, healthy)
 
 
+def budgets_of(store: Store, pod: Object) -> list[Object]:
+    """Return the disruption budgets that cover a pod."""
+    return [
+        entry
+        for entry in store.list(POD_DISRUPTION_BUDGETS, namespace_of(pod))
+        if matches_label_selector(entry["spec"].get("selector"), labels_of(pod))
+    ]
+
+
 def evict(store: Store, pod: Object, *, grace_period_seconds: int | None, dry_run: bool) -> None:
     """Delete the pod if the budgets that cover it allow it; raises ApiError TooManyRequests if one does not."""
     if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed", "Pending") and not is_terminating(pod):
@@ -52,11 +61,7 @@ def evict(store: Store, pod: Object, *, grace_period_seconds: int | None, dry_ru
 
 
 def _check_budgets(store: Store, pod: Object) -> None:
-    covering = [
-        entry
-        for entry in store.list(POD_DISRUPTION_BUDGETS, namespace_of(pod))
-        if matches_label_selector(entry["spec"].get("selector"), labels_of(pod))
-    ]
+    covering = budgets_of(store, pod)
     if not covering:
         return
     if len(covering) > 1:

@@ -13,6 +13,7 @@ class Subresource(StrEnum):
     SCALE = "scale"
     EVICTION = "eviction"
     LOG = "log"
+    PROXY = "proxy"
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +71,7 @@ PODS = _core(
     "pods",
     "Pod",
     "po",
-    subresources=(Subresource.STATUS, Subresource.EVICTION, Subresource.LOG),
+    subresources=(Subresource.STATUS, Subresource.EVICTION, Subresource.LOG, Subresource.PROXY),
     categories=_ALL,
 )
 NODES = _core("nodes", "Node", "no", namespaced=False, subresources=_STATUS)
@@ -109,6 +110,22 @@ HORIZONTAL_POD_AUTOSCALERS = Kind(
     "autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", True, _STATUS, ("hpa",), False, _ALL
 )
 PRIORITY_CLASSES = Kind("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", False, (), ("pc",), True)
+VALIDATING_WEBHOOKS = Kind(
+    "admissionregistration.k8s.io",
+    "v1",
+    "validatingwebhookconfigurations",
+    "ValidatingWebhookConfiguration",
+    False,
+    generations=True,
+)
+MUTATING_WEBHOOKS = Kind(
+    "admissionregistration.k8s.io",
+    "v1",
+    "mutatingwebhookconfigurations",
+    "MutatingWebhookConfiguration",
+    False,
+    generations=True,
+)
 LEASES = Kind("coordination.k8s.io", "v1", "leases", "Lease", True)
 VOLUME_SNAPSHOTS = Kind(
     "snapshot.storage.k8s.io", "v1", "volumesnapshots", "VolumeSnapshot", True, _STATUS, ("vs",), True

@@ -13,12 +13,12 @@ from simulators.kubernetes.applications import programs
 from simulators.kubernetes.applications.programs import Termination
 from simulators.kubernetes.controllers.conditions import finding
 from simulators.kubernetes.controllers.controller import Controller, Surroundings
-from simulators.kubernetes.controllers.pods import is_finished
-from simulators.kubernetes.kinds import Kind
+from simulators.kubernetes.controllers.pods import draining_seconds, is_finished
 from simulators.kubernetes.objects import Object, is_ready, is_terminating, name_of, namespace_of
+from simulators.kubernetes.obstacles import Obstacle, obstacle
 
-BROKEN_IMAGE: Final = "broken"
-"""An image with this in its name cannot be pulled."""
+OUT_OF_MEMORY: Final = "OOMKilled"
+"""Code of a `crash` rule, and reason of the end that it makes."""
 
 _ACTED_ON: Final = (FaultKind.STUCK, FaultKind.CRASH)
 
@@ -37,6 +37,8 @@ class _Run:
     restarts: int = 0
     failed_at: float | None = None
     """Simulated instant of the failure after which the containers have not been started again."""
+    killed_by: str = ""
+    """Id of the rule by which the containers ran out of memory; it strikes a pod once."""
     last_end: Object | None = None
     """The `terminated` state of a container that failed and was, or will be, started again."""
 
@@ -45,10 +47,12 @@ class Kubelet(Controller):
     """Runs the pods that the scheduler has put on nodes.
 
     A pod starts once its images can be pulled and its Secrets and ConfigMaps exist, and is ready `pod_start` later.
-    Faults of the service `kubernetes` reach it through two calls, whose resource is `<namespace>/<pod>`: `start pod`,
-    met once by each new pod, and `probe pod`, met by each pod that runs when the rules change. `stuck` keeps the pod
-    from being ready and its program from ending; `crash` ends its containers with exit code 1 again and again. A call
-    that met such a rule when it made or changed the pod's owner has the same effect.
+    Faults of the service `kubernetes` reach it through two calls, whose resource is `<namespace>/<pod>/<images>`:
+    `start pod`, met once by each new pod, and `probe pod`, met by each pod that runs when the rules change. `stuck`
+    keeps the pod from being ready and its program from ending; `crash` ends its containers with exit code 1 again and
+    again, or with the code `OOMKilled` once, with exit code 137, after which they are started again. A call that met
+    such a rule when it made or changed the pod's owner has the same effect. A store that cannot read what is on its
+    volumes ends again and again by itself.
     """
 
     name = "kubelet"
@@ -102,18 +106,24 @@ class Kubelet(Controller):
             region=self.cluster.region,
             principal=f"system:node:{pod['spec']['nodeName']}",
             agent="kubelet",
-            resource=f"{namespace_of(pod)}/{name_of(pod)}",
+            resource="/".join((namespace_of(pod), name_of(pod), *(entry["image"] for entry in _containers(pod)))),
         )
         return self._faults.meet(call, among=_ACTED_ON)
 
     def _active(self, fault: Fault | None) -> Fault | None:
         return fault if fault is not None and self._faults.active(fault.id) else None
 
+    def _strikes(self, pod: Object, run: _Run) -> Fault | None:
+        """Return the rule that acts on the pod now."""
+        fault = self._active(run.fault) or self.affliction(pod, *_ACTED_ON)
+        return None if fault is not None and fault.id == run.killed_by else fault
+
     def _stop(self, pod: Object) -> None:
         """Let the containers end, then tell the API server that the pod is no more."""
         since = self._stopping.setdefault(pod["metadata"]["uid"], self.alarm.now())
         grace = pod["metadata"].get("deletionGracePeriodSeconds", 0)
-        if self.alarm.has_passed(since, min(self.durations.pod_stop, grace)):
+        needed = draining_seconds(pod) + self.durations.pod_stop
+        if self.alarm.has_passed(since, min(needed, grace)):
             self.store.delete(kinds.PODS, pod, grace_period_seconds=0)
 
     def _keep_running(self, pod: Object, node: Object) -> None:
@@ -122,14 +132,15 @@ class Kubelet(Controller):
         if run is None:
             met = self._meet("start pod", pod) or self._meet("probe pod", pod)
             run = self._runs[uid] = _Run(self.alarm.now(), self._address(), met)
-        fault = self._active(run.fault) or self.affliction(pod, *_ACTED_ON)
+        fault = self._strikes(pod, run)
         if run.failed_at is not None and not self._is_restarted(run, fault):
             self._report_back_off(pod, run)
             return
         if not run.started:
-            obstacle = self._obstacle(pod)
-            if obstacle is not None:
-                self._report_waiting(pod, *obstacle)
+            found = obstacle(self.store, pod)
+            if found is not None:
+                self._warn_once(pod, found)
+                self._report_waiting(pod, found.reason, found.message)
                 return
             if not self.alarm.has_passed(run.admitted_at, self.durations.pod_start):
                 self._report_waiting(pod, "ContainerCreating", "")
@@ -157,73 +168,10 @@ class Kubelet(Controller):
             return False
         return True
 
-    # --- what keeps containers from starting
-
-    def _obstacle(self, pod: Object) -> tuple[str, str] | None:
-        """Return reason and message of what the containers wait for, or None if they can start."""
-        for container in _containers(pod):
-            if BROKEN_IMAGE in container["image"]:
-                message = f'Back-off pulling image "{container["image"]}"'
-                self._warn_once(pod, "Failed", f'Failed to pull image "{container["image"]}": not found')
-                return "ImagePullBackOff", message
-        for volume in pod["spec"].get("volumes") or ():
-            missing = self._missing_in_volume(pod, volume)
-            if missing:
-                message = f'MountVolume.SetUp failed for volume "{volume["name"]}" : {missing}'
-                self._warn_once(pod, "FailedMount", message)
-                return "ContainerCreating", ""
-        for container in _containers(pod):
-            missing = self._missing_in_environment(pod, container)
-            if missing:
-                self._warn_once(pod, "Failed", f"Error: {missing}")
-                return "CreateContainerConfigError", missing
-        return None
-
-    def _warn_once(self, pod: Object, reason: str, message: str) -> None:
+    def _warn_once(self, pod: Object, found: Obstacle) -> None:
         statuses = (pod.get("status") or {}).get("containerStatuses") or ()
         if not any((entry["state"].get("waiting") or {}).get("reason") for entry in statuses):
-            self.events.warning(pod, self.name, reason, message)
-
-    def _missing_in_volume(self, pod: Object, volume: Object) -> str:
-        sources = [volume, *((volume.get("projected") or {}).get("sources") or ())]
-        for source in sources:
-            if "secret" in source:
-                secret = source["secret"]
-                name = secret.get("secretName", secret.get("name"))
-                missing = self._missing(kinds.SECRETS, pod, {**secret, "name": name})
-            elif "configMap" in source:
-                missing = self._missing(kinds.CONFIG_MAPS, pod, source["configMap"])
-            else:
-                continue
-            if missing:
-                return missing
-        return ""
-
-    def _missing_in_environment(self, pod: Object, container: Object) -> str:
-        sources = [entry.get("valueFrom") or {} for entry in container.get("env") or ()]
-        for source in (*sources, *(container.get("envFrom") or ())):
-            for field, kind in (
-                ("secretKeyRef", kinds.SECRETS),
-                ("secretRef", kinds.SECRETS),
-                ("configMapKeyRef", kinds.CONFIG_MAPS),
-                ("configMapRef", kinds.CONFIG_MAPS),
-            ):
-                missing = self._missing(kind, pod, source[field]) if field in source else ""
-                if missing:
-                    return missing
-        return ""
-
-    def _missing(self, kind: Kind, pod: Object, reference: Object) -> str:
-        """Return what is wrong with a reference to a Secret or ConfigMap, or to a key in it (empty: nothing)."""
-        if reference.get("optional"):
-            return ""
-        found = self.store.get(kind, namespace_of(pod), reference["name"])
-        if found is None:
-            return f'{kind.singular} "{reference["name"]}" not found'
-        key = reference.get("key")
-        if key and key not in (found.get("data") or {}) and key not in (found.get("stringData") or {}):
-            return f"couldn't find key {key} in {kind.kind} {namespace_of(pod)}/{reference['name']}"
-        return ""
+            self.events.warning(pod, self.name, found.event, found.warning)
 
     # --- containers that run
 
@@ -234,8 +182,14 @@ class Kubelet(Controller):
             self.events.normal(pod, self.name, "Started", f"Started container {container['name']}")
 
     def _run(self, pod: Object, node: Object, run: _Run, fault: Fault | None) -> None:
+        own_end = None if fault is not None or is_ready(pod) else programs.refusal_to_start(self.cluster, pod)
         if fault is not None and fault.kind is FaultKind.CRASH:
-            self._end(pod, node, run, {name: Termination(1, "") for name in map(name_in, _containers(pod))})
+            end = Termination(1, "")
+            if fault.code == OUT_OF_MEMORY:
+                end, run.killed_by = Termination(137, "", OUT_OF_MEMORY), fault.id
+            self._end(pod, node, run, dict.fromkeys(map(name_in, _containers(pod)), end))
+        elif own_end is not None:
+            self._end(pod, node, run, dict.fromkeys(map(name_in, _containers(pod)), own_end))
         elif fault is None and pod["spec"].get("restartPolicy", "Always") != "Always":
             ends = {name_in(container): programs.run(self.cluster, pod, container) for container in _containers(pod)}
             self._end(pod, node, run, ends)
@@ -260,7 +214,7 @@ class Kubelet(Controller):
     def _terminated(self, end: Termination, run: _Run) -> Object:
         state: Object = {
             "exitCode": end.exit_code,
-            "reason": "Error" if end.exit_code else "Completed",
+            "reason": end.reason or ("Error" if end.exit_code else "Completed"),
             "startedAt": run.started or self.timestamp(),
             "finishedAt": self.timestamp(),
         }

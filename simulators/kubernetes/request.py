@@ -10,7 +10,7 @@ from enum import StrEnum
 import yaml
 
 from simulators.kubernetes.errors import ApiError, bad_request, no_such_path
-from simulators.kubernetes.kinds import BY_PLURAL, NAMESPACES, Kind
+from simulators.kubernetes.kinds import BY_PLURAL, NAMESPACES, Kind, Subresource
 from simulators.kubernetes.objects import Json, Object
 from simulators.kubernetes.provider import User
 
@@ -43,6 +43,8 @@ class Target:
     name: str
     """Empty for a collection."""
     subresource: str
+    beyond: str = ""
+    """What follows `proxy` in the path, from its slash on: where in the pod the request goes."""
 
 
 @dataclass(frozen=True)
@@ -114,13 +116,16 @@ def target_of(path: str) -> Target:
     namespace = ""
     if rest[0] == NAMESPACES.plural and len(rest) > 2 and rest[2] not in NAMESPACES.subresources:
         namespace, rest = rest[1], rest[2:]
+    beyond = ""
+    if rest[2:3] == [Subresource.PROXY]:
+        rest, beyond = rest[:3], "/" + "/".join(rest[3:])
     kind = BY_PLURAL.get((group, rest[0]))
     if kind is None or kind.version != version or len(rest) > 3 or (namespace and not kind.namespaced):
         raise no_such_path()
     name, subresource = [*rest[1:], "", ""][:2]
     if subresource and subresource not in kind.subresources:
         raise no_such_path()
-    return Target(kind, namespace, name, subresource)
+    return Target(kind, namespace, name, subresource, beyond)
 
 
 def verb_of(method: str, target: Target, query: Mapping[str, str]) -> Verb:

@@ -15,8 +15,8 @@ from rich.markup import escape
 from catalog import load
 from domain.account import AccessReport, AccountAccess, AccountPhase, AccountSpec
 from domain.clouds import Cloud
-from domain.order import Problem
 from domain.permission import FORMS, PermissionTable, TemplateForm
+from domain.problem import Problem
 from domain.state import AccountState
 from starters.cli.asking import ask
 from starters.cli.errors import BadInput, Exit, fail

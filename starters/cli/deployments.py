@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -12,26 +10,25 @@ from uuid import uuid4
 import typer
 from rich.markup import escape
 
-from domain.approval import missing
 from domain.deployment import FinalBackup
-from domain.operation import Choice, OperationKind, OperationPhase, OperationProgress, StepDecision
+from domain.operation import Choice, OperationKind, StepDecision
 from domain.receipt import render
 from domain.shape import Component
 from domain.state import (
-    DeploymentPhase,
     DeploymentState,
-    OperationAccepted,
     OperationRequest,
-    OperationSummary,
 )
 from starters.cli.approvals import SHORT, print_approvals
 from starters.cli.asking import acting, ask
 from starters.cli.errors import BadInput, Exit, fail
+from starters.cli.following import parked, print_queued, watch_newest
 from starters.cli.history import deployment_history
 from starters.cli.output import Format, FormatOption, ago, print_data, print_facts, print_rows, stdout
+from starters.cli.pending import overrides, print_upgrades, schedule
 from starters.cli.plans import plan
-from starters.cli.watching import view, watch
-from starters.client import ControlPlane, Refused
+from starters.cli.upgrading import upgrade
+from starters.cli.watching import view
+from starters.client import ControlPlane
 from starters.ordering import place_order, read_orders
 
 app = typer.Typer(
@@ -42,11 +39,12 @@ Name = Annotated[str, typer.Argument(help="name of the deployment", metavar="NAM
 Reason = Annotated[str, typer.Option(help="why; it goes into the audit trail")]
 FileOption = Annotated[Path, typer.Option("--file", "-f", help="YAML of kind Deployment (docs/examples shows some)")]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="watch until it is over")]
-_LOOKS = 100
-"""How often, every fifth of a second, an operation that was queued is looked for."""
 StepName = Annotated[str, typer.Option(help="the waiting step, as `show` names it; default: every step that waits")]
 
 app.command()(plan)
+app.command()(schedule)
+app.command()(upgrade)
+app.add_typer(overrides, name="override")
 
 
 @app.command()
@@ -72,10 +70,10 @@ def create(file: FileOption, watch_it: Watch = False, output: FormatOption = For
         for state in states:
             stdout.print(f"Deployment {state.order.site.deployment} is {state.phase}.")
             if state.standing is not None and state.standing.parks:
-                stdout.print(escape(_parked(state.standing.hold_in_words())))
+                stdout.print(escape(parked(state.standing.hold_in_words())))
     if watch_it:
         for state in states:
-            _watch_newest(state.order.site.deployment)
+            watch_newest(state.order.site.deployment)
     elif output is Format.TABLE:
         name = states[0].order.site.deployment
         stdout.print(f"It goes on by itself. `byoc deployments watch {name}` shows how.")
@@ -106,11 +104,11 @@ def converge(
                 raise BadInput([f"--file: {file} holds no Deployment named {name}"])
             order = await place_order(plane, manifest)
             change = change.model_copy(update={"spec": order.spec, "shape": order.shape, "release": order.release})
-        _print_queued(await plane.request(name, change))
+        print_queued(await plane.request(name, change))
 
     ask(request)
     if watch_it:
-        _watch_newest(name)
+        watch_newest(name)
 
 
 @app.command("list")
@@ -174,7 +172,7 @@ def watch_deployment(
 
     Example: byoc deployments watch acme-prod
     """
-    _watch_newest(name, operation)
+    watch_newest(name, operation)
 
 
 @app.command()
@@ -228,9 +226,9 @@ def retire(
         if typed != name:
             raise BadInput([f"{typed!r} is not {name!r}: nothing was asked for"])
     accepted = ask(lambda plane: plane.retire(name, reason=reason, final_backup=final_backup))
-    _print_queued(accepted)
+    print_queued(accepted)
     if watch_it:
-        _watch_newest(name, accepted.operation_id)
+        watch_newest(name, accepted.operation_id)
 
 
 @app.command()
@@ -265,88 +263,6 @@ def _decide(name: str, choice: Choice, step: str, reason: str) -> None:
     stdout.print(ask(lambda plane: plane.decide(name, decision)))
 
 
-def _print_queued(accepted: OperationAccepted) -> None:
-    stdout.print(f"{accepted.operation_id} is queued.")
-    if accepted.parked:
-        stdout.print(escape(_parked(accepted.parked)))
-
-
-def _parked(why: str) -> str:
-    return f"Parked: {why}. It goes on by itself after the release; nothing has to be asked again."
-
-
-def _watch_newest(name: str, operation: str = "") -> None:
-    """Watch the newest (or the named) operation, print how it ended, and leave with a code that says so."""
-
-    async def watching(plane: ControlPlane) -> OperationProgress | None:
-        started = await _started(plane, name, operation)
-        return await watch(plane, started.workflow_id, stdout) if started.started_at else None
-
-    try:
-        ended = ask(watching)
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        stdout.print(f"\nStopped watching. The work goes on: `byoc deployments watch {name}` shows it again.")
-        sys.exit(Exit.INTERRUPTED)
-    if ended is None:
-        fail("the operation was declined and did not run", Exit.ABORTED)
-        return
-    stdout.print(f"{ended.operation} is {ended.phase}.")
-    state = ask(lambda plane: plane.deployment(name))
-    if state.phase is DeploymentPhase.RETIRED:
-        stdout.print(f"`byoc deployments receipt {name}` prints the receipt.")
-    if ended.phase is not OperationPhase.DONE:
-        sys.exit(Exit.ABORTED)
-
-
-async def _started(plane: ControlPlane, name: str, operation: str) -> OperationSummary:
-    """Return the named operation, or the newest, once it has started or was declined.
-
-    It waits a moment for one that was just queued, and as long as it takes for one that has to be approved, or that is
-    parked until the customer releases the account.
-    """
-    looks, told = 0, ""
-    while looks < _LOOKS:
-        state = await plane.deployment(name)
-        queued = [each.summary for each in state.queue]
-        running = [state.running.summary] if state.running else []
-        known = [*state.past, *running, *queued]
-        named = [each for each in known if operation in ("", each.operation_id)]
-        if operation and not named:
-            ids = ", ".join(each.operation_id for each in known) or "none"
-            raise Refused(f"deployment {name!r} has no operation {operation!r} (operations: {ids})")
-        if named and (named[-1].started_at is not None or named[-1].phase is OperationPhase.DECLINED):
-            return named[-1]
-        operation = named[-1].operation_id if named else operation
-        waits = _why_not_started(state, name, operation)
-        if waits and waits != told:
-            stdout.print(escape(waits), soft_wrap=True)
-        looks, told = (0 if waits else looks + 1), waits
-        await asyncio.sleep(0.2)
-    raise Refused(f"deployment {name!r} has queued an operation that does not start; is a worker running?")
-
-
-def _why_not_started(state: DeploymentState, name: str, operation: str) -> str:
-    """Return what a queued operation waits for before anybody runs it, or nothing if only for its turn."""
-    if waits := _waits_for_approval(state, operation):
-        return f"{waits} `byoc approvals show {name} {operation}` shows the plan."
-    standing = state.standing
-    return _parked(standing.hold_in_words()) if standing is not None and standing.parks else ""
-
-
-def _waits_for_approval(state: DeploymentState, operation: str) -> str:
-    """Return what a queued operation waits for before anybody runs it, or nothing if it is nobody's approval."""
-    books = (queued.approval for queued in state.queue if queued.summary.operation_id == operation)
-    book = next((book for book in books if book is not None), None)
-    if book is None:
-        return ""
-    if book.plan is None:
-        return f"{operation} cannot be planned: {book.failure}." if book.failure else f"{operation} is being planned."
-    asked = missing(book, datetime.now(UTC))
-    if not asked:
-        return f"{operation} is approved, and waits for its turn."
-    return f"{operation} waits for approval by the {' and the '.join(asked)}: plan {book.plan.hash[:SHORT]}."
-
-
 def _print_deployment(state: DeploymentState) -> None:
     order, spec, facts, standing = state.order, state.order.spec, state.facts, state.standing
     availability = ", highly available" if spec.high_availability else ""
@@ -362,6 +278,7 @@ def _print_deployment(state: DeploymentState) -> None:
             ("Phase", f"{state.phase}, for {ago(state.since)}"),
             ("Parked", f"{standing.hold_in_words()} ({standing.by})" if standing and standing.parks else ""),
             ("Narrowed", standing.withholding_in_words() if standing and standing.withheld else ""),
+            ("Unsettled", state.unsettled),
             ("Endpoint", facts.smoke_test.url if facts.smoke_test else ""),
             ("Network", facts.network.network_id if facts.network else ""),
             ("Cluster", facts.cluster.name if facts.cluster else ""),
@@ -380,6 +297,7 @@ def _print_deployment(state: DeploymentState) -> None:
     if books:
         stdout.print()
         print_approvals(books, datetime.now(UTC))
+    print_upgrades(state)
     not_started = "queued, parked" if state.is_held else "queued"
     summaries = [*state.past, *([state.running.summary] if state.running else []), *(q.summary for q in state.queue)]
     stdout.print()

@@ -6,7 +6,7 @@
 | 1 | the request was refused, or something failed; the message says why |
 | 2 | the input is wrong: which field, which value, what is allowed |
 | 3 | the control plane does not answer |
-| 4 | what was waited for ended aborted |
+| 4 | what was waited for ended aborted, rolled back or withdrawn |
 | 130 | Ctrl-C; what was asked for goes on |
 """
 

@@ -18,6 +18,8 @@ from domain.clouds import Purpose
 from domain.deployment import FinalBackup
 from domain.operation import OperationKind
 from domain.plan import Plan, PlannedStep
+from domain.state import DeploymentState
+from domain.upgrade import UpgradeWork
 from starters.cli.app import CHOSEN, Options
 from starters.cli.asking import ask
 from starters.cli.errors import BadInput, Exit, fail, stderr
@@ -26,6 +28,9 @@ from starters.cli.output import Format, FormatOption, duration, print_data, prin
 from starters.client import ControlPlane
 from starters.ordering import read_orders
 from starters.planning import plan_of_deployment, plan_of_manifest
+from starters.releases import current_catalogue
+from starters.rollout_requests import RequestInvalid
+from starters.upgrading import request_for, work_for
 
 _QUIET_SECONDS = 1.0
 """After which it is said what takes so long."""
@@ -37,12 +42,14 @@ class Doing(StrEnum):
     CONVERGE = "converge"
     RECONFIGURE = "reconfigure"
     RETIRE = "retire"
+    UPGRADE = "upgrade"
 
 
 _KINDS = {
     Doing.CONVERGE: OperationKind.PROVISION,
     Doing.RECONFIGURE: OperationKind.RECONFIGURE,
     Doing.RETIRE: OperationKind.RETIRE,
+    Doing.UPGRADE: OperationKind.UPGRADE,
 }
 
 
@@ -58,6 +65,12 @@ def plan(
     final_backup: Annotated[
         FinalBackup, typer.Option(help="with --for retire: whether a last backup stays in the customer's account")
     ] = FinalBackup.KEEP,
+    release: Annotated[
+        str, typer.Option(help="with --for upgrade: the release to reach; default: the newest", metavar="VERSION")
+    ] = "",
+    kubernetes: Annotated[
+        str, typer.Option(help="with --for upgrade: the Kubernetes minor version to reach", metavar="VERSION")
+    ] = "",
     diff: Annotated[
         bool, typer.Option("--diff", help="compare with what exists: which steps would change something")
     ] = False,
@@ -72,18 +85,19 @@ def plan(
     Example: byoc deployments plan -f docs/examples/deployment-small.yaml
 
     Example: byoc deployments plan acme-prod --for retire --diff
+
+    Example: byoc deployments plan acme-prod --for upgrade --release 4.12.1 --kubernetes 1.35
     """
     text = read_text(file) if file else ""
-    if not file and name is None:
-        raise BadInput(["NAME: is missing. Name a deployment that exists, or give the file of an order (-f)"])
-    if file and doing is not Doing.CONVERGE:
-        raise BadInput([f"--for: {doing} takes no file. Allowed with -f: {Doing.CONVERGE}"])
+    _refuse_what_does_not_fit(name, file, doing, release or kubernetes)
 
     async def questions(plane: ControlPlane) -> list[PlanQuestion]:
         if not file:
             state = await plane.deployment(name or "")
             policy = await plane.policy_for(state.order.site.deployment)
-            return [plan_of_deployment(state, _KINDS[doing], policy=policy, final_backup=final_backup)]
+            work = await _upgrade(plane, state, release, kubernetes) if doing is Doing.UPGRADE else None
+            kind = _KINDS[doing]
+            return [plan_of_deployment(state, kind, policy=policy, final_backup=final_backup, upgrade=work)]
         manifests = [each for each in await read_orders(plane, text) if name in (None, each.metadata.name)]
         if not manifests:
             named = f" named {name}" if name else ""
@@ -106,6 +120,26 @@ def plan(
         if number:
             stdout.print()
         _print(each, every_permission=permissions)
+
+
+def _refuse_what_does_not_fit(name: str | None, file: Path | None, doing: Doing, target: str) -> None:
+    if not file and name is None:
+        raise BadInput(["NAME: is missing. Name a deployment that exists, or give the file of an order (-f)"])
+    if file and doing is not Doing.CONVERGE:
+        raise BadInput([f"--for: {doing} takes no file. Allowed with -f: {Doing.CONVERGE}"])
+    if target and doing is not Doing.UPGRADE:
+        raise BadInput(
+            [f"--for: {doing} goes to no other version. Allowed with --release, --kubernetes: {Doing.UPGRADE}"]
+        )
+
+
+async def _upgrade(plane: ControlPlane, state: DeploymentState, release: str, kubernetes: str) -> UpgradeWork:
+    """Return what an upgrade would have to do, checked as when it is asked for."""
+    try:
+        asked = request_for(await current_catalogue(plane), state, release=release, kubernetes=kubernetes)
+    except RequestInvalid as error:
+        raise BadInput(error.problems) from error
+    return work_for(state, asked)
 
 
 def _begin(*, diff: bool) -> subprocess.Popen[str]:

@@ -16,7 +16,8 @@ from starters.cli.output import stdout
 from starters.playground.children import ChildDied
 from starters.playground.clouds import SimulatedCloud
 from starters.playground.installation import CannotStart, Installation, installed
-from starters.playground.story import Story, StoryBroke
+from starters.playground.narrator import StoryBroke
+from starters.playground.story import Story
 from starters.playground.world import WorldRefused
 
 Speed = Annotated[float, typer.Option(min=1, max=10_000, help="simulated seconds in a real one")]
@@ -43,10 +44,11 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="leave the playground running after the story")] = False,
     state: Annotated[Path, typer.Option(help="directory for logs, database and `env`")] = Path(".byoc/demo"),
 ) -> None:
-    """Play the whole story on this machine, in about a minute.
+    """Play the whole story on this machine, in two or three minutes.
 
     A customer in each cloud connects its account, their deployments are provisioned side by side, a permission is
-    missing and comes back, a client uses the server, and one deployment leaves with a receipt. Clouds are simulated:
+    missing and comes back, a client uses the server. A release goes over all of them in their maintenance windows, a
+    bad one is rolled back, a patch is let past a window; one deployment leaves with a receipt. Clouds are simulated:
     nothing leaves loopback.
 
     Example: byoc demo --keep
@@ -102,6 +104,13 @@ In a second shell:
 
   source {state}/env
 {connecting}
+To try upgrades, order with `release: 4.11.0` in the file's spec. Once it is active:
+
+  byoc windows next acme-dev                 # when we may disturb it
+  byoc rollout forecast --release 4.12.1
+  byoc deployments upgrade acme-dev --release 4.12.1
+  byoc deployments schedule acme-dev immediate --reason "a playground"   # nobody waits for the window here
+  byoc deployments watch acme-dev
 """,
         soft_wrap=True,
     )

@@ -18,7 +18,16 @@ from starters.cli.output import duration
 from starters.client import ControlPlane
 
 POLL_SECONDS = 0.4
-OVER = (OperationPhase.DONE, OperationPhase.ABORTED, OperationPhase.DECLINED, OperationPhase.LOST)
+OVER = (
+    OperationPhase.DONE,
+    OperationPhase.ABORTED,
+    OperationPhase.ROLLED_BACK,
+    OperationPhase.PARKED,
+    OperationPhase.DECLINED,
+    OperationPhase.SUPERSEDED,
+    OperationPhase.LOST,
+)
+"""Phases in which a run of an operation has ended; what has parked goes on in another run."""
 _MARKS = {
     StepState.RUNNING: "[cyan]▸[/cyan]",
     StepState.WAITING: "[yellow]⏸[/yellow]",

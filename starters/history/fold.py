@@ -25,6 +25,9 @@ _PROBE = "Probe again: "
 _OWN_SIGNALS = frozenset({"operation_reported", "operation_ended"})
 """What operations tell their deployment: their own histories have it first hand."""
 
+_OWN_WATCHES = frozenset({"await_end"})
+"""Activities by which a deployment watches its operation after a fresh run: how that ended is told by its end."""
+
 _SUFFIX = "_event_attributes"
 
 
@@ -253,6 +256,8 @@ class Fold:
 
     async def _on_activity_task_scheduled(self, event: HistoryEvent, scheduled: Any) -> list[Told]:  # noqa: ANN401
         activity = scheduled.activity_type.name
+        if activity in _OWN_WATCHES:
+            return []
         summary = await self._payloads.text(event.user_metadata.summary) or activity.replace("_", " ")
         name = self._names[summary] = sentences.step_name(activity, summary)
         known = self._steps.get(name)

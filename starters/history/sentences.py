@@ -17,6 +17,8 @@ KINDS = {
     "approve": AuditKind.APPROVED,
     "decline": AuditKind.DECLINED,
     "decide": AuditKind.DECIDED,
+    "decide_pending": AuditKind.DECIDED,
+    "approve_override": AuditKind.APPROVED,
     "change_api_keys": AuditKind.KEY_CHANGED,
     "hold": AuditKind.HELD,
     "release": AuditKind.RELEASED,
@@ -79,6 +81,10 @@ def requested(update: str, value: Value) -> str:
                 what += f", final backup: {value.get('finalBackup')}"
         case "decide":
             what = f"{value.get('choice')} {value.get('step') or ''}".rstrip()
+        case "decide_pending":
+            what = f"{value.get('choice')} {value.get('operationId') or ''}".rstrip()
+        case "approve_override" | "withdraw_override":
+            what = f"{update.replace('_', ' ')} {value.get('operationId') or ''}".rstrip()
         case "change_api_keys":
             what = f"{value.get('kind')} API key {value.get('keyId') or value.get('record', 'id') or ''}".rstrip()
         case "approve" | "decline" | "withdraw_approval" | "delegate" | "plan_again":

@@ -1,4 +1,4 @@
-"""The demo's story: a customer in each cloud, one missing permission, one client, one goodbye.
+"""The demo's story: a customer in each cloud, one missing permission, one client, new releases, one goodbye.
 
 Before the work there is a plan, before the goodbye the customer's approval of one, and after it the record of it all.
 """
@@ -10,10 +10,8 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
 from uuid import uuid4
 
 import requests
@@ -22,13 +20,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from domain import api_key
-from domain.account import AccountAccess, AccountPhase, AccountSpec
-from domain.actor import CONTROL_PLANE, Actor, Door
-from domain.approval import ApprovalBook, ApprovalPolicy, Side
+from domain.account import AccountAccess, AccountPhase
+from domain.actor import CONTROL_PLANE
+from domain.appointment import Notices
+from domain.approval import ApprovalBook, Side
 from domain.audit import AuditKind
 from domain.clouds import Purpose
 from domain.deployment import FinalBackup
-from domain.operation import OperationPhase, OperationProgress, Pace, StepState, WaitingFor
+from domain.operation import OperationPhase, OperationProgress, StepState, WaitingFor
 from domain.permission import TemplateForm
 from domain.plan import Plan
 from domain.receipt import render
@@ -37,27 +36,14 @@ from domain.state import AccountState, ApiKeyChange, ApiKeyChangeKind, Deploymen
 from starters.client import ControlPlane
 from starters.ordering import place_order, read_orders
 from starters.planning import plan_of_manifest
-from starters.playground.clouds import SimulatedCloud
+from starters.playground.cast import APPROVER, BRISK, VENDOR, Customer, cast_in
 from starters.playground.installation import Installation
+from starters.playground.narrator import LONGEST, LOOK, Narrator, StoryBroke
+from starters.playground.upkeep import Upkeep
 from workflows.temporal.connection import connect
 
-Seen = TypeVar("Seen")
-
-VENDOR = Actor(name="ada@vendor.example", door=Door.CLI)
-APPROVER = Actor(name="carol@acme.example", door=Door.CLI)
-
-BRISK = Pace(
-    permission_probe=timedelta(seconds=2),
-    quota_probe=timedelta(seconds=2),
-    capacity_probe=timedelta(seconds=2),
-    first_verification_probe=timedelta(seconds=1),
-    liveness=timedelta(seconds=15),
-)
-"""Probes every second or two, where real customers are given minutes and hours."""
-
-_LOOK = 0.3
-_LONGEST = 300.0
-"""Seconds after which the story gives up on anything that it waits for."""
+_NO_NOTICE = Notices(routine=timedelta(), long=timedelta(), urgent=timedelta())
+"""Upgrades follow at once, where real customers are told days before."""
 _LONGEST_HOLD = 60.0
 """Seconds that the story waits for the call whose permission the customer takes away."""
 _POLICY_LAG = 30.0
@@ -89,98 +75,16 @@ MILESTONES = (
 """The steps that the story tells of; the Temporal UI has all."""
 
 
-class StoryBroke(Exception):  # noqa: N818 - it names what happened
-    """Something that the story waits for did not come; the message says what was seen instead."""
-
-
-@dataclass(frozen=True)
-class Customer:
-    """A customer of the story."""
-
-    name: str
-    cloud: SimulatedCloud
-    deployment: str
-    shape: str = "v1-small"
-    highly_available: bool = False
-    approves: tuple[Side, ...] = ()
-    """Who has to approve what deletes."""
-
-    @property
-    def account(self) -> str:
-        """Its id in the cloud."""
-        return self.cloud.account_of(self.name)
-
-    @property
-    def spec(self) -> AccountSpec:
-        """The customer's account as we connect it."""
-        return AccountSpec(
-            name=f"{self.name}-{self.cloud.cloud}",
-            customer=self.name,
-            cloud=self.cloud.cloud,
-            cloud_account_id=self.account,
-            regions=(self.cloud.region,),
-            contact=f"cloud@{self.name}.example",
-            approvals=ApprovalPolicy(destructive=self.approves),
-        )
-
-    @property
-    def manifest(self) -> str:
-        """The order as a file."""
-        return f"""\
-apiVersion: byoc.dev/v1
-kind: Deployment
-metadata: {{name: {self.deployment}}}
-spec:
-  account: {self.spec.name}
-  region: {self.cloud.region}
-  shape: {self.shape}
-  highAvailability: {str(self.highly_available).lower()}
-  endpoint: {{domain: {self.deployment}.db.{self.name}.example}}
-"""
-
-
-@dataclass(frozen=True)
-class Cast:
-    """Who plays which part."""
-
-    stays: Customer
-    """Reads a plan, and has a client."""
-    leaves: Customer
-    """Takes a permission away, gives it back, and goes."""
-    others: tuple[Customer, ...] = ()
-    """In further clouds."""
-
-    @property
-    def everybody(self) -> tuple[Customer, ...]:
-        """All of them."""
-        return (self.leaves, self.stays, *self.others)
-
-
-_MORE = ("initech", "hooli")
-"""Names of customers in a third and fourth cloud."""
-
-
-def cast_in(clouds: Sequence[SimulatedCloud]) -> Cast:
-    """Return the customers: each cloud has one of them, and one cloud alone has two."""
-    first, second, *further = clouds if len(clouds) > 1 else (*clouds, *clouds)
-    return Cast(
-        stays=Customer("globex", first, "globex-prod", "v1-medium", highly_available=True),
-        leaves=Customer("acme", second, "acme-dev", approves=(Side.CUSTOMER,)),
-        others=tuple(Customer(name, cloud, f"{name}-test") for name, cloud in zip(_MORE, further, strict=False)),
-    )
-
-
 class Story:
     """Tells the story as it happens, on a console or into a plain log."""
 
     def __init__(self, playground: Installation, console: Console, speed: float) -> None:
         self._playground = playground
-        self._console = console
+        self._narrator = Narrator(console, playground.check)
         self._speed = speed
         self._cast = cast_in(tuple(playground.vendors))
         self._templates: dict[str, str] = {}
         """What was made for each account, keyed by its name."""
-        self._begun = time.monotonic()
 
     def tell(self) -> None:
         """Tell it all.
@@ -197,13 +101,13 @@ class Story:
         )
         plane = ControlPlane(client, VENDOR, timedelta(seconds=60))
         everybody, leaving, staying = self._cast.everybody, self._cast.leaves, self._cast.stays
-        self._say(f"Everything runs. Simulated clouds go {self._speed:g} times faster than real ones.")
-        self._say(f"Watch along in the Temporal UI: {self._playground.ui_url}")
+        self._narrator.say(f"Everything runs. Simulated clouds go {self._speed:g} times faster than real ones.")
+        self._narrator.say(f"Watch along in the Temporal UI: {self._playground.ui_url}")
 
-        self._chapter(f"1. Customers in {self._clouds()} let us in")
+        self._narrator.chapter(f"1. Customers in {self._clouds()} let us in")
         await asyncio.gather(*(self._connect(plane, customer) for customer in everybody))
 
-        self._chapter("2. Their deployments, side by side, and a permission that is missing")
+        self._narrator.chapter("2. Their deployments, side by side, and a permission that is missing")
         # The call waits in the cloud until its permission is gone: else who is first would depend on this machine.
         await asyncio.to_thread(self._playground.world.hold_next, leaving.account, leaving.cloud.missing_call)
         await self._plan(plane, staying)
@@ -214,16 +118,24 @@ class Story:
         for customer in everybody:
             self._show_components(customer, await plane.deployment(customer.deployment))
 
-        self._chapter("3. A client uses the server")
+        self._narrator.chapter("3. A client uses the server")
         await self._use(plane, staying)
 
-        self._chapter("4. One customer leaves, and approves the plan of it")
+        upkeep = Upkeep(plane, self._playground.world, self._cast, self._narrator)
+        self._narrator.chapter("4. A new release every month, in waves, each deployment in its own maintenance window")
+        await upkeep.roll_out()
+
+        self._narrator.chapter("5. A release that is bad, and a patch that cannot wait for the window")
+        await upkeep.roll_back()
+        await upkeep.patch()
+
+        self._narrator.chapter("6. One customer leaves, and approves the plan of it")
         await self._retire(plane, ControlPlane(client, APPROVER, plane.patience), leaving)
 
-        self._chapter("5. Who did what, read from Temporal's histories")
+        self._narrator.chapter("7. Who did what, read from Temporal's histories")
         await self._look_back(plane, leaving)
 
-        self._chapter("What there is now")
+        self._narrator.chapter("What there is now")
         await self._summary(plane)
 
     # Chapter 1
@@ -231,20 +143,22 @@ class Story:
     async def _connect(self, plane: ControlPlane, customer: Customer) -> None:
         state = await plane.connect_account(customer.spec, pace=BRISK)
         cloud = customer.cloud
-        self._line(
-            customer,
+        self._narrator.line(
+            customer.name,
             f"is invited: {cloud.title} account {customer.account}, workflow [bold]account/{state.spec.name}[/bold]",
         )
         template = await asyncio.to_thread(self._template, state)
-        self._line(customer, f"applies {cloud.summary(template)}, only what our steps declare")
+        self._narrator.line(customer.name, f"applies {cloud.summary(template)}, only what our steps declare")
         await asyncio.to_thread(self._playground.world.apply_template, state.spec, template)
-        state = await self._until(
+        state = await self._narrator.until(
             lambda: plane.account(customer.spec.name),
             lambda found: found.phase is AccountPhase.ACTIVE,
             f"account {customer.spec.name} active",
         )
         actions = state.report.checked_actions if state.report else 0
-        self._line(customer, f"is [green]active[/green]: all {actions} permissions verified by asking {cloud.title}")
+        self._narrator.line(
+            customer.name, f"is [green]active[/green]: all {actions} permissions verified by asking {cloud.title}"
+        )
 
     def _template(self, state: AccountState) -> str:
         """Return an account's template as JSON, made by the worker that knows what it needs."""
@@ -283,8 +197,8 @@ class Story:
         made = await asyncio.to_thread(self._rehearsed, question.model_dump_json())
         actions = {action.action for step in made.steps for action in step.actions}
         dollars = sum(item.monthly_usd for item in made.costs)
-        self._line(
-            customer,
+        self._narrator.line(
+            customer.name,
             f"reads the plan of [bold]{customer.deployment}[/bold]: {len(made.steps)} steps, about "
             f"{made.takes.total_seconds() / 60:.0f} min in a real cloud, {len(actions)} permissions, "
             f"{dollars:,.0f} USD a month by list price",
@@ -297,10 +211,10 @@ class Story:
     async def _order(self, plane: ControlPlane, customer: Customer) -> None:
         (manifest,) = await read_orders(plane, customer.manifest)
         order = await place_order(plane, manifest, pace=BRISK)
-        await plane.order(order)
+        await plane.order(order.model_copy(update={"notices": _NO_NOTICE}))
         spread = "over three zones" if customer.highly_available else "in one copy"
-        self._line(
-            customer,
+        self._narrator.line(
+            customer.name,
             f"orders [bold]{customer.deployment}[/bold]: {customer.shape}, {spread}, release {order.release.version}",
         )
 
@@ -315,21 +229,25 @@ class Story:
         held = await asyncio.to_thread(world.wait_until_held, _LONGEST_HOLD)
         if not held:
             raise StoryBroke(f"{customer.deployment} did not need {denied} in {_LONGEST_HOLD:.0f} s")
-        self._line(customer, f"tightens its roles and takes [bold]{denied}[/bold] away, without telling anyone")
+        self._narrator.line(
+            customer.name, f"tightens its roles and takes [bold]{denied}[/bold] away, without telling anyone"
+        )
         await changing(world.deny)
         await asyncio.sleep(_POLICY_LAG / self._speed)
         await asyncio.to_thread(world.release, held)
         wait = await self._wait_of(plane, customer)
         await asyncio.sleep(_WAIT_SHOWN)
-        self._line(customer, f"reads who is waited for, and grants [bold]{escape(wait.action or denied)}[/bold] again")
+        self._narrator.line(
+            customer.name, f"reads who is waited for, and grants [bold]{escape(wait.action or denied)}[/bold] again"
+        )
         await changing(world.allow)
-        self._line(customer, "nobody has to restart anything: the step tries again by itself")
+        self._narrator.line(customer.name, "nobody has to restart anything: the step tries again by itself")
 
     async def _wait_of(self, plane: ControlPlane, customer: Customer) -> WaitingFor:
         async def look() -> OperationProgress:
             return await plane.progress(await self._newest(plane, customer))
 
-        progress = await self._until(
+        progress = await self._narrator.until(
             look,
             lambda found: bool(found.waiting_for) or found.phase is OperationPhase.DONE,
             f"{customer.deployment} waits",
@@ -343,16 +261,16 @@ class Story:
         workflow = await self._newest(plane, customer)
         told: set[tuple[str, str]] = set()
         while True:
-            self._playground.check()
+            self._narrator.check()
             progress = await plane.progress(workflow)
             self._tell_of(customer, progress, told)
             if progress.phase in (OperationPhase.DONE, OperationPhase.ABORTED):
                 break
-            if time.monotonic() - self._begun > _LONGEST:
+            if self._narrator.elapsed > LONGEST:
                 raise StoryBroke(
                     f"{progress.operation} of {customer.deployment} takes too long: {_open_steps(progress)}"
                 )
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(LOOK)
         if progress.phase is not OperationPhase.DONE:
             raise StoryBroke(f"{progress.operation} of {customer.deployment} ended {progress.phase}")
 
@@ -360,15 +278,17 @@ class Story:
         for step in progress.steps:
             if step.state is StepState.DONE and step.name in MILESTONES and (step.name, "done") not in told:
                 told.add((step.name, "done"))
-                self._line(customer, f"[green]✔[/green] {escape(step.summary)}")
+                self._narrator.line(customer.name, f"[green]✔[/green] {escape(step.summary)}")
         for wait in progress.waiting_for:
             if (wait.step, wait.missing) not in told:
                 told.add((wait.step, wait.missing))
-                self._line(customer, f"[yellow]⏸ waits for the {wait.party}[/yellow]: {escape(wait.missing)}")
+                self._narrator.line(
+                    customer.name, f"[yellow]⏸ waits for the {wait.party}[/yellow]: {escape(wait.missing)}"
+                )
 
     def _show_components(self, customer: Customer, state: DeploymentState) -> None:
         ready = ", ".join(f"{each.component} {each.ready}/{each.desired}" for each in state.facts.components)
-        self._line(customer, f"[green]ready[/green]: {ready}")
+        self._narrator.line(customer.name, f"[green]ready[/green]: {ready}")
 
     # Chapter 3
 
@@ -380,12 +300,12 @@ class Story:
             request_id=f"key-{uuid4().hex[:12]}", kind=ApiKeyChangeKind.CREATE, actor=VENDOR, record=made.record
         )
         accepted = await plane.change_api_keys(customer.deployment, change)
-        await self._until(
+        await self._narrator.until(
             lambda: plane.deployment(customer.deployment),
             lambda found: any(past.operation_id == accepted.operation_id for past in found.past),
             f"{accepted.operation_id} done",
         )
-        self._line(customer, f"gets an API key: {made.key[:12]}…; we keep its hash only")
+        self._narrator.line(customer.name, f"gets an API key: {made.key[:12]}…; we keep its hash only")
         domain = (await plane.deployment(customer.deployment)).order.spec.endpoint.domain
         await asyncio.to_thread(self._call, customer, f"https://{domain}", made.key)
 
@@ -398,11 +318,11 @@ class Story:
             http.verify = str(addresses.internet_ca_file)
             document = f"{url}/v1/collections/greetings/documents"
             refused = http.post(document, json={"id": "hello"}, timeout=10)
-            self._line(customer, f"POST {document} without a key: {refused.status_code}")
+            self._narrator.line(customer.name, f"POST {document} without a key: {refused.status_code}")
             written = self._with_key(http, document, key)
-            self._line(customer, f"POST {document} with the key: {written.status_code}")
+            self._narrator.line(customer.name, f"POST {document} with the key: {written.status_code}")
             read = http.get(f"{document}/hello", headers={"Authorization": f"Bearer {key}"}, timeout=10)
-            self._line(customer, f"GET  …/hello: {read.status_code} {escape(read.text.strip()[:80])}")
+            self._narrator.line(customer.name, f"GET  …/hello: {read.status_code} {escape(read.text.strip()[:80])}")
         if (refused.status_code, read.status_code) != (401, 200):
             raise StoryBroke(f"{url} answers {refused.status_code} without a key and {read.status_code} with it")
 
@@ -418,31 +338,31 @@ class Story:
             )
             if written.status_code != 401 or time.monotonic() > deadline:
                 return written
-            time.sleep(_LOOK)
+            time.sleep(LOOK)
 
     # Chapter 4
 
     async def _retire(self, plane: ControlPlane, approver: ControlPlane, customer: Customer) -> None:
         accepted = await plane.retire(customer.deployment, reason="trial ended", final_backup=FinalBackup.KEEP)
-        self._line(customer, f"asks to retire {customer.deployment} and to keep a last backup")
-        book = await self._until(
+        self._narrator.line(customer.name, f"asks to retire {customer.deployment} and to keep a last backup")
+        book = await self._narrator.until(
             lambda: plane.approval(customer.deployment, accepted.operation_id),
             lambda found: found.plan is not None,
             f"{accepted.operation_id} planned",
         )
         await self._approve(approver, customer, book)
         await self._watch(plane, customer)
-        state = await self._until(
+        state = await self._narrator.until(
             lambda: plane.deployment(customer.deployment),
             lambda found: found.phase is DeploymentPhase.RETIRED,
             f"{customer.deployment} retired",
         )
         if state.receipt is None:
             raise StoryBroke(f"{customer.deployment} is retired without a receipt")
-        self._line(customer, "gets the receipt:\n")
+        self._narrator.line(customer.name, "gets the receipt:\n")
         for line in render(state.receipt).splitlines():
-            self._console.print(f"    {line}", markup=False, soft_wrap=True)
-        self._say(
+            self._narrator.console.print(f"    {line}", markup=False, soft_wrap=True)
+        self._narrator.say(
             "\n    The backup's own times are those of the simulated cluster, whose clock runs ahead of this machine's."
         )
 
@@ -451,13 +371,13 @@ class Story:
         plan = book.plan
         if plan is None:
             raise StoryBroke(f"{book.operation_id} has no plan that could be approved")
-        self._line(
-            customer,
+        self._narrator.line(
+            customer.name,
             f"[yellow]⏸ waits for approval by the customer[/yellow]: plan {plan.hash[:12]}, {len(plan.steps)} steps, "
             f"{len(plan.irreversible)} of them cannot be taken back",
         )
         await approver.approve(customer.deployment, book.operation_id, Side.CUSTOMER, plan.hash, "we have our data")
-        self._line(customer, f"{approver.actor.name} approves exactly that plan; nothing else will run")
+        self._narrator.line(customer.name, f"{approver.actor.name} approves exactly that plan; nothing else will run")
 
     # Chapter 5
 
@@ -468,11 +388,11 @@ class Story:
             asked = line.kind in {AuditKind.REQUESTED, AuditKind.APPROVED} and line.actor not in {None, CONTROL_PLANE}
             if asked or line.kind is AuditKind.WAITED:
                 took = f" ({line.took.total_seconds():.0f} s)" if line.took is not None else ""
-                self._line(customer, escape(f"{line.actor}: {line.operation} {line.summary}{took}"))
+                self._narrator.line(customer.name, escape(f"{line.actor}: {line.operation} {line.summary}{took}"))
         calls = sum(len(line.calls) for line in told)
         resources = {resource for line in told for resource in line.resources}
-        self._line(
-            customer,
+        self._narrator.line(
+            customer.name,
             f"{len(told)} lines in all: {calls} calls that changed something, {len(resources)} resources by their ids "
             f"([bold]byoc deployments history {customer.deployment}[/bold])",
         )
@@ -504,8 +424,10 @@ class Story:
                 state.phase,
                 smoke.url if smoke else "gone",
             )
-        self._console.print(table)
-        self._say(f"\nThat took {time.monotonic() - self._begun:.0f} s. `byoc dev` gives you a playground of your own.")
+        self._narrator.console.print(table)
+        self._narrator.say(
+            f"\nThat took {self._narrator.elapsed:.0f} s. `byoc dev` gives you a playground of your own."
+        )
 
     # How it is told
 
@@ -516,34 +438,12 @@ class Story:
 
     async def _newest(self, plane: ControlPlane, customer: Customer) -> str:
         """Return the workflow id of the running (else the newest) operation, once there is one that started."""
-        state = await self._until(
+        state = await self._narrator.until(
             lambda: plane.deployment(customer.deployment),
             lambda found: not found.queue and (found.running is not None or bool(found.past)),
             f"an operation of {customer.deployment} starts",
         )
         return state.running.summary.workflow_id if state.running else state.past[-1].workflow_id
-
-    async def _until(self, look: Callable[[], Awaitable[Seen]], is_so: Callable[[Seen], bool], what: str) -> Seen:
-        """Return what `look` finds as soon as it is so."""
-        deadline = time.monotonic() + _LONGEST
-        while not is_so(found := await look()):
-            self._playground.check()
-            if time.monotonic() > deadline:
-                raise StoryBroke(f"not in {_LONGEST:.0f} s: {what}")
-            await asyncio.sleep(_LOOK)
-        return found
-
-    def _chapter(self, title: str) -> None:
-        self._console.print(f"\n[bold]{title}[/bold]")
-
-    def _line(self, customer: Customer, text: str) -> None:
-        elapsed = int(time.monotonic() - self._begun)
-        self._console.print(
-            f"  [dim]{elapsed // 60}:{elapsed % 60:02}[/dim]  [cyan]{customer.name:<7}[/cyan] {text}", soft_wrap=True
-        )
-
-    def _say(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True)
 
 
 def _open_steps(progress: OperationProgress) -> str:

@@ -63,6 +63,11 @@ class World:
         """Let a call that waits go on."""
         self._post(f"/held/{held}/release")
 
+    def fail_image(self, image: str) -> None:
+        """Make a bad release: whatever runs this image answers its requests with errors."""
+        rule = {"kind": "error", "service": "server", "resource": f"*/{image}"}
+        self._post("/faults", {**rule, "operation": "* /v1/*"})
+
     def set_speed(self, speed: float) -> None:
         """Change how many simulated seconds pass in a real one."""
         self._post("/clock", {"speed": speed})

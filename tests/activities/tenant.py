@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.testing import ActivityEnvironment
 
 from activities.cloud import Activity
@@ -63,6 +64,17 @@ class Tenant:
         begun = datetime.now(UTC) - age
         environment.info = replace(environment.info, activity_type=activity, scheduled_time=begun)
         return environment.run(self.activities[activity], argument)
+
+    def attempt_cancelled(self, activity: str, argument: object) -> None:
+        """Run an activity that is not wanted any more; it has to end as cancelled, without a call of its own."""
+        environment, before = ActivityEnvironment(), self.control.position()
+        environment.info = replace(environment.info, activity_type=activity)
+        environment.cancel()
+        with pytest.raises(CancelledError):
+            # As in a worker: each execution has a context of its own.
+            copy_context().run(environment.run, self.activities[activity], argument)
+        calls = [call for call in self.control.journal(after=before) if f"step/{activity}" in call.agent]
+        assert calls == []
 
     def attempt_once(self, activity: str, argument: object, *, age: timedelta = timedelta()) -> FailureDetail | None:
         """Run an activity once and return how it failed, None if it did not."""

@@ -19,11 +19,13 @@ from activities.aws.role_policies import RoleName, role_name
 from activities.aws.settings import AwsSettings
 from activities.cloud import Activity
 from activities.kubernetes.manifests.aws import AwsManifests
+from activities.kubernetes.manifests.identity import canary_of
 from activities.needs import Need
 from domain.clouds import Cloud, Purpose
 from domain.deployment import Site
 from domain.failure import FailureClass
 from domain.naming import TAG_DEPLOYMENT, TAG_OWNER, base_name, resource_name
+from domain.shape import PoolName
 from tests.activities.aws.conftest import REGION, Account, connect, open_account
 from tests.contract.life import Facts
 from tests.contract.under_test import Stranger, World, registered
@@ -92,6 +94,21 @@ def _someones_zone(account: Account, facts: Facts) -> None:
 def _groups(eks: AwsClient, cluster: str) -> Iterator[str]:
     for name in eks.list_nodegroups(clusterName=cluster)["nodegroups"]:
         yield eks.describe_nodegroup(clusterName=cluster, nodegroupName=name)["nodegroup"]["nodegroupArn"]
+
+
+def _canary(facts: Facts) -> dict[str, str]:
+    name = resource_name(facts.site, canary_of(PoolName.SERVICES))
+    return {"clusterName": facts.cluster.name, "nodegroupName": name}
+
+
+def _someones_canary(account: Account, facts: Facts) -> None:
+    eks, subnets = account.customer("eks"), list(facts.network.private_subnet_ids)
+    eks.create_nodegroup(**_canary(facts), subnets=subnets, nodeRole=facts.roles.nodes)
+    eks.get_waiter("nodegroup_active").wait(**_canary(facts), WaiterConfig={"Delay": 0, "MaxAttempts": 100})
+
+
+def _delete_canary(account: Account, facts: Facts) -> None:
+    account.customer("eks").delete_nodegroup(**_canary(facts))
 
 
 def _add_on(eks: AwsClient, cluster: str) -> Iterator[str]:
@@ -211,6 +228,12 @@ class Aws:
         "install_add_on/network": "CreateAddon",
         "create_node_pool/store": "CreateNodegroup",
         "create_node_pool/services": "CreateNodegroup",
+        "upgrade_control_plane": "UpdateClusterVersion",
+        "upgrade_add_on/proxy": "UpdateAddon",
+        "create_canary_node/services": "CreateNodegroup",
+        "delete_canary_nodes": "DeleteNodegroup",
+        "upgrade_node_pool/services": "UpdateNodegroupVersion",
+        "upgrade_node_pool/store": "UpdateNodegroupVersion",
         "install_component/store": "patch statefulsets",
         "install_component/api": "patch deployments",
         "open_endpoint": "patch services",
@@ -222,6 +245,8 @@ class Aws:
     }
     machines: Mapping[str, str] = {
         "create_node_pool": "CreateNodegroup",
+        "create_canary_node": "CreateNodegroup",
+        "upgrade_node_pool": "UpdateNodegroupVersion",
     }
     strangers = (
         Stranger("create_roles", "delete_roles", _someones_role),
@@ -233,6 +258,16 @@ class Aws:
         Stranger("publish_endpoint", "delete_domain", _someones_zone),
         Stranger("create_node_pool", "delete_node_pools", *_disowned(_groups), namesake=False, about="store"),
         Stranger("install_add_on", "", *_disowned(_add_on), namesake=False, about="network"),
+        Stranger(
+            "create_canary_node",
+            "delete_canary_nodes",
+            _someones_canary,
+            _delete_canary,
+            namesake=False,
+            about=PoolName.SERVICES,
+        ),
+        Stranger("upgrade_node_pool", "", *_disowned(_groups), namesake=False, about=PoolName.STORE),
+        Stranger("upgrade_add_on", "", *_disowned(_add_on), namesake=False, about="network"),
         Stranger("create_alarms", "delete_alarms", _disown_alarms, _own_alarms, namesake=False),
     )
     nameless: Mapping[str, str] = {
@@ -243,6 +278,7 @@ class Aws:
         "grant_cluster_access": _OURS_AS_A_WHOLE,
         "create_workload_identity": _OURS_AS_A_WHOLE,
         "set_maintenance_policy": _OURS_AS_A_WHOLE,
+        "upgrade_control_plane": _OURS_AS_A_WHOLE,
     }
     unasked = re.compile(r"(sts|kubernetes):")
     codes: Mapping[str, FailureClass] = CODES

@@ -20,6 +20,7 @@ from activities.azure.backups import account_name
 from activities.azure.cloud import AzureCloud
 from activities.azure.errors import classify
 from activities.azure.groups import group_name
+from activities.azure.node_upgrades import canary_pool
 from activities.azure.roles import RoleName
 from activities.azure.settings import AzureSettings
 from activities.azure.template import ROLE_READ
@@ -129,6 +130,17 @@ def _own_pool(account: Account, facts: Facts) -> None:
     _tag_pool(account, facts, OWNER_VALUE)
 
 
+def _someones_canary(account: Account, facts: Facts) -> None:
+    pools, place = account.customer(ContainerServiceClient).agent_pools, (group_name(facts.site), base_name(facts.site))
+    wanted = {"properties": {"count": 1, "vmSize": "Standard_D2s_v5", "tags": {"team": "data"}}}
+    pools.begin_create_or_update(*place, canary_pool(PoolName.SERVICES), wanted).result()
+
+
+def _delete_canary(account: Account, facts: Facts) -> None:
+    pools, place = account.customer(ContainerServiceClient).agent_pools, (group_name(facts.site), base_name(facts.site))
+    pools.begin_delete(*place, canary_pool(PoolName.SERVICES)).result()
+
+
 def _tag_alarms(account: Account, facts: Facts, owner: str) -> None:
     alerts = account.customer(MonitorManagementClient).metric_alerts
     for alert in alerts.list_by_resource_group(group_name(facts.site)):
@@ -216,6 +228,11 @@ class Azure:
         "open_endpoint": "patch gateways",
         "back_up": "patch jobs",
         "prove_restore": "patch jobs",
+        "upgrade_control_plane": "managedClusters/write",
+        "create_canary_node/services": "managedClusters/agentPools/write",
+        "delete_canary_nodes": "managedClusters/agentPools/delete",
+        "upgrade_node_pool/services": "managedClusters/agentPools/write",
+        "upgrade_node_pool/store": "managedClusters/agentPools/write",
         "delete_node_pools": "managedClusters/agentPools/delete",
         "delete_cluster": "managedClusters/delete",
         "delete_egress": "natGateways/delete",
@@ -226,6 +243,8 @@ class Azure:
     machines: Mapping[str, str] = {
         "create_cluster": "managedClusters/write",
         "create_node_pool": "managedClusters/agentPools/write",
+        "create_canary_node": "managedClusters/agentPools/write",
+        "upgrade_node_pool": "managedClusters/agentPools/write",
     }
     strangers = (
         Stranger("create_roles", "delete_roles", _someones_identity),
@@ -241,6 +260,15 @@ class Azure:
         Stranger(
             "create_node_pool", "delete_node_pools", _disown_pool, _own_pool, namesake=False, about=PoolName.STORE
         ),
+        Stranger(
+            "create_canary_node",
+            "delete_canary_nodes",
+            _someones_canary,
+            _delete_canary,
+            namesake=False,
+            about=PoolName.SERVICES,
+        ),
+        Stranger("upgrade_node_pool", "", _disown_pool, _own_pool, namesake=False, about=PoolName.STORE),
         Stranger("create_alarms", "delete_alarms", _disown_alarms, _own_alarms, namesake=False),
     )
     nameless: Mapping[str, str] = {
@@ -249,6 +277,8 @@ class Azure:
         "grant_cluster_access": _OURS_AS_A_WHOLE,
         "create_workload_identity": "it is a part of identities that are ours",
         "set_maintenance_policy": _OURS_AS_A_WHOLE,
+        "upgrade_control_plane": _OURS_AS_A_WHOLE,
+        "upgrade_add_on": _OURS_AS_A_WHOLE,
     }
     unasked = re.compile(r"$")
     codes: Mapping[str, FailureClass] = CODES

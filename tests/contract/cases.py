@@ -11,7 +11,7 @@ from tests.contract.clouds import CLOUDS
 from tests.contract.life import ACTIVITIES
 from tests.contract.under_test import CloudUnderTest
 
-ANEW = frozenset({"smoke_test"})
+ANEW = frozenset({"measure", "smoke_test", "validate_node"})
 """Activities that do everything again each time."""
 INSTANTS = frozenset({"check_permissions", "prove_revoked", "smoke_test", "verify_access"})
 """Activities whose answer says when it was given."""

@@ -20,6 +20,7 @@ from activities.gcp.identity import control_account
 from activities.gcp.roles import RoleName
 from activities.gcp.settings import GcpSettings
 from activities.kubernetes.manifests.gcp import GcpManifests, account_email
+from activities.kubernetes.manifests.identity import canary_of
 from activities.needs import Need
 from domain.clouds import Cloud, Purpose
 from domain.deployment import Site
@@ -107,6 +108,15 @@ def _delete_cluster(account: Account, facts: Facts) -> None:
     _gke(account).delete_cluster(name=cluster_name(facts.site))
 
 
+def _someones_canary(account: Account, facts: Facts) -> None:
+    theirs = {"name": canary_of(PoolName.SERVICES), "initial_node_count": 1}
+    _gke(account).create_node_pool(parent=cluster_name(facts.site), node_pool=theirs)
+
+
+def _delete_canary(account: Account, facts: Facts) -> None:
+    _gke(account).delete_node_pool(name=pool_path(facts.site, canary_of(PoolName.SERVICES)))
+
+
 def _gke(account: Account) -> Any:
     return account.customer(container_v1.ClusterManagerClient)
 
@@ -175,6 +185,11 @@ class Gcp:
         "create_cluster": "CreateCluster",
         "create_node_pool/store": "CreateNodePool",
         "create_node_pool/services": "CreateNodePool",
+        "upgrade_control_plane": "UpdateCluster",
+        "create_canary_node/services": "CreateNodePool",
+        "delete_canary_nodes": "DeleteNodePool",
+        "upgrade_node_pool/services": "UpdateNodePool",
+        "upgrade_node_pool/store": "UpdateNodePool",
         "install_component/store": "patch statefulsets",
         "install_component/api": "patch deployments",
         "open_endpoint": "patch gateways",
@@ -188,6 +203,8 @@ class Gcp:
     machines: Mapping[str, str] = {
         "create_cluster": "CreateCluster",
         "create_node_pool": "CreateNodePool",
+        "create_canary_node": "CreateNodePool",
+        "upgrade_node_pool": "UpdateNodePool",
     }
     strangers = (
         Stranger("create_roles", "delete_roles", _someones_account),
@@ -203,11 +220,22 @@ class Gcp:
         Stranger(
             "create_node_pool", "delete_node_pools", _disown_pool, _own_pool, namesake=False, about=PoolName.STORE
         ),
+        Stranger(
+            "create_canary_node",
+            "delete_canary_nodes",
+            _someones_canary,
+            _delete_canary,
+            namesake=False,
+            about=PoolName.SERVICES,
+        ),
+        Stranger("upgrade_node_pool", "", _disown_pool, _own_pool, namesake=False, about=PoolName.STORE),
     )
     nameless: Mapping[str, str] = {
         "create_private_endpoints": "nothing is made: it is a property of the subnetwork",
         "create_alarms": "Google makes the names of alert policies; they are ours by their labels",
         "install_add_on": _OURS_AS_A_WHOLE,
+        "upgrade_add_on": _OURS_AS_A_WHOLE,
+        "upgrade_control_plane": _OURS_AS_A_WHOLE,
         "grant_cluster_access": _OURS_AS_A_WHOLE,
         "create_workload_identity": "it is a part of the policies of accounts and a bucket that are ours",
         "set_maintenance_policy": _OURS_AS_A_WHOLE,

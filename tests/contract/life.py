@@ -30,6 +30,7 @@ from activities.contracts import (
     InCluster,
     InNetwork,
     KubernetesContract,
+    MaintenanceRequest,
     NamespaceRequest,
     NetworkContract,
     NetworkRequest,
@@ -41,6 +42,17 @@ from activities.contracts import (
     SmokeTestRequest,
     StorageClassRequest,
     WorkloadIdentityRequest,
+)
+from activities.upgrade_contracts import (
+    ControlPlaneUpgrade,
+    MeasurementRequest,
+    MigrationRequest,
+    NodePoolUpgrade,
+    NodeValidation,
+    ServerCheckRequest,
+    ServerUpgradeContract,
+    UpgradeCheckRequest,
+    UpgradeContract,
 )
 from domain.account import access_to
 from domain.clouds import Cloud
@@ -59,7 +71,9 @@ from domain.facts import (
     Placement,
     Roles,
 )
+from domain.release import Release
 from domain.shape import Component, PoolName, Shape
+from domain.upgrade import MigrationPhase
 
 CONTRACTS = (
     AccountContract,
@@ -68,13 +82,17 @@ CONTRACTS = (
     FoundationContract,
     ClusterContract,
     KubernetesContract,
+    UpgradeContract,
+    ServerUpgradeContract,
 )
 """What a cloud owes, the activities in its clusters included; plans and comparisons are the same program for all."""
 ACTIVITIES = tuple(sorted(name for contract in CONTRACTS for name in contract.__abstractmethods__))
 """The names of all activities; the tests go through them, so that a new one fails until it has a scene."""
+IN_CLUSTER = KubernetesContract.__abstractmethods__ | ServerUpgradeContract.__abstractmethods__
+"""Those that are one program for all clouds."""
 
-RELEASE = next(release for release in reversed(catalog.load().releases) if not release.withdrawn)
-"""The newest that can be ordered."""
+RELEASE, NEXT_RELEASE = [release for release in catalog.load().releases if not release.withdrawn][-2:]
+"""The last two that can be ordered: the first is installed, the second tried."""
 SHAPE: Shape = catalog.load().shapes[0]
 """The smallest."""
 BACKUP_LOCK_DAYS = 7
@@ -100,7 +118,13 @@ class Facts:
 
     @property
     def kubernetes(self) -> str:
-        """The Kubernetes version that the cloud is ordered with where the order names none."""
+        """The Kubernetes version that is ordered: the one before `next_kubernetes`."""
+        offered = [each.version for each in catalog.load().clouds[Cloud(self.site.cloud)].kubernetes]
+        return offered[offered.index(self.next_kubernetes) - 1]
+
+    @property
+    def next_kubernetes(self) -> str:
+        """The version to which the cluster is upgraded: that which an order gets that names none."""
         offered = catalog.load().clouds[Cloud(self.site.cloud)].kubernetes
         return next(each.version for each in offered if each.default)
 
@@ -164,17 +188,33 @@ class Facts:
             pool=pool,
         )
 
+    def pool_upgrade(self, pool: PoolName) -> NodePoolUpgrade:
+        """Return the order for a pool, or for its canary, at the next Kubernetes version."""
+        return NodePoolUpgrade(**dict(self.pool(pool)), kubernetes=self.next_kubernetes)
+
+    @property
+    def upgrade_check(self) -> UpgradeCheckRequest:
+        """The question whether the provider sees anything in the way of the next Kubernetes version."""
+        return UpgradeCheckRequest(
+            site=self.site,
+            cluster=self.cluster,
+            kubernetes=self.next_kubernetes,
+            replaces_nodes=True,
+            placement=self.placement,
+            network=self.network,
+        )
+
     def add_on(self, name: str) -> AddOn:
         """Return the order for an add-on."""
         return AddOn(site=self.site, cluster=self.cluster, roles=self.roles, name=name)
 
-    def component(self, component: Component) -> ComponentRequest:
+    def component(self, component: Component, release: Release = RELEASE) -> ComponentRequest:
         """Return the order for a component of the server."""
         spec = DeploymentSpec(
             account=self.site.account,
             region=self.site.region,
             shape=SHAPE.name,
-            release=RELEASE.version,
+            release=release.version,
             kubernetes=self.kubernetes,
             endpoint=Endpoint(domain=self.domain_name),
         )
@@ -182,7 +222,7 @@ class Facts:
             site=self.site,
             cluster=self.cluster,
             component=component,
-            release=RELEASE,
+            release=release,
             shape=SHAPE,
             spec=spec,
             bucket=self.bucket,
@@ -206,6 +246,11 @@ class Scene:
         """Activity, and what it is about."""
         return f"{self.activity}/{self.about}" if self.about else self.activity
 
+    @property
+    def deletes(self) -> bool:
+        """Whether the activity takes something away, and makes nothing."""
+        return self.activity.startswith("delete_")
+
 
 def _site(facts: Facts) -> Site:
     return facts.site
@@ -215,12 +260,28 @@ def _add_on(name: str) -> Scene:
     return Scene("install_add_on", lambda facts: facts.add_on(name), about=name)
 
 
+def _upgraded_add_on(name: str) -> Scene:
+    return Scene("upgrade_add_on", lambda facts: facts.add_on(name), about=name)
+
+
+def _upgraded_pool(pool: PoolName) -> Scene:
+    return Scene("upgrade_node_pool", lambda facts: facts.pool_upgrade(pool), about=pool)
+
+
 def _pool(pool: PoolName) -> Scene:
     return Scene("create_node_pool", lambda facts: facts.pool(pool), about=pool)
 
 
 def _component(component: Component) -> Scene:
     return Scene("install_component", lambda facts: facts.component(component), about=component)
+
+
+def _canary(component: Component) -> Scene:
+    return Scene("stage_canary", lambda facts: facts.component(component, NEXT_RELEASE), about=component)
+
+
+def _back(component: Component) -> Scene:
+    return Scene("roll_back_component", lambda facts: facts.component(component), about=component)
 
 
 CREATION: tuple[Scene, ...] = (
@@ -305,9 +366,55 @@ CREATION: tuple[Scene, ...] = (
         lambda facts: BackupLock(site=facts.site, backup=facts.backup, retain_days=BACKUP_LOCK_DAYS),
     ),
     Scene("create_alarms", lambda facts: facts.in_cluster),
-    Scene("set_maintenance_policy", lambda facts: facts.in_cluster),
+    Scene("set_maintenance_policy", lambda facts: MaintenanceRequest(**dict(facts.in_cluster))),
 )
 """From the first look at the account to a server that answers, in the order of a provisioning."""
+
+UPGRADE: tuple[Scene, ...] = (
+    Scene("check_upgrade", lambda facts: facts.upgrade_check),
+    Scene(
+        "check_server",
+        lambda facts: ServerCheckRequest(
+            site=facts.site, cluster=facts.cluster, high_availability=False, release=RELEASE
+        ),
+    ),
+    Scene(
+        "migrate",
+        lambda facts: MigrationRequest(
+            site=facts.site, cluster=facts.cluster, release=NEXT_RELEASE, phase=MigrationPhase.EXPAND
+        ),
+    ),
+    *map(_canary, (Component.API, Component.STORE)),
+    Scene(
+        "measure",
+        lambda facts: MeasurementRequest(
+            site=facts.site,
+            cluster=facts.cluster,
+            component=Component.API,
+            release=NEXT_RELEASE,
+            domain=facts.domain,
+            exercise=5,
+        ),
+    ),
+    *map(_back, (Component.API, Component.STORE)),
+    Scene(
+        "upgrade_control_plane",
+        lambda facts: ControlPlaneUpgrade(site=facts.site, cluster=facts.cluster, kubernetes=facts.next_kubernetes),
+        learns="cluster",
+    ),
+    # First the one whose versions follow those of Kubernetes.
+    *map(_upgraded_add_on, ("proxy", "network", "identity", "dns", "storage", "metrics")),
+    Scene("create_canary_node", lambda facts: facts.pool_upgrade(PoolName.SERVICES), about=PoolName.SERVICES),
+    Scene(
+        "validate_node",
+        lambda facts: NodeValidation(
+            site=facts.site, cluster=facts.cluster, pool=PoolName.SERVICES, kubernetes=facts.next_kubernetes
+        ),
+    ),
+    Scene("delete_canary_nodes", _site),
+    *map(_upgraded_pool, (PoolName.SERVICES, PoolName.STORE)),
+)
+"""A release tried and taken back, and one Kubernetes minor version further, while the server runs."""
 
 RETIREMENT: tuple[Scene, ...] = (
     Scene("delete_workloads", _site),

@@ -16,13 +16,13 @@ from unittest.mock import patch
 
 from temporalio.exceptions import ApplicationError
 
-from activities.contracts import KubernetesContract
+from activities.contracts import ClusterContract
 from domain.failure import FailureClass, FailureDetail
 from domain.naming import TAG_DEPLOYMENT, TAG_RESOURCE
 from simulators.faults import Fault, FaultKind
 from simulators.inventory import Resource
 from simulators.journal import Call
-from tests.contract.life import CREATION, RETIREMENT, REVOCATION, Facts, Scene
+from tests.contract.life import CREATION, IN_CLUSTER, RETIREMENT, REVOCATION, UPGRADE, Facts, Scene
 from tests.contract.record import Encounter, Life, Met, Run, Trouble, Use
 from tests.contract.under_test import CloudUnderTest, Stranger, World
 
@@ -30,8 +30,8 @@ _STEP = re.compile(r" step/(\w+)")
 _LOOKS_WHILE_STUCK = 3
 _MOST_ATTEMPTS = 200
 """More than any activity makes deeds."""
-_IN_CLUSTER = KubernetesContract.__abstractmethods__
-_ANEW = frozenset({"smoke_test"})
+_OF_CLUSTER = ClusterContract.__abstractmethods__
+_ANEW = frozenset({"measure", "smoke_test", "validate_node"})
 """Activities that do everything again each time: with every reply lost they would never come to an end."""
 _REPORTING = frozenset({"verify_access", "check_permissions", "prove_revoked"})
 """Activities to which a missing permission is an answer; everybody may ask for what they look at."""
@@ -59,9 +59,17 @@ class Living:
         self._strangers: list[Resource] = []
 
     def undisturbed(self) -> Life:
-        """Make everything, each part twice; meet strangers; look while nothing can be seen; delete everything twice."""
+        """Make and upgrade everything, each part twice; meet strangers; delete everything twice.
+
+        Half-way through the upgrade, and after it, everything is converged with what was ordered in the beginning.
+        """
         for scene in CREATION:
             self._play(scene)
+        for scene in UPGRADE:
+            self._play(scene)
+            if scene.activity == "upgrade_control_plane":
+                self._converge("the control plane is ahead")
+        self._converge("everything is ahead")
         self.life.inventory = self._counted()
         self._meet_strangers()
         for scene in RETIREMENT:
@@ -70,8 +78,8 @@ class Living:
         return self.life
 
     def troubled(self) -> Life:
-        """Make and delete everything while every call that changes something goes wrong in every way."""
-        for scene in CREATION:
+        """Make, upgrade and delete everything while every call that changes something goes wrong in every way."""
+        for scene in (*CREATION, *UPGRADE):
             self._play_in_trouble(scene)
         self.life.inventory = self._counted()
         for scene in RETIREMENT:
@@ -110,7 +118,7 @@ class Living:
         question, begun = scene.ask(self.facts), self._control.position()
         met: list[Met | None] = []
         if self._is_first(scene):
-            troubles = [*_COMMON, *self._named(scene), *([] if scene in RETIREMENT else [_QUOTA])]
+            troubles = [*_COMMON, *self._named(scene), *([] if scene.deletes else [_QUOTA])]
             if operation := self._cloud.machines.get(scene.activity):
                 # Whatever comes before the machines loses its replies; that the cloud has none is what is heard.
                 met.append(self._meet(scene, question, _OUTAGE, mutating=True, operation=operation))
@@ -141,6 +149,15 @@ class Living:
                 break
         return met
 
+    def _converge(self, when: str) -> None:
+        """Run again, in another worker, what makes the cluster and its parts, as it was ordered; note what changes."""
+        for scene in CREATION:
+            if scene.activity in _OF_CLUSTER:
+                before = self._control.position()
+                self._other.run(scene.activity, scene.ask(self.facts))
+                changing = tuple(call.operation for call in self._calls(before) if call.mutating)
+                self.life.converged[f"{scene.name}, when {when}"] = changing
+
     def _begin(self, scene: Scene) -> Run:
         run = self.life.runs[scene.name] = Run(scene.activity)
         return run
@@ -161,7 +178,7 @@ class Living:
 
     def _named(self, scene: Scene) -> list[Trouble]:
         """Return the refusals that the cloud has words of its own for."""
-        if scene.activity in _IN_CLUSTER:
+        if scene.activity in IN_CLUSTER:
             return []
         return [Trouble(FaultKind.ERROR, what, code) for what, code in self._cloud.names.items()]
 
@@ -263,10 +280,12 @@ class Living:
         return facts
 
     def _encounter(self, stranger: Stranger, facts: Facts) -> Encounter:
-        (scene,) = (each for each in CREATION if (each.activity, each.about) == (stranger.activity, stranger.about))
+        (scene,) = (
+            each for each in (*CREATION, *UPGRADE) if (each.activity, each.about) == (stranger.activity, stranger.about)
+        )
         creating = self._outcome(scene.activity, scene.ask(facts))
         deleting = None
-        for deletion in RETIREMENT:
+        for deletion in (*UPGRADE, *RETIREMENT):
             if deletion.activity == stranger.deletion:
                 deleting = self._outcome(deletion.activity, deletion.ask(facts))
         return Encounter(stranger.activity, stranger.deletion, creating, deleting)

@@ -93,6 +93,9 @@ class Life:
     left: Counter[str] = field(default_factory=Counter)
     """What of the deployment's the account held after everything was deleted."""
     leftovers: tuple[Leftover, ...] = ()
+    converged: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Which operations that may change something were called when the cluster and its parts were converged with an
+    order that is behind them; keyed by the scene's name and the moment."""
     encounters: tuple[Encounter, ...] = ()
     harmed: tuple[str, ...] = ()
     """What of the account's resources was changed or gone after strangers were met."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 import pytest
 from temporalio import activity as temporal
 
-from activities.contracts import KubernetesContract
 from tests.contract.cases import each_activity
 from tests.contract.clouds import CLOUDS
 from tests.contract.conftest import Lives
-from tests.contract.life import ACTIVITIES
+from tests.contract.life import ACTIVITIES, IN_CLUSTER
 from tests.contract.record import Use
 from tests.contract.under_test import CloudUnderTest
 
-OF_THE_CLOUD = sorted(set(ACTIVITIES) - KubernetesContract.__abstractmethods__)
+OF_THE_CLOUD = sorted(set(ACTIVITIES) - IN_CLUSTER)
 ASKS_NOTHING = {"prove_revoked"}
 """Proving a revocation is being refused."""
 

@@ -8,7 +8,7 @@ from domain.failure import FailureClass
 from tests.contract.cases import ANEW, each_activity
 from tests.contract.clouds import CLOUDS
 from tests.contract.conftest import Lives
-from tests.contract.life import ACTIVITIES, CREATION
+from tests.contract.life import ACTIVITIES, CREATION, UPGRADE
 from tests.contract.record import Met
 from tests.contract.under_test import CloudUnderTest
 
@@ -66,7 +66,8 @@ def test_every_activity_met_it_at_what_it_changes(lives: Lives, cloud: CloudUnde
         for each in run.met
         if each.operation in deeds
     }
-    makes = {FailureClass.QUOTA} if activity in {scene.activity for scene in CREATION} else set()
+    making = {scene.activity for scene in (*CREATION, *UPGRADE) if not scene.deletes}
+    makes = {FailureClass.QUOTA} if activity in making else set()
 
     assert not deeds or became >= ALWAYS | {FailureClass.PERMISSION} | makes
 

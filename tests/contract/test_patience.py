@@ -8,8 +8,9 @@ from tests.contract.conftest import Lives
 from tests.contract.under_test import CloudUnderTest
 
 ALWAYS_SLOW = {
-    "back_up", "create_certificate", "create_cluster", "create_node_pool", "delete_cluster", "delete_node_pools",
-    "install_component", "open_endpoint", "prove_restore",
+    "back_up", "create_canary_node", "create_certificate", "create_cluster", "create_node_pool", "delete_canary_nodes",
+    "delete_cluster", "delete_node_pools", "install_component", "open_endpoint", "prove_restore",
+    "upgrade_control_plane", "upgrade_node_pool",
 }  # fmt: skip
 """What takes minutes in every cloud."""
 LONGEST_LOOK = 1.0

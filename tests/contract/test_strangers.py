@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from activities.contracts import KubernetesContract
 from domain.failure import FailureClass
 from tests.contract.cases import each_activity, each_cloud
 from tests.contract.conftest import Lives
-from tests.contract.life import CREATION, RETIREMENT, Scene
+from tests.contract.life import CREATION, IN_CLUSTER, RETIREMENT, UPGRADE, Scene
 from tests.contract.under_test import CloudUnderTest
 
 LOOKS_OR_TESTS = {
-    "check_permissions", "check_quotas", "choose_placement", "lock_backup", "plan_addresses", "verify_access",
+    "check_permissions", "check_quotas", "check_upgrade", "choose_placement", "lock_backup", "plan_addresses",
+    "verify_access",
 }  # fmt: skip
 """What makes nothing that has a name; the lock is a property of the object that it is about."""
 OF_CONTROLLERS = {"delete_load_balancers_and_volumes", "delete_workloads", "delete_private_endpoints", "find_leftovers"}
@@ -20,7 +20,7 @@ OF_CONTROLLERS = {"delete_load_balancers_and_volumes", "delete_workloads", "dele
 @each_cloud()
 def test_every_activity_that_makes_something_meets_a_stranger(cloud: CloudUnderTest) -> None:
     """Or its cloud says why nobody could be mistaken; in clusters it is the same program, and tested, for all."""
-    makes = _activities(CREATION) - KubernetesContract.__abstractmethods__ - LOOKS_OR_TESTS
+    makes = _activities(CREATION + UPGRADE, deleting=False) - IN_CLUSTER - LOOKS_OR_TESTS
     met = {stranger.activity for stranger in cloud.strangers}
 
     assert met | set(cloud.nameless) == makes
@@ -31,9 +31,9 @@ def test_every_activity_that_makes_something_meets_a_stranger(cloud: CloudUnderT
 def test_every_deletion_meets_a_stranger(cloud: CloudUnderTest) -> None:
     """Of those that go by name or tag, where what is made has a name."""
     spared = {stranger.deletion for stranger in cloud.strangers}
-    nameless = {f"delete_{activity.partition('_')[2]}" for activity in cloud.nameless}
+    nameless = {f"delete_{activity.partition('_')[2]}{plural}" for activity in cloud.nameless for plural in ("", "s")}
 
-    assert _activities(RETIREMENT) - OF_CONTROLLERS - nameless <= spared
+    assert _activities(UPGRADE + RETIREMENT, deleting=True) - OF_CONTROLLERS - nameless <= spared
 
 
 @each_activity(lambda cloud: [stranger.activity for stranger in cloud.strangers])
@@ -61,5 +61,5 @@ def test_strangers_outlive_the_deployment(lives: Lives, cloud: CloudUnderTest) -
     assert lives.undisturbed(cloud).strangers >= len(staying)
 
 
-def _activities(scenes: tuple[Scene, ...]) -> set[str]:
-    return {scene.activity for scene in scenes}
+def _activities(scenes: tuple[Scene, ...], *, deleting: bool) -> set[str]:
+    return {scene.activity for scene in scenes if scene.deletes is deleting}

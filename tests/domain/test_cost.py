@@ -9,7 +9,7 @@ import pytest
 
 import catalog
 from activities.aws import preflight as aws_preflight
-from activities.aws.node_pools import ROOT_VOLUME_GIB
+from activities.aws.node_groups import ROOT_VOLUME_GIB
 from activities.aws.private_endpoints import INTERFACE_ENDPOINTS
 from activities.azure import machines as azure_machines
 from activities.gcp import preflight as gcp_preflight

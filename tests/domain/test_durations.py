@@ -9,7 +9,7 @@ import pytest
 
 import catalog
 from domain.clouds import Cloud
-from domain.durations import summarized
+from domain.durations import summarized, without_version
 from workflows import steps
 
 AWS = catalog.durations().clouds[Cloud.AWS]
@@ -31,6 +31,18 @@ def test_a_step_is_expected_as_its_name_then_its_activity_then_any() -> None:
         timedelta(seconds=each.p50)
         for each in (AWS.steps["install_component/store"], AWS.steps["install_component"], AWS.makes)
     ]
+
+
+def test_a_step_on_the_way_to_a_version_is_known_from_the_way_to_another_one() -> None:
+    """What was learnt of the store's canaries holds for every release, and of control planes for every version."""
+    names = ("stage_canary/store 4.12.1", "stage_canary/api 4.12.1", "upgrade_control_plane/1.36")
+
+    assert [AWS.expected(name, changes=True) for name in names] == [
+        timedelta(seconds=AWS.steps[name].p50)
+        for name in ("stage_canary/store", "stage_canary", "upgrade_control_plane")
+    ]
+    assert without_version("smoke_test/the store machines 1.36") == "smoke_test/the store machines"
+    assert without_version("install_component/store") == "install_component/store"
 
 
 def test_a_step_with_nothing_to_do_only_looks() -> None:

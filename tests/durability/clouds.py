@@ -27,6 +27,7 @@ _LOOKS_ONLY = frozenset(
         "plan_addresses",
         "set_maintenance_policy",
         "delete_load_balancers_and_volumes",
+        "find_leftovers",
     }
 )
 

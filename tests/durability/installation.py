@@ -39,6 +39,7 @@ from simulators.launch import running_simulators
 from starters.client import ControlPlane, Unreachable
 from starters.ordering import place_order, read_orders
 from tests.conftest import dynamic_config_arguments, executable
+from tests.durability import forked
 from tests.durability.clouds import CLOUDS
 from workers.assembly import permission_template
 from workers.settings import WorkerSettings
@@ -86,7 +87,7 @@ class Installation:
     encryption: EncryptionSettings = UNENCRYPTED
     server: subprocess.Popen[bytes] | None = None
     worker: BaseProcess | None = None
-    patience: float = 60.0
+    patience: float = 120.0
     """Real seconds until a wait is given up."""
     pace: Pace = BRISK
     """Of everything that is connected and ordered."""
@@ -122,7 +123,9 @@ class Installation:
 
     def start_worker(self) -> None:
         """Start a worker of all queues. It is forked from a process that has everything imported."""
-        process = _processes.Process(target=_work, args=(self.worker_environment, str(self.folder / "worker.log")))
+        process = _processes.Process(
+            target=forked.work, args=(self.worker_environment, str(self.folder / "worker.log"))
+        )
         process.start()
         self.worker = process
 
@@ -133,19 +136,19 @@ class Installation:
         os.kill(self.worker.pid, signal.SIGKILL)
         self.worker.join()
 
-    async def connected(self) -> ControlPlane:
-        """Return a client once Temporal answers (again)."""
+    async def connected(self, *, patience: float = 15.0) -> ControlPlane:
+        """Return a client once Temporal answers (again); it waits `patience` seconds for a worker's answer."""
         for _ in range(300):
             with contextlib.suppress(RuntimeError, RPCError):
                 client = await connect(target_host=self.address, identity="test", encryption=self.encryption)
                 await client.count_workflows("WorkflowType = 'Account'")
-                return ControlPlane(client, ACTOR)
+                return ControlPlane(client, ACTOR, timedelta(seconds=patience))
             await asyncio.sleep(0.05)
         raise AssertionError(f"Temporal does not answer: {(self.folder / 'temporal.log').read_text()[-2000:]}")
 
     async def customer(self, name: str, cloud: Cloud = Cloud.AWS) -> Customer:
         """Connect a fresh account whose customer has applied our template."""
-        plane = await self.connected()
+        plane = await self.connected(patience=self.patience)
         customer = Customer(account=CLOUDS[cloud].account_id(next(_accounts)), name=name, cloud=cloud)
         spec = AccountSpec(
             name=customer.account_name,
@@ -161,7 +164,7 @@ class Installation:
 
     async def apply_template(self, customer: Customer, *, without: Purpose | None = None) -> None:
         """Let the customer apply our template (again), as it is or without one of its roles."""
-        plane = await self.connected()
+        plane = await self.connected(patience=self.patience)
         state = await plane.account(customer.account_name)
         spec = state.spec
         access = AccountAccess(
@@ -179,18 +182,20 @@ class Installation:
 
     async def order(self, customer: Customer, **spec: Any) -> None:
         """Order the customer's deployment (or another one, by `name`, in the same account)."""
-        plane = await self.connected()
+        plane = await self.connected(patience=self.patience)
         text = manifest(customer, **spec)
         (order,) = await read_orders(plane, text)
         await plane.order(await place_order(plane, order, pace=self.pace))
 
     async def until_account(self, name: str, phase: AccountPhase) -> None:
-        """Wait until an account is in a phase."""
+        """Wait until an account is in a phase; who answers may be away for a while."""
         plane = await self.connected()
         async with asyncio.timeout(self.patience):
-            while (state := await plane.account(name)).phase is not phase:
+            while True:
+                with contextlib.suppress(Unreachable):
+                    if (await plane.account(name)).phase is phase:
+                        return
                 await asyncio.sleep(0.1)
-        assert state.phase is phase
 
     async def until_phase(self, customer: Customer, *phases: DeploymentPhase) -> DeploymentState:
         """Wait until the deployment is in one of the phases."""
@@ -309,7 +314,7 @@ async def installed(
 ) -> AsyncIterator[Installation]:
     """Start everything; stop what then runs. The worker has `settings` in its environment besides its usual ones."""
     # It has effect before the first process is forked; later ones import what is missing.
-    _processes.set_forkserver_preload(["workers.__main__", *(f"workers.{cloud}" for cloud in clouds)])
+    _processes.set_forkserver_preload([*(f"workers.{cloud}" for cloud in clouds), "tests.durability.forked"])
     further = {cloud.value: cloud in clouds for cloud in (Cloud.GCP, Cloud.AZURE)}
     with running_simulators(speed=speed, **further, log_file=folder / "simulators.log") as endpoints:
         control = ControlClient(endpoints.control_url)
@@ -341,17 +346,6 @@ async def installed(
                 installation.kill_worker()
             installation.kill_server()
             control.close()
-
-
-def _work(environment: dict[str, str], log: str) -> None:
-    """Be a worker process: the same code as `byoc worker all`."""
-    from workers.__main__ import main
-
-    os.environ.update(environment)
-    with Path(log).open("ab", buffering=0) as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    main(["all"])
 
 
 @contextlib.contextmanager

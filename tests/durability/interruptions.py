@@ -32,17 +32,33 @@ class Interruptions:
     """One customer's steps at which a process is to die."""
 
     def __init__(
-        self, installation: Installation, customer: Customer, steps: Collection[str], process: Process
+        self,
+        installation: Installation,
+        customer: Customer,
+        steps: Collection[str],
+        process: Process,
+        *,
+        before: Collection[str] = (),
+        only_look: Collection[str] = (),
     ) -> None:
-        """Put the rules in force by which each step's first deed is held."""
+        """Put the rules in force by which each step's first deed is held.
+
+        Args:
+            installation: What runs.
+            customer: Whose deployment it is.
+            steps: The steps' activities.
+            process: What dies.
+            before: Those of the steps at which also a worker dies just before the deed, which then never happens.
+            only_look: Those of the steps that change nothing in this lifecycle, whatever they do in others.
+        """
         self._installation = installation
         self._process = process
         self._rules = {
             installation.hold(
                 customer,
                 step,
-                after_the_deed=process is Process.WORKER,
-                mutating=None if step in CLOUDS[customer.cloud].looks_only else True,
+                after_the_deed=process is Process.WORKER and step not in before,
+                mutating=None if step in CLOUDS[customer.cloud].looks_only or step in only_look else True,
             ).id: step
             for step in steps
         }

@@ -11,6 +11,7 @@ from domain.deployment import FinalBackup
 from domain.operation import OperationKind
 from domain.state import DeploymentPhase, OperationRequest
 from tests.durability.clouds import CLOUDS
+from tests.durability.conftest import Undisturbed
 from tests.durability.installation import ACTOR, Customer, Installation, left_behind
 
 everywhere = pytest.mark.parametrize("cloud", list(CLOUDS))
@@ -18,11 +19,10 @@ everywhere = pytest.mark.parametrize("cloud", list(CLOUDS))
 
 @everywhere
 async def test_converging_an_unchanged_deployment_changes_nothing(
-    installation: Installation, customer: Customer
+    installation: Installation, undisturbed: Undisturbed, cloud: Cloud
 ) -> None:
     """The second run of the same specification makes no call that changes anything, in no cloud and no cluster."""
-    await installation.order(customer)
-    await installation.until_phase(customer, DeploymentPhase.ACTIVE)
+    customer = await undisturbed.customer(cloud)
     position = installation.control.position()
     plane = await installation.connected()
 

@@ -188,8 +188,8 @@ async def test_what_was_begun_in_plain_goes_on_encrypted(place: Place, keys: Pat
         while outcome.phase is not OperationPhase.DONE:
             await asyncio.sleep(0.05)
             outcome = await progress(with_the_ring)
+        await with_the_ring.result()
 
-    await with_the_ring.result()
     kept = [is_encrypted(each) for event in await raw_events(place, handle) for each in payloads_in(event)]
     # What lists workflows is some moments behind the truth.
     async with asyncio.timeout(30):

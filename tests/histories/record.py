@@ -16,12 +16,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client, WorkflowContinuedAsNewError, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
+import catalog
 from domain.account import AccountPhase, AccountSpec, AccountStanding
 from domain.actor import Actor, Door
+from domain.appointment import Notices
 from domain.approval import (
     ApprovalBook,
     ApprovalDecision,
@@ -36,22 +38,37 @@ from domain.clouds import Cloud, Purpose
 from domain.facts import ApiKeyRecord, Bucket, Cluster, DeploymentFacts
 from domain.failure import FailureClass
 from domain.operation import Choice, OperationKind, StepDecision
+from domain.pending import MaintenanceChange, OverrideDecision, PendingChoice, PendingDecision
+from domain.publication import Publication, ReleasesState, Withdrawal
+from domain.release import Severity
+from domain.rollout import RolloutRequest
+from domain.rollout_messages import MemberState
+from domain.shape import Component
 from domain.state import AccountState, ApiKeyChange, ApiKeyChangeKind, DeploymentPhase, OperationRequest
+from domain.upgrade import StageKind, UpgradeRequest
+from domain.waves import Member, Wave, WaveName
 from starters.client import ControlPlane, NotFound, Refused
 from starters.versions import promote
 from tests.conftest import dynamic_config_arguments, executable
-from tests.workflows.orders import ADA, BRISK, GRACE
+from tests.workflows.orders import ADA, BRISK, GRACE, deployment_state, release
 from tests.workflows.scenes import Stage, until_waiting
 from tests.workflows.scripted_cloud import ScriptedCloud
+from tests.workflows.upgrade_scenes import BOTH, MINOR, SERVER, begin_deployment, begin_rollout, begin_upgrade
+from tests.workflows.upgrading import ScriptedUpgrade
+from tests.workflows.windows import weekly
 from workers.assembly import WORKFLOWS, lifecycles_worker
 from workers.liveness import SignsOfLife
 from workers.settings import WorkerSettings
 from workflows.account import Account, AccountRequest
 from workflows.approvals import PlanningRequest
 from workflows.deployment import Deployment
-from workflows.steps import ACCOUNT
+from workflows.propose import Propose
+from workflows.releases import Releases
+from workflows.rollout import Rollout
+from workflows.step_runner import ACCOUNT
 from workflows.temporal import ids, queues, search_attributes
 from workflows.temporal.plugin import plugin
+from workflows.upgrade import Upgrade
 
 FOLDER = Path(__file__).parent
 FACTS = DeploymentFacts(
@@ -99,6 +116,20 @@ async def account_continued(stage: Stage) -> WorkflowHandle[Any, Any]:
     await handle.execute_update(Account.verify, AccountRequest(actor=ADA))
     await handle.execute_update(Account.continue_as_new_now, ADA)
     await stage.client.get_workflow_handle(handle.id).execute_update(Account.revoke, AccountRequest(actor=ADA))
+    return stage.client.get_workflow_handle(handle.id, run_id=handle.result_run_id)
+
+
+async def releases(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """One published, twice; one withdrawn; a fresh run. The history is that of the first run."""
+    release = catalog.load().releases[0]
+    handle = await stage.client.start_workflow(
+        Releases.run, ReleasesState(), id=stage.name, task_queue=queues.LIFECYCLES
+    )
+    for _ in range(2):
+        await handle.execute_update(Releases.publish, Publication(release=release, actor=ADA))
+    withdrawal = Withdrawal(version=release.version, reason="leaks", actor=ADA)
+    await handle.execute_update(Releases.withdraw, withdrawal)
+    await handle.execute_update(Releases.continue_as_new_now, ADA)
     return stage.client.get_workflow_handle(handle.id, run_id=handle.result_run_id)
 
 
@@ -260,7 +291,8 @@ async def _ask(handle: WorkflowHandle[Any, Any], request_id: str, kind: Operatio
 async def _planned(stage: Stage, handle: WorkflowHandle[Any, Any]) -> ApprovalBook:
     """Return the book of the only operation that waits, once it has a plan; one that cannot be made is asked again."""
     state = await stage.until(
-        handle, lambda state: any(each.approval and (each.approval.plan or each.approval.failure) for each in state.queue)
+        handle,
+        lambda state: any(each.approval and (each.approval.plan or each.approval.failure) for each in state.queue),
     )
     book = next(each.approval for each in state.queue if each.approval is not None)
     if book.plan is not None:
@@ -356,6 +388,109 @@ async def retire_narrowed(stage: Stage) -> WorkflowHandle[Any, Any]:
     return handle
 
 
+async def deployment_upgraded(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """One upgrade waits, is deferred and hurried, and finds other windows; an urgent one is let past them; retired."""
+    now = datetime.now(UTC)
+    state = deployment_state(stage.name)
+    brief = timedelta(milliseconds=200)
+    order = state.order.model_copy(
+        update={
+            "notices": Notices(routine=brief, urgent=brief, deferral=brief),
+            "spec": state.order.spec.model_copy(update={"windows": weekly(now + timedelta(days=1)).windows}),
+        }
+    )
+    handle = await stage.client.start_workflow(
+        Deployment.run,
+        state.model_copy(update={"order": order}),
+        id=ids.deployment_id(stage.name),
+        task_queue=queues.LIFECYCLES,
+    )
+    await stage.until_phase(handle, DeploymentPhase.ACTIVE)
+    needs = dict.fromkeys(StageKind, timedelta(milliseconds=100))
+    urgent = release().model_copy(update={"version": "4.12.2", "severity": Severity.CRITICAL})
+    for request_id, target in (("monthly", release().model_copy(update={"version": "4.12.3"})), ("urgent", urgent)):
+        upgrade = UpgradeRequest(release=target, needs=needs)
+        await _ask(handle, request_id, OperationKind.UPGRADE, upgrade=upgrade)
+    for choice in (PendingChoice.DEFER, PendingChoice.NEXT_WINDOW, PendingChoice.UNDO):
+        decision = PendingDecision(operation_id="upgrade/2", choice=choice, actor=ADA)
+        await handle.execute_update(Deployment.decide_pending, decision)
+    for actor in (GRACE, BOB):
+        await handle.execute_update(
+            Deployment.approve_override, OverrideDecision(operation_id="upgrade/3", actor=actor, reason="exploited")
+        )
+    await stage.until(handle, lambda state: "upgrade/3" in [past.operation_id for past in state.past])
+    await handle.execute_update(
+        Deployment.change_maintenance,
+        MaintenanceChange(request_id="windows", policy=weekly(now - timedelta(hours=1)), actor=ADA),
+    )
+    await stage.until(handle, lambda state: "upgrade/2" in [past.operation_id for past in state.past])
+    await stage.until(handle, lambda state: not state.queue and state.running is None)
+    await _ask(handle, "bye", OperationKind.RETIRE)
+    return handle
+
+
+async def upgrade(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """Release and Kubernetes version; a check that fails at first, a canary without telemetry, and no other trouble."""
+    stage.cloud.upgrades.findings["surge-quota"] = "no machine more"
+    stage.cloud.upgrades.silent.add(Component.CDC)
+    handle = await begin_upgrade(stage, BOTH)
+    await until_waiting(handle, "check_upgrade")
+    stage.cloud.upgrades.findings.clear()
+    await until_waiting(handle, "measure/cdc")
+    stage.cloud.upgrades.silent.clear()
+    return handle
+
+
+async def upgrade_parked(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """Asked to stop while the first node is validated: what has begun is finished, the next stage is left."""
+    stage.cloud.upgrades.findings["canary-node"] = "its daemons do not run"
+    handle = await begin_upgrade(stage, MINOR)
+    await until_waiting(handle, "validate_node/services")
+    await handle.signal(Upgrade.stop_at_checkpoint, "something urgent")
+    stage.cloud.upgrades.findings.clear()
+    return handle
+
+
+async def upgrade_rolled_back(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """A bad canary of the API."""
+    stage.cloud.upgrades.bad.add(Component.API)
+    return await begin_upgrade(stage, SERVER)
+
+
+async def propose(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """One month."""
+    return await stage.client.start_workflow(Propose.run, id=stage.name, task_queue=queues.LIFECYCLES)
+
+
+async def rollout(stage: Stage) -> WorkflowHandle[Any, Any]:
+    """Two deployments in two waves: the first is halted while it runs, is ready again, goes on and bakes; done."""
+    names = (f"{stage.name}-one", f"{stage.name}-two")
+    for name in names:
+        await begin_deployment(stage, name)
+    members = [Member(name, "acme", "aws", "v1-small") for name in names]
+    waves = (
+        Wave(name=WaveName.CANARY, bake=timedelta(milliseconds=100), members=(members[0],)),
+        Wave(name=WaveName.REST, bake=timedelta(0), members=(members[1],)),
+    )
+    stage.cloud.upgrades.findings["webhooks"] = "one fails closed"
+    handle = await begin_rollout(stage, waves, SERVER)
+    request = RolloutRequest(actor=ADA, reason="looked at it")
+    await _until_member(handle, names[0], MemberState.RUNNING)
+    await handle.execute_update(Rollout.halt, request)
+    stage.cloud.upgrades.findings.clear()
+    await _until_member(handle, names[0], MemberState.READY)
+    await handle.execute_update(Rollout.resume, request)
+    return handle
+
+
+async def _until_member(handle: WorkflowHandle[Any, Any], name: str, state: MemberState) -> None:
+    while True:
+        member = (await handle.query(Rollout.current_state)).active.get(name)
+        if member is not None and member.state is state:
+            return
+        await asyncio.sleep(0.05)
+
+
 def _standing(phase: AccountPhase, withheld: tuple[Purpose, ...] = ()) -> AccountStanding:
     since = datetime(2026, 6, 1, tzinfo=UTC)
     return AccountStanding(account="acme-aws", phase=phase, withheld=withheld, since=since)
@@ -378,8 +513,15 @@ SCENES: tuple[Scene, ...] = (
     account_approvals,
     account_with_deployments,
     deployment_held,
+    deployment_upgraded,
     provision_parked,
     retire_narrowed,
+    releases,
+    upgrade,
+    upgrade_parked,
+    upgrade_rolled_back,
+    rollout,
+    propose,
     # The last one: from then on new workflows begin on its builds, and these are gone.
     deployment_went_over,
 )
@@ -396,7 +538,7 @@ async def record(*, replace: bool) -> None:
         identity="byoc",
     ) as environment:
         cloud = ScriptedCloud()
-        lifecycles = Worker(environment.client, task_queue=queues.LIFECYCLES, workflows=WORKFLOWS)
+        lifecycles = Worker(environment.client, task_queue=queues.LIFECYCLES, workflows=_workflows())
         acting = Worker(
             environment.client,
             task_queue=queues.cloud_queue("aws"),
@@ -421,10 +563,17 @@ async def record(*, replace: bool) -> None:
                 if path.exists() and not replace:
                     continue
                 handle = await scene(Stage(environment.client, cloud, name))
-                await handle.result()
+                with contextlib.suppress(WorkflowContinuedAsNewError):
+                    await handle.result(follow_runs=False)
                 history = _without_traces(json.loads((await handle.fetch_history()).to_json()))
                 path.write_text(json.dumps(history, indent=1, sort_keys=True) + "\n")
                 sys.stdout.write(f"{path.name}: {len(history['events'])} events\n")
+
+
+def _workflows() -> list[type]:
+    """Return every workflow type; where there is none for upgrades, what stands in for it."""
+    known = {each.__name__ for each in WORKFLOWS}
+    return [*WORKFLOWS, *([] if "Upgrade" in known else [ScriptedUpgrade])]
 
 
 def _without_traces(value: Any) -> Any:

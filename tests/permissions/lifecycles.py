@@ -27,6 +27,7 @@ from simulators.customer import OwnNetwork, OwnNetworkFacts
 from simulators.faults import Fault, FaultKind
 from starters.ordering import place_order, read_orders
 from tests.durability.installation import ACTOR, REGION, Customer, Installation, manifest
+from tests.permissions.upgrading import upgrade
 from workflows import steps
 
 Tags = Mapping[str, str]
@@ -162,7 +163,7 @@ async def _grand(life: Life) -> None:
 
 
 async def _guest(life: Life) -> None:
-    """Live in a network of the customer's own."""
+    """Live, and have the cluster upgraded, in a network of the customer's own."""
     own = await asyncio.to_thread(_own_network, life)
     text = manifest(life.customer).replace(
         "network: {cidr: 10.64.0.0/16}",
@@ -171,6 +172,8 @@ async def _guest(life: Life) -> None:
     )
     await life.order(text)
     await life.until(DeploymentPhase.ACTIVE)
+    state = await (await life.installation.connected()).deployment(life.name)
+    await asyncio.to_thread(upgrade, life.installation, state)
     await life.retire(FinalBackup.NONE)
     await life.until(DeploymentPhase.RETIRED)
 

@@ -1,6 +1,6 @@
 """Without any single statement of the template exactly the steps that need it wait, and name the action.
 
-One account has some statements taken away from each of its three roles, right after the preflight, which would name
+One account has several statements taken away from each of its three roles, right after the preflight, which would name
 them first. Each is given back once it has been waited for, and a step that lacks two waits twice: so many statements
 are tried in one life of a deployment.
 """
@@ -34,7 +34,7 @@ EVERY = statements()
 KEEPING = {Purpose.OPERATE: "s3:PutObjectRetention", Purpose.OBSERVE: "s3:GetBucketTagging"}
 """What is needed only where the last backup is kept, and its bucket with it; keyed by the role."""
 
-_FOR_EACH_ROLE = 3
+_FOR_EACH_ROLE = 6
 """Statements of a role that are tried in one life."""
 _AT_ONCE = 4
 """Lives that are lived side by side: more would only wait for each other."""
@@ -106,7 +106,7 @@ class Trials:
             trial.trouble = repr(trouble)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def lived(installation: Installation) -> Trials:
     """Every trial, lived through when it is asked for."""
     return Trials(installation)

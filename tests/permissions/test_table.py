@@ -58,7 +58,10 @@ def test_every_step_occurs_in_a_lifecycle() -> None:
     assert {step.name for step in (*steps.ALL, *steps.UNDOS)} == set(where)
     assert where["create_network"].lifecycles == ("provision",)
     assert where["delete_network"].lifecycles == ("provision, if aborted", "retire")
-    assert where["back_up"].lifecycles == ("provision", "retire")
+    assert where["back_up"].lifecycles == ("provision", "retire", "upgrade")
+    assert where["back_up"].step == "Take a backup"
+    assert where["delete_canary_nodes"].lifecycles == ("upgrade, if aborted", "upgrade")
+    assert where["roll_back_component"].lifecycles == ("upgrade",)
     assert where["apply_api_keys"].lifecycles == ("provision", "reconfigure")
     assert where["verify_access"].lifecycles == ("account",)
 

@@ -32,8 +32,10 @@ from domain.operation import OperationKind
 from domain.plan import Plan
 from domain.shape import Component
 from domain.state import DeploymentPhase, DeploymentState
-from starters.ordering import read_orders
+from starters.ordering import place_order, read_orders
 from starters.planning import plan_of_deployment, plan_of_manifest
+from starters.releases import current_catalogue
+from starters.upgrading import request_for, work_for
 from tests.durability.installation import REGION, Customer, Installation, manifest
 from workers.assembly import declared_needs
 from workers.rehearsal.planning import Planner
@@ -251,3 +253,31 @@ def _let_drift(installation: Installation, customer: Customer, state: Deployment
     kept = {each: scaler["metadata"][each] for each in ("name", "namespace", "labels", "annotations")}
     spec = {**scaler["spec"], "maxReplicas": scaler["spec"]["maxReplicas"] + 1}
     api.apply({"apiVersion": "autoscaling/v2", "kind": scaler["kind"], "metadata": kept, "spec": spec}, force=True)
+
+
+async def test_an_upgrade_would_change_what_its_stages_say_and_does_not(
+    installation: Installation, customer: Customer
+) -> None:
+    """Control plane, machines and server name their first calls; a canary that is not there is not asked for."""
+    plane = await installation.connected()
+    text = manifest(customer).replace("spec:\n", 'spec:\n  release: 4.11.0\n  kubernetes: "1.34"\n', 1)
+    (order,) = await read_orders(plane, text)
+    await plane.order(await place_order(plane, order, pace=installation.pace))
+    state = await installation.until_phase(customer, DeploymentPhase.ACTIVE)
+    asked = request_for(await current_catalogue(plane), state, release="4.12.1", kubernetes="1.35")
+    before, position = installation.inventory(customer), installation.control.position()
+
+    plan = await compared(
+        installation, plan_of_deployment(state, OperationKind.UPGRADE, upgrade=work_for(state, asked)), "upgrade"
+    )
+
+    found = changing(plan)
+    assert found["upgrade_control_plane/1.35"] == "eks:UpdateClusterVersion"
+    assert found["create_canary_node/services 1.35"] == "eks:CreateNodegroup"
+    assert found["stage_canary/api 4.12.1"].startswith("PATCH /apis/")
+    assert "migrate/expand 4.12.1" in found
+    (needing,) = next(step.changes or () for step in plan.steps if step.name == "measure/api 4.12.1")
+    assert (needing.call, "canary" in needing.detail) == ("", True)
+    assert not found.keys() & {"check_upgrade", "check_server"}
+    assert mutating(installation, customer, position) == []
+    assert installation.inventory(customer) == before

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import ParamSpec, Protocol, TypeVar
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
 
 
 class Server(Protocol):
@@ -22,16 +26,33 @@ class Server(Protocol):
 @contextlib.contextmanager
 def serving(*servers: Server) -> Iterator[None]:
     """Serve while the context lasts, all on one event loop as in the real process."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
     try:
         for server in servers:
-            asyncio.run_coroutine_threadsafe(server.start(), loop).result(30)
+            asyncio.run_coroutine_threadsafe(server.start(), _loop()).result(30)
         yield
     finally:
         for server in reversed(servers):
-            asyncio.run_coroutine_threadsafe(server.stop(), loop).result(30)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
-        loop.close()
+            asyncio.run_coroutine_threadsafe(server.stop(), _loop()).result(30)
+
+
+def on_loop(
+    deed: Callable[_Parameters, _Result], /, *arguments: _Parameters.args, **options: _Parameters.kwargs
+) -> _Result:
+    """Do something on the servers' thread, where everything that changes a cluster belongs, and return its result."""
+
+    async def done() -> _Result:
+        return deed(*arguments, **options)
+
+    return asyncio.run_coroutine_threadsafe(done(), _loop()).result(30)
+
+
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop of all servers of this process.
+
+    It is never closed: gRPC shares one queue of events among all event loops of a process, and may lose some once one
+    of them is closed.
+    """
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="servers", daemon=True).start()
+    return loop

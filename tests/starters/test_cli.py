@@ -53,12 +53,13 @@ async def deployment(byoc: Byoc, tmp_path: Path, account: str, name: str) -> str
 
 def commands() -> list[list[str]]:
     """Return every command there is, as one types it."""
-    found = []
-    for name, entry in ENTRIES.items():
-        command = load(entry)
-        inner = getattr(command, "commands", None)
-        found += [[name, each] for each in inner] if inner else [[name]]
-    return found
+
+    def typed(name: str, command: object) -> list[list[str]]:
+        inner = getattr(command, "commands", {})
+        below = [words for each, further in inner.items() for words in typed(each, further)]
+        return [[name, *words] for words in below] if inner else [[name]]
+
+    return [words for name, entry in ENTRIES.items() for words in typed(name, load(entry))]
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).parents[2]
-LONGEST = 300.0
+LONGEST = 480.0
 """Real seconds, on a machine that runs other tests at the same time."""
 
 
@@ -25,7 +25,7 @@ def processes_of(state: Path) -> list[str]:
 
 
 def test_the_demo_tells_the_whole_story_and_leaves_nothing_running(tmp_path: Path) -> None:
-    """A deployment in each of three clouds, a wait that names its permission, a served request, a receipt; exit code 0.
+    """Three clouds, a wait that names its permission, a served request, upgrades, a rollback, receipts; exit code 0.
 
     What Temporal kept of it is encrypted.
     """
@@ -52,18 +52,33 @@ def test_the_demo_tells_the_whole_story_and_leaves_nothing_running(tmp_path: Pat
         "provision/1 waited for the customer: Create the NAT gateways",
         "without a key: 401",
         "…/hello: 200",
+        "rolls release 4.12.1 out, wave after wave: initech-test, then ",
+        "globex   runs 4.12.1, up from 4.11.0",
+        "acme     runs 4.12.1, up from 4.11.0",
+        "initech  runs 4.12.1, up from 4.11.0",
+        "the rollout is done: 3 of 3 deployments run 4.12.1",
+        "% of the canary's requests failed, the others 0.0 %; everything goes back",
+        "withdraws 4.13.0",
+        "initech  ⏸ upgrade/5 waits: from ",
+        "bob@vendor.example approves to break the window",
+        "eve@vendor.example approves to break the window",
+        "initech  runs 4.13.1 and gets the receipt of its broken window",
         "# Offboarding receipt: acme-dev",
         "Prove that nothing is left",
     ):
         assert words in story
     rows = {line.split()[0]: line.split() for line in story[story.index("What there is now") :].splitlines() if line}
+    assert story.count("is rolled back to 4.12.1, by itself") == 1
+    assert story.count("| upgrade/") == 1, "one window was broken"
+    assert "bob@vendor.example (cli), eve@vendor.example (cli)" in story
+    assert [rows[name][4] for name in ("globex-prod", "acme-dev", "initech-test")] == ["4.12.1", "4.12.1", "4.13.1"]
     assert (rows["acme-dev"][2], rows["acme-dev"][5]) == ("gcp", "retired")
     assert (rows["globex-prod"][2], rows["globex-prod"][5]) == ("aws", "active")
     assert rows["globex-prod"][6] == "https://globex-prod.db.globex.example"
     assert (rows["initech-test"][2], rows["initech-test"][5]) == ("azure", "active")
     assert rows["initech-test"][6] == "https://initech-test.db.initech.example"
-    assert story.index("acme    ✔ Create the network") < story.index("grants compute.routers.create")
-    assert story.index("grants compute.routers.create") < story.index("acme    ✔ Create the NAT gateways")
+    assert story.index("acme     ✔ Create the network") < story.index("grants compute.routers.create")
+    assert story.index("grants compute.routers.create") < story.index("acme     ✔ Create the NAT gateways")
     kept = b"".join(path.read_bytes() for path in state.glob("temporal.db*"))
     assert b"deployment/globex-prod" in kept
     assert b"globex-prod.db.globex.example" not in kept

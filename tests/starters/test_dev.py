@@ -116,7 +116,10 @@ def test_it_ends_when_a_child_dies(playground: Playground) -> None:
 
 
 def _kind(process: psutil.Process) -> str:
-    command = " ".join(process.cmdline())
+    try:
+        command = " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return "ended since"
     return next((kind for words, kind in CHILDREN.items() if words in command), command)
 
 

@@ -23,12 +23,14 @@ from starters.cli.history import table_head, table_row
 from starters.history.fold import Child, Fold, Told
 from starters.history.payloads import Payloads
 from starters.history.sentences import step_name
+from tests.lifecycle_steps import undos_of
 from tests.workflows.orders import ADA, deployment_state
 from workers.assembly import WORKFLOWS
 from workflows import steps
 
 FOLDER = Path(__file__).parents[1] / "histories"
-HISTORIES = sorted(FOLDER.glob("*.json"))
+HISTORIES = sorted(path for path in FOLDER.glob("*.json") if path.stem != "propose")
+"""Those of what has a trail; the monthly proposal is asked by a schedule, with nothing that anybody could read."""
 GOLDEN = Path(__file__).parent / "golden"
 WORKFLOW_ID = "deployment/acme-prod/provision/1"
 
@@ -177,7 +179,7 @@ async def test_an_abort_is_told_with_what_it_ended_and_what_was_taken_back() -> 
     after = [(line.kind, line.step, line.outcome) for line in lines[decided + 1 :]]
     assert after[:2] == [("waited", "open_endpoint", "aborted"), ("step", "open_endpoint", "aborted")]
     assert {step for kind, step, _ in after[2:] if kind == "step"} == {
-        undo.name for undo in steps.UNDOS if undo is not steps.DELETE_ALARMS
+        undo.name for undo in undos_of("provision") if undo is not steps.DELETE_ALARMS
     }
 
 
@@ -282,6 +284,20 @@ async def test_what_a_later_server_writes_is_passed_over() -> None:
     unknown.event_time.FromDatetime(datetime(2027, 1, 1, tzinfo=UTC))
 
     assert lines_in(await folded([unknown, *events, unknown])) == plain
+
+
+async def test_that_a_deployment_watches_its_operation_after_a_fresh_run_is_no_step() -> None:
+    """The watch and its end, a cancellation as a rule, change nothing in the lines of the others."""
+    events = events_of("deployment")
+    began, now = events[0], events[-1].event_time
+    scheduled = HistoryEvent(event_id=9001, event_time=began.event_time)
+    scheduled.activity_task_scheduled_event_attributes.activity_type.name = "await_end"
+    cancelled = HistoryEvent(event_id=9002, event_time=now)
+    cancelled.activity_task_canceled_event_attributes.scheduled_event_id = 9001
+
+    told = lines_in(await folded([began, scheduled, *events[1:], cancelled]))
+
+    assert told == lines_in(await folded(events))
 
 
 async def test_who_goes_past_our_doors_is_told_by_their_identity() -> None:

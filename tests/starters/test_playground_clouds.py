@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError
 
 import pytest
 
 from domain.clouds import Cloud, Purpose
+from domain.maintenance import MaintenancePolicy, Work
+from domain.window_rules import window_problems
+from domain.windows import openings
 from starters.playground import clouds
+from starters.playground.cast import cast_in, closed_window, open_window
 from starters.playground.clouds import CLOUDS, clouds_here
-from starters.playground.story import cast_in
 
 
 def test_a_cloud_is_simulated_where_what_it_stands_on_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,3 +62,18 @@ def test_the_role_of_a_permission_is_read_in_the_template() -> None:
     assert role(Purpose.OPERATE, "resourcemanager.projects.setIamPolicy") == "byoc_operate_1a2b_grants"
     assert role(Purpose.DELETE, "compute.routers.delete") == "byoc_delete_1a2b"
     assert role(Purpose.DELETE, "compute.routers.get") == "byoc_delete_1a2b"
+
+
+def test_windows_of_the_demo_are_open_whenever_it_is_played() -> None:
+    """At every half hour of days with and without a change of the clocks, each deployment's turn has come."""
+    for begin in (datetime(2026, 3, 28, tzinfo=UTC), datetime(2026, 10, 24, tzinfo=UTC)):
+        for now in (begin + number * timedelta(minutes=30) for number in range(0, 96, 3)):
+            for name in ("globex-prod", "acme-dev", "initech-test"):
+                opened = MaintenancePolicy(windows=(open_window(name, now),))
+                closed = MaintenancePolicy(windows=(closed_window(now),))
+                later = now + timedelta(minutes=30)
+                for need in (timedelta(minutes=60), timedelta(minutes=75)):
+                    turn = next(openings(opened, Work.SERVER, now=later, need=need, spread_by=name))
+                    assert turn.at == later
+                    assert next(openings(closed, Work.SERVER, now=later, need=need)).at > later + timedelta(days=1)
+                assert not list(window_problems(opened, now.date()))

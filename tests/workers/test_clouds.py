@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from activities.contracts import STEP_CONTRACTS, AccountContract
+from activities.contracts import AccountContract
+from activities.step_contracts import STEP_CONTRACTS
 from domain.account import AccountAccess
 from domain.clouds import Cloud, Purpose
 from domain.permission import FORMS, PermissionTable, TemplateForm

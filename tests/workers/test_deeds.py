@@ -28,7 +28,7 @@ from starters.history.payloads import Payloads, Trouble, Value
 from workers.deeds import RecordedDeeds
 from workers.liveness import SignsOfLife
 
-LIVENESS = timedelta(seconds=0.9)
+LIVENESS = timedelta(seconds=3)
 """Heartbeats come at a third of it."""
 
 
@@ -56,8 +56,19 @@ class Acts:
         """Two attempts; the first lives for some heartbeats after its deed."""
         note(f"deed of {activity.info().attempt}")
         if activity.info().attempt == 1:
-            time.sleep(2 * LIVENESS.total_seconds())
+            time.sleep(0.8 * LIVENESS.total_seconds())
             raise not_ready("not yet", look_again_in=timedelta(milliseconds=10))
+
+    @activity.defn
+    def make_late(self) -> None:
+        """Two attempts; nobody hears of the first one before it is taken for dead, and it ends during the second."""
+        note(f"deed of {activity.info().attempt}")
+        if activity.info().attempt == 1:
+            time.sleep(1.5 * LIVENESS.total_seconds())
+            return
+        for _ in range(8):
+            time.sleep(LIVENESS.total_seconds() / 4)
+            activity.heartbeat()
 
     @activity.defn
     def be_refused(self) -> str:
@@ -121,7 +132,9 @@ def speaking(client: Client, request: pytest.FixtureRequest) -> Client:
     return Client(client.service_client, namespace=client.namespace, data_converter=converter)
 
 
-async def played(client: Client, name: str, *, recorded: RecordedDeeds | None = None) -> tuple[object, WorkflowHistory]:
+async def played(
+    client: Client, name: str, *, recorded: RecordedDeeds | None = None, lively: bool = True
+) -> tuple[object, WorkflowHistory]:
     """Return what the workflow saw, and its history."""
     queue = f"deeds-{uuid4().hex[:8]}"
     acts = Acts()
@@ -129,11 +142,11 @@ async def played(client: Client, name: str, *, recorded: RecordedDeeds | None = 
         client,
         task_queue=queue,
         workflows=[Acting],
-        activities=[acts.make_slowly, acts.make_patiently, acts.be_refused, acts.look],
+        activities=[acts.make_slowly, acts.make_patiently, acts.make_late, acts.be_refused, acts.look],
         activity_executor=ThreadPoolExecutor(2),
         max_concurrent_activities=2,
         workflow_runner=UnsandboxedWorkflowRunner(),
-        interceptors=[SignsOfLife(), recorded or RecordedDeeds()],
+        interceptors=[*([SignsOfLife()] if lively else []), recorded or RecordedDeeds()],
     )
     async with worker:
         handle = await client.start_workflow(Acting.run, name, id=queue, task_queue=queue)
@@ -164,6 +177,14 @@ async def test_another_worker_learns_of_earlier_deeds_by_heartbeat(speaking: Cli
     """A worker that remembers nothing, as one that has just started, still tells what the attempt before it did."""
     _, history = await played(speaking, "make_patiently", recorded=RecordedDeeds(remembered=0))
     value = await answered(speaking, history)
+
+    assert [deed.operation for deed in value.deeds] == ["deed of 1", "deed of 2"]
+
+
+async def test_an_attempt_that_was_taken_for_dead_is_told_by_the_next_one(client: Client) -> None:
+    """Its own end is heard by nobody, for the next attempt is under way by then."""
+    _, history = await played(client, "make_late", lively=False)
+    value = await answered(client, history)
 
     assert [deed.operation for deed in value.deeds] == ["deed of 1", "deed of 2"]
 

@@ -16,7 +16,7 @@ from tests.workflows.scenes import Stage, until_waiting
 from tests.workflows.scripted_cloud import ScriptedCloud
 from workers import assembly
 from workers.settings import WorkerSettings
-from workflows import steps
+from workflows import step_runner, steps
 from workflows.temporal import search_attributes
 
 ROLES = steps.CREATE_ROLES.name
@@ -28,7 +28,7 @@ async def test_a_defect_is_shown_to_an_operator_after_three_tries(
     """The wait names the exception, the operation goes on when the defect is gone, and the tries were three."""
     cloud = ScriptedCloud()
     monkeypatch.setattr(assembly, "cloud_activities", lambda settings, of: cloud.activities())
-    monkeypatch.setattr(steps, "_UNKNOWN_PAUSE", timedelta(milliseconds=100))
+    monkeypatch.setattr(step_runner, "_UNKNOWN_PAUSE", timedelta(milliseconds=100))
     settings = WorkerSettings(graceful_shutdown=timedelta(0))
     broken = True
 

@@ -16,6 +16,7 @@ from tests.workflows.scenes import Stage
 from tests.workflows.scripted_cloud import ScriptedCloud
 from workers.assembly import WORKFLOWS
 from workers.liveness import SignsOfLife
+from workers.records import Records
 from workflows.temporal import queues
 
 
@@ -37,10 +38,11 @@ async def workers(temporal: WorkflowEnvironment) -> AsyncIterator[ScriptedCloud]
         max_concurrent_activities=20,
         interceptors=[SignsOfLife()],
     )
+    records = Records(temporal.client, look_again_in=timedelta(milliseconds=200))
     services = Worker(
         temporal.client,
         task_queue=queues.SERVICES,
-        activities=cloud.activities(),
+        activities=[*cloud.activities(), records.await_end, records.read_reached],
         activity_executor=ThreadPoolExecutor(4),
         max_concurrent_activities=4,
         interceptors=[SignsOfLife()],

@@ -10,7 +10,7 @@ from typing import Any
 from temporalio import activity
 from temporalio.common import RawValue
 
-from activities.contracts import Comparison, PlanQuestion
+from activities.contracts import Comparison, PlanQuestion, ProposalAnswer, WindowQuestion
 from activities.failures import failure
 from domain.account import AccessReport, RevocationProof
 from domain.approval import risk_of
@@ -20,7 +20,6 @@ from domain.facts import (
     Bucket,
     Certificate,
     Cluster,
-    ComponentStatus,
     Domain,
     Firewall,
     Key,
@@ -38,6 +37,10 @@ from domain.failure import FailureClass, FailureDetail
 from domain.operation import OperationKind
 from domain.plan import Plan, PlannedChange, PlannedStep, basis_of, hash_of
 from domain.shape import Component, PoolName
+from tests.lifecycle_steps import steps_of, undos_of
+from tests.workflows import scripted_upgrade
+from tests.workflows.scripted_upgrade import UpgradeScript
+from tests.workflows.windows import next_opening
 from workflows import steps
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -73,6 +76,7 @@ ANSWERS: dict[str, Any] = {
     ),
     "prove_restore": RestoreProof(key="k", records=1, sha256="ab", seconds=1.0, proven_at=NOW),
     "compare": Comparison(changes=(PlannedChange(call="ec2:CreateVpc"),)),
+    "propose_rollouts": ProposalAnswer(rollouts=("2026-06",), left_alone=("Kubernetes: nothing has expired",)),
     "find_leftovers": (Leftover(resource_id="key-1", kind="kms:key", kept_because="scheduled for deletion"),),
 }
 
@@ -82,6 +86,7 @@ class ScriptedCloud:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.upgrades = UpgradeScript()
         self._callers: list[str] = []
         self._lock = threading.Lock()
         self._failures: dict[str, list[FailureDetail]] = {}
@@ -92,6 +97,7 @@ class ScriptedCloud:
     def reset(self) -> None:
         """Forget calls and script."""
         self.calls.clear()
+        self.upgrades.reset()
         self._callers.clear()
         self._failures.clear()
         self._refusals.clear()
@@ -142,15 +148,16 @@ class ScriptedCloud:
         if name in ANSWERS:
             return ANSWERS[name]
         converter = activity.payload_converter()
+        if name in scripted_upgrade.NAMES:
+            return self.upgrades.answer(name, converter.from_payload(arguments[0].payload, dict))
         match name:
             case "make_plan":
                 return self._plan(converter.from_payload(arguments[0].payload, PlanQuestion))
+            case "find_openings":
+                return next_opening(converter.from_payload(arguments[0].payload, WindowQuestion))
             case "create_node_pool":
                 request = converter.from_payload(arguments[0].payload, dict)
                 return NodePool(pool=request["pool"], name=request["pool"], instance_type="m7i.large")
-            case "install_component":
-                request = converter.from_payload(arguments[0].payload, dict)
-                return ComponentStatus(component=request["component"], image="i", ready=1, desired=1)
             case _:
                 return None
 
@@ -179,10 +186,12 @@ def _steps_of(kind: OperationKind) -> list[tuple[str, str]]:
     """Return names and sentences of the steps that an operation of this kind may run."""
     match kind:
         case OperationKind.RECONFIGURE:
-            return [(steps.APPLY_API_KEYS.name, steps.APPLY_API_KEYS.summary)]
+            return [(each.name, each.summary) for each in (steps.APPLY_API_KEYS, steps.SET_MAINTENANCE_POLICY)]
+        case OperationKind.UPGRADE:
+            return [("upgrade", "Upgrade")]
         case OperationKind.RETIRE:
             made = [(each.name, each.summary) for each in (steps.BACK_UP, steps.LOCK_BACKUP, steps.FIND_LEFTOVERS)]
-            return [*made, *((undo.name, undo.summary) for undo in steps.UNDOS)]
+            return [*made, *((undo.name, undo.summary) for undo in undos_of("provision"))]
     abouts = {
         steps.INSTALL_ADD_ON.name: ["network", "proxy", "identity", "dns", "storage", "metrics"],
         steps.CREATE_POOL.name: [*PoolName],
@@ -190,7 +199,7 @@ def _steps_of(kind: OperationKind) -> list[tuple[str, str]]:
     }
     return [
         (f"{step.name}/{about}" if about else step.name, step.summary.format(about=about))
-        for step in steps.ALL
+        for step in steps_of("provision")
         for about in abouts.get(step.name, [""])
     ]
 

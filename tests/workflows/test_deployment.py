@@ -210,6 +210,24 @@ async def test_continue_as_new_keeps_everything_and_the_running_operation(
     assert (await stage.until_phase(handle, DeploymentPhase.ACTIVE)).past[0].phase is OperationPhase.DONE
 
 
+async def test_an_operation_that_outlived_a_continue_as_new_is_lost_too_if_it_is_terminated(stage: Stage) -> None:
+    """The fresh run has no handle of it, and nobody tells; it looks itself."""
+    stage.cloud.refuse("create_cluster", FailureClass.CONFIG)
+    handle = await stage.deployment()
+    before = await stage.until(handle, lambda state: state.report is not None and bool(state.report.waiting_for))
+    await handle.execute_update("continue_as_new_now", ADA)
+    await stage.until(handle, lambda state: state.runs == 2)
+
+    await stage.client.get_workflow_handle(before.running.summary.workflow_id).terminate("by mistake")  # type: ignore[union-attr]
+
+    state = await _until_operations(stage, handle, 1)
+    assert state.past[0].phase is OperationPhase.LOST
+    assert "ended from outside: terminated" in state.trail[-1].what
+    stage.cloud.allow("create_cluster")
+    await _request(handle, OperationRequest(request_id="again", kind=OperationKind.PROVISION, actor=ADA))
+    assert (await stage.until_phase(handle, DeploymentPhase.ACTIVE)).facts.cluster is not None
+
+
 async def test_a_deployment_of_many_operations_remembers_that_it_was_active(stage: Stage) -> None:
     """When its first provisioning has fallen out of the record, an abort still takes nothing back."""
     known = deployment_state(stage.name)

@@ -33,12 +33,13 @@ from domain.state import (
 )
 from starters.client import ControlPlane, Refused
 from tests.conftest import dynamic_config_arguments, executable
+from tests.lifecycle_steps import activities_of, undos_of
 from tests.workflows.orders import ADA, GRACE, account_state, deployment_order, operation_order
 from tests.workflows.scenes import PATIENCE, Stage, progress, until_waiting
 from tests.workflows.scripted_cloud import ScriptedCloud
 from workers.assembly import WORKFLOWS
 from workers.liveness import SignsOfLife
-from workflows import steps
+from workflows import step_runner, steps
 from workflows.account import Account, AccountRequest
 from workflows.deployment import Deployment
 from workflows.provision import Provision
@@ -49,10 +50,7 @@ HELD = AccountStanding(
     account="acme-aws", phase=AccountPhase.HELD, hold_reason="audit", by=GRACE, since=datetime(2026, 6, 1, tzinfo=UTC)
 )
 ACTIVE = AccountStanding(account="acme-aws", phase=AccountPhase.ACTIVE, since=datetime(2026, 6, 2, tzinfo=UTC))
-PROVISIONING = sorted(
-    {step.name for step in steps.ALL}
-    - {each.name for each in (steps.VERIFY_ACCESS, steps.PROVE_REVOKED, steps.LOCK_BACKUP, steps.FIND_LEFTOVERS)}
-)
+PROVISIONING = sorted(activities_of("provision"))
 PROBES_LATER = 1.0
 """Seconds in which an operation at the tests' pace would have probed three times."""
 
@@ -161,7 +159,7 @@ async def test_a_wait_is_not_probed_while_the_account_is_held(stage: Stage) -> N
     assert _calls(stage).count("create_egress") == tries
     park, wait = seen.waiting_for
     assert (park.step, wait.step, wait.probe_at, wait.choices) == (
-        steps.ACCOUNT,
+        step_runner.ACCOUNT,
         "create_egress",
         None,
         (Choice.ABORT,),
@@ -187,12 +185,12 @@ async def test_an_abort_during_a_hold_takes_nothing_back_before_the_release(stag
     await operation.execute_update("decide", StepDecision(choice=Choice.ABORT, actor=ADA))
 
     seen = await _until_phase(operation, OperationPhase.UNDOING)
-    assert [wait.choices for wait in seen.waiting_for if wait.step == steps.ACCOUNT] == [()]
+    assert [wait.choices for wait in seen.waiting_for if wait.step == step_runner.ACCOUNT] == [()]
     await asyncio.sleep(PROBES_LATER)
     assert _deletions(stage) == []
     await _release(account)
     assert (await handle.result()).phase is DeploymentPhase.ABORTED
-    assert set(_deletions(stage)) == {undo.name for undo in steps.UNDOS} - {steps.DELETE_ALARMS.name}
+    assert set(_deletions(stage)) == {undo.name for undo in undos_of("provision")} - {steps.DELETE_ALARMS.name}
     assert _repeated(stage, "delete_") == []
 
 
@@ -243,7 +241,7 @@ async def test_a_hold_in_any_step_loses_nothing_and_repeats_nothing(stage: Stage
     await gate.reached()
 
     await operation.signal("account_changed", HELD)
-    await until_waiting(operation, steps.ACCOUNT)
+    await until_waiting(operation, step_runner.ACCOUNT)
     gate.open()
     await _until_nothing_is_under_way(operation)
     with contextlib.suppress(RPCError):  # it has ended, if the step was the last one
@@ -331,7 +329,7 @@ async def test_a_hold_placed_around_a_fresh_run_of_the_deployment_reaches_its_op
     await asked.result()
     await stage.until(handle, lambda state: state.runs == 2)
     operation = await _running(stage, handle)
-    await until_waiting(operation, steps.ACCOUNT)
+    await until_waiting(operation, step_runner.ACCOUNT)
     gate.open()
 
     await _until_nothing_is_under_way(operation)
@@ -439,7 +437,8 @@ async def test_an_account_with_many_deployments_tells_each_change_once(stage: St
     await account.execute_update(Account.hold, AccountRequest(actor=GRACE, reason="audit"))
     plane = ControlPlane(stage.client, ADA, timedelta(minutes=1))
     names = [f"{stage.name}n{number}" for number in range(55)]
-    await asyncio.gather(*(plane.order(deployment_order(name, account=stage.account_name)) for name in names))
+    for some in (names[first : first + 10] for first in range(0, len(names), 10)):
+        await asyncio.gather(*(plane.order(deployment_order(name, account=stage.account_name)) for name in some))
     handles = [stage.client.get_workflow_handle(ids.deployment_id(name)) for name in names]
     for _ in range(PATIENCE):
         if (before := await _signals_sent(account)) == len(names):
@@ -477,7 +476,7 @@ async def _hold(stage: Stage, account: WorkflowHandle[Any, Any], deployment: Wor
     await account.execute_update(Account.hold, AccountRequest(actor=GRACE, reason="audit"))
     state = await stage.until(deployment, lambda state: state.is_held)
     if state.running is not None:
-        await until_waiting(stage.client.get_workflow_handle(state.running.summary.workflow_id), steps.ACCOUNT)
+        await until_waiting(stage.client.get_workflow_handle(state.running.summary.workflow_id), step_runner.ACCOUNT)
 
 
 async def _release(account: WorkflowHandle[Any, Any]) -> None:

@@ -94,11 +94,11 @@ async def test_a_role_that_is_taken_away_in_the_middle_stops_the_next_deletion(
     await until_waiting(operation, "delete_cluster")
     await _narrow(account, monkeypatch)
     await stage.until(handle, lambda state: state.standing is not None and bool(state.standing.withheld))
-    stage.cloud.allow("delete_cluster")
 
     wait = await _until_withheld(operation, "delete_cluster")
 
     assert wait == (Choice.SKIP,)
+    stage.cloud.allow("delete_cluster")
     monkeypatch.setitem(scripted_cloud.ANSWERS, "verify_access", WHOLE)
     assert (await handle.result()).phase is DeploymentPhase.RETIRED
 

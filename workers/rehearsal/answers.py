@@ -17,7 +17,9 @@ from typing import Any, TypeGuard, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 
-from activities.contracts import STEP_CONTRACTS, AddressQuestion, CapacityQuestion
+from activities.contracts import AddressQuestion, CapacityQuestion
+from activities.step_contracts import STEP_CONTRACTS
+from activities.upgrade_contracts import ControlPlaneUpgrade
 from domain.addresses import AddressesUnusableError, plan_ranges
 from domain.catalogue import Catalogue
 from domain.clouds import Cloud
@@ -25,6 +27,7 @@ from domain.cost import PriceList
 from domain.facts import AddressPlan, DeploymentFacts, Machine, Placement
 from domain.sizing import ZONES
 from domain.state import OperationOrder
+from domain.upgrade import Check, Counters, Measurement
 
 PLANNED = "planned:"
 """How a made-up text begins."""
@@ -60,9 +63,10 @@ class Answers:
         self._facts = facts
         self._catalogue = catalogue
         self._prices = prices
+        self._looks = 0
 
     def answer(self, activity: str, question: Any) -> Any:  # noqa: ANN401 - each activity has types of its own
-        """Return a plausible answer; the same question always gets the same one.
+        """Return a plausible answer; the same question always gets the same one, but for what counts.
 
         Raises:
             CannotAnswer: The activity is not of the contract, or nothing can be made of its return type.
@@ -75,12 +79,27 @@ class Answers:
                 return self._facts.placement or self._placement(question)
             case AddressQuestion() if question.network.existing is None:
                 return _addresses(question)
-        if asked.returns is type(None):
-            return None
-        if is_search(activity):
-            return ()
+            case ControlPlaneUpgrade():
+                return question.cluster.model_copy(update={"version": question.kubernetes})
+        if asked.returns in (type(None), Check, Measurement) or is_search(activity):
+            return self._nothing_bad(activity, asked.returns)
         known = _known(asked.returns, self._facts, question)
         return known if known is not None else _made_up(asked.returns, activity, question)
+
+    def _nothing_bad(self, activity: str, returns: Any) -> Any:  # noqa: ANN401 - as above
+        """Return what an activity says that finds nothing wrong."""
+        if returns is Check:
+            return Check(name=f"{PLANNED}{activity}", passed=True, evidence=f"{PLANNED}evidence")
+        if returns is Measurement:
+            return self._measured()
+        return () if is_search(activity) else None
+
+    def _measured(self) -> Measurement:
+        """Return canary and control that do equally well; each look finds more than the one before."""
+        self._looks += 1
+        requests = 1000 * self._looks
+        counted = Counters(pods=1, ready=1, requests=requests, latency={"+Inf": requests, "0.05": requests})
+        return Measurement(at=NOW, canary=counted, control=counted)
 
     def placement_of(self, order: OperationOrder) -> Placement:
         """Return where an order's deployment runs, or will run."""

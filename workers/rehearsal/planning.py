@@ -25,6 +25,7 @@ from domain.failure import FailureClass
 from domain.operation import OperationKind
 from domain.plan import CostItem, Plan, PlannedAction, PlannedChange, PlannedQuota, PlannedStep, basis_of, hash_of
 from domain.sizing import QuotaNeed, quota_needs
+from domain.upgrade import Check, UpgradeWork
 from workers.clouds import NotServed
 from workers.rehearsal.answers import ACTIVITIES, Answers, is_planned, is_search
 from workers.rehearsal.server import CannotRehearse, rehearsal_server
@@ -38,6 +39,11 @@ DeclaredNeeds = Callable[[WorkerSettings, Cloud], tuple[Need, ...]]
 
 _LASTING = ("delete_", "lock_")
 """The names of the steps whose deed nobody can take back begin so."""
+_PASSING = known_steps.DELETE_CANARY.name
+"""A deletion of what the operation itself has made for a while."""
+
+_OF_CANARIES = frozenset({known_steps.MEASURE.name, known_steps.VALIDATE_NODE.name, known_steps.DELETE_CANARY.name})
+"""Activities about what an upgrade has made just before."""
 
 _MAY_SKIP = {step.name for step in known_steps.ALL if step.may_skip} | {undo.name for undo in known_steps.UNDOS}
 """Activities of steps that an operator may skip."""
@@ -82,6 +88,7 @@ class Planner:
             [_step(each, needs, comparing.changes[each.key] if comparing else None) for each in rehearsed],
             durations,
             makes=order.first or question.changes_specification or question.kind is not OperationKind.PROVISION,
+            pauses=_pauses(order.upgrade),
         )
         basis = basis_of(question.kind, order)
         risk = risk_of(question.kind, changes_specification=order.first or question.changes_specification)
@@ -97,7 +104,7 @@ class Planner:
             approvals=question.policy.sides(risk),
             takes=max((step.starts_after + step.takes for step in steps), default=timedelta(0)),
             costs=_costs(question, answers, prices),
-            irreversible=tuple(step.summary for step in steps if step.name.startswith(_LASTING)),
+            irreversible=_irreversible(question, steps),
         )
 
 
@@ -150,18 +157,33 @@ class _Comparing:
             ComparisonQuestion(site=self._site, step=_step_named(name, asked), activity=name, question=asked)
         )
         self.changes[key] = seen.changes
-        if seen.changes or is_search(name):
-            # What a search finds today is no answer to what it will find after the steps before it.
-            return self._answers.answer(name, question)
-        return TypeAdapter(ACTIVITIES[name].returns).validate_json(json.dumps(seen.answer))
+        if not seen.changes and not is_search(name):
+            answer = TypeAdapter(ACTIVITIES[name].returns).validate_json(json.dumps(seen.answer))
+            self.changes[key] = _would_wait(answer)
+            if not self.changes[key]:
+                return answer
+        # What a search finds today is no answer to what it will find after the steps before it.
+        return self._answers.answer(name, question)
 
     def _why_not_to_ask(self, name: str, asked: Mapping[str, Any]) -> str:
         """Return why what exists says nothing about a step that would change something; empty if it does."""
         if is_planned(asked):
             return f"needs what does not exist yet: {_missing(asked)}"
+        if name in _OF_CANARIES:
+            return "needs what does not exist yet: the canary"
         if self._backup_is_to_come and asked.get("keep_backups") and not is_search(name):
             return "would delete what the final backup, which does not exist yet, leaves"
         return ""
+
+
+def _would_wait(answer: object) -> tuple[PlannedChange, ...]:
+    """Return what an upgrade would wait for: the checks that have not passed, each with its evidence."""
+    checks = answer if isinstance(answer, tuple) else (answer,)
+    return tuple(
+        PlannedChange(call="", detail=f"would wait until it passes: {check.name}: {check.evidence}")
+        for check in checks
+        if isinstance(check, Check) and not check.passed
+    )
 
 
 def _step_named(activity: str, asked: Mapping[str, Any]) -> str:
@@ -187,7 +209,21 @@ def _step(seen: Rehearsed, needs: Iterable[Need], changes: tuple[PlannedChange, 
     )
 
 
-def _timed(steps: Sequence[PlannedStep], durations: CloudDurations | None, *, makes: bool) -> tuple[PlannedStep, ...]:
+def _pauses(upgrade: UpgradeWork | None) -> Mapping[str, timedelta]:
+    """Return how long nothing else begins after some steps, keyed by how their names begin: canaries are observed, and
+    a control plane bakes once the server was used on it.
+    """
+    if upgrade is None:
+        return {}
+    observed = upgrade.verification.interval * upgrade.verification.rounds
+    used = f"{known_steps.VERIFY_SERVER.name}/the control plane"
+    bakes = {f"{used} {stage.kubernetes}": stage.bake for stage in upgrade.stages if stage.bake}
+    return {f"{known_steps.MEASURE.name}/": observed, **bakes}
+
+
+def _timed(
+    steps: Sequence[PlannedStep], durations: CloudDurations | None, *, makes: bool, pauses: Mapping[str, timedelta]
+) -> tuple[PlannedStep, ...]:
     """Return the steps with their expected instants, in which each comes after those that it needs."""
     if durations is None:
         return tuple(steps)
@@ -197,9 +233,19 @@ def _timed(steps: Sequence[PlannedStep], durations: CloudDurations | None, *, ma
         changes = makes if step.changes is None else bool(step.changes)
         starts = max((ends[need] for need in step.after), default=timedelta(0))
         takes = durations.expected(step.name, changes=changes)
-        ends[step.name] = starts + takes
+        rests = (span for begin, span in pauses.items() if step.name.startswith(begin))
+        ends[step.name] = starts + takes + sum(rests, timedelta(0))
         timed.append(step.model_copy(update={"starts_after": starts, "takes": takes}))
     return tuple(timed)
+
+
+def _irreversible(question: PlanQuestion, steps: Sequence[PlannedStep]) -> tuple[str, ...]:
+    """Return what cannot be taken back: steps that delete what lasts, and stages of an upgrade that say so."""
+    stages = question.order.upgrade.stages if question.order.upgrade else ()
+    return (
+        *(step.summary for step in steps if step.name.startswith(_LASTING) and not step.name.startswith(_PASSING)),
+        *(stage.irreversible for stage in stages if stage.irreversible),
+    )
 
 
 def _quotas(question: PlanQuestion) -> tuple[PlannedQuota, ...]:

@@ -24,6 +24,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
 
+from activities.calling import PRODUCT
 from activities.failures import not_ready
 from domain.operation import OperationKind, OperationPhase, OperationProgress, Pace, StepRecord
 from domain.state import OperationOrder, OperationOutcome
@@ -35,8 +36,11 @@ from workflows.reconfigure import Reconfigure
 from workflows.retire import Retire
 from workflows.steps import name_of
 from workflows.temporal import ids, queues
+from workflows.upgrade import Upgrade
 
-OPERATIONS: Mapping[OperationKind, type[Operation]] = {each.kind: each for each in (Provision, Reconfigure, Retire)}
+OPERATIONS: Mapping[OperationKind, type[Operation]] = {
+    each.kind: each for each in (Provision, Reconfigure, Retire, Upgrade)
+}
 """The workflow of each kind of operation. A new kind is one more name here."""
 
 _DELAY = timedelta(minutes=20)
@@ -65,6 +69,9 @@ class Rehearsed:
     """What tells the step's question from all others."""
 
 
+_AGAIN = " again "
+
+
 @dataclass
 class _Run:
     """One run of the workflow."""
@@ -75,6 +82,13 @@ class _Run:
     seen: dict[str, str] = field(default_factory=dict)
     """Key of each activity that was asked, keyed by Temporal's id for it."""
 
+    def key_of(self, activity_id: str, question: str) -> str:
+        """Return the key of an activity; one that asks the same as another before it in the run is numbered."""
+        if activity_id not in self.seen:
+            times = sum(key.partition(_AGAIN)[0] == question for key in self.seen.values())
+            self.seen[activity_id] = f"{question}{_AGAIN}{times + 1}" if times else question
+        return self.seen[activity_id]
+
 
 class Stage:
     """Runs one operation again and again until it is known which step needs which."""
@@ -83,7 +97,7 @@ class Stage:
         self._client = client
         self._kind = kind
         # Neither a hold of the account nor what was approved before decides on what the operation would do.
-        self._order = order.model_copy(update={"pace": _UNHURRIED, "standing": None, "approved": None})
+        self._order = _unhurried(order.model_copy(update={"pace": _UNHURRIED, "standing": None, "approved": None}))
         self._answers = answers
         self._runs: dict[str, _Run] = {}
         """Keyed by workflow id."""
@@ -112,10 +126,16 @@ class Stage:
         lifecycles = Worker(
             self._client,
             task_queue=queues.LIFECYCLES,
+            build_id=PRODUCT,
             workflows=[OPERATIONS[self._kind]],
             workflow_runner=runner or UnsandboxedWorkflowRunner(),
         )
-        cloud = Worker(self._client, task_queue=queues.site_queue(self._order.site), activities=[self._act])
+        cloud = Worker(
+            self._client,
+            task_queue=queues.site_queue(self._order.site),
+            build_id=PRODUCT,
+            activities=[self._act],
+        )
         self._interpose = interpose
         async with lifecycles, cloud:
             if interpose is not None:
@@ -185,8 +205,7 @@ class Stage:
         info = activity.info()
         assert info.workflow_id is not None, "only workflows ask here"
         run, (argument,) = self._runs[info.workflow_id], arguments
-        key = f"{info.activity_type} {argument.payload.data.decode()}"
-        run.seen[info.activity_id] = key
+        key = run.key_of(info.activity_id, f"{info.activity_type} {argument.payload.data.decode()}")
         if info.attempt == 1 and run.delays and not run.delayed and key not in self._delayed:
             self._delayed.add(key)
             run.delayed = key
@@ -211,6 +230,18 @@ class Stage:
             return self._answers.answer(name, question)
         answer = self._given[key] = await self._interpose(key, name, question)
         return answer
+
+
+def _unhurried(order: OperationOrder) -> OperationOrder:
+    """Return the order of an upgrade with all the time there is: its canaries may be late and are looked at once, its
+    window does not end, and what was proven is long ago: when it starts, the backup may have to be proven anew.
+    """
+    if order.upgrade is None:
+        return order
+    patient = order.upgrade.verification.model_copy(update={"rounds": 1, "ready_within": timedelta(days=1)})
+    upgrade = order.upgrade.model_copy(update={"verification": patient, "window_ends": None})
+    facts = order.facts.model_copy(update={"restore_proof": None})
+    return order.model_copy(update={"upgrade": upgrade, "facts": facts})
 
 
 def _needed(records: Sequence[StepRecord], delayed: set[str]) -> dict[str, set[str]]:

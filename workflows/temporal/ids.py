@@ -39,3 +39,12 @@ def comparison_id(deployment: str, plan: str, step: str) -> str:
 def deployment_of(workflow_id: str) -> str:
     """Return the deployment's name from the id of its workflow or of one of its operations."""
     return workflow_id.split("/")[1]
+
+
+def rollout_id(rollout: str) -> str:
+    """Return the id of a rollout's workflow, `rollout/4.12.1`."""
+    return f"rollout/{rollout}"
+
+
+RELEASES = "releases"
+"""Id of the one workflow that holds published releases."""

@@ -238,6 +238,7 @@ def _container(component: Component, release: Release, size: ComponentSize) -> O
     called = {f"{other.upper()}_ADDRESS": address(other) for other in CALLS[component] if other is not component}
     variables = pods.environment(
         SERVER_RELEASE=release.version,
+        SCHEMA_EPOCH=str(release.schema_epoch),
         LISTEN_PORT=str(PORTS[component]),
         METRICS_PORT=str(METRICS_PORT),
         **called,

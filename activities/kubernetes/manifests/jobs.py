@@ -1,4 +1,4 @@
-"""The jobs that take a backup and that prove one by restoring it."""
+"""The jobs that take a backup, prove one by restoring it, migrate the store's schema, and try a new node."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from activities.kubernetes.manifests.foundation import SERVICES_PRIORITY, STORAG
 from activities.kubernetes.manifests.identity import (
     BACKUP,
     JOB_LABEL,
+    MIGRATION,
+    POOL_LABEL,
     RESTORE,
     RESTORE_ACCOUNT,
     RESTORE_NAMESPACE,
     SERVER_NAMESPACE,
+    VALIDATION,
+    canary_of,
     labels,
 )
 from activities.kubernetes.manifests.topology import address
@@ -23,6 +27,7 @@ from domain.deployment import Site
 from domain.facts import Backup, Bucket
 from domain.release import Release
 from domain.shape import Component, PoolName
+from domain.upgrade import MigrationPhase
 
 JOB_CPU_MILLIS = 250
 JOB_MEMORY_MIB = 512
@@ -31,6 +36,8 @@ _LONGEST_NAME = 50
 _TRIES = 3
 _LONGEST_SECONDS = 24 * 3600
 _GIB = 2**30
+POOLS_FIRST = {PoolName.STORE: Component.STORE, PoolName.SERVICES: Component.API}
+"""As which component a job acts that tries a node of the pool."""
 
 
 def backup_job_name(name: str) -> str:
@@ -75,6 +82,42 @@ def restore_job(site: Site, release: Release, backup: Backup, cloud: CloudManife
         variables={},
         scratch=_restored_volume(site, backup),
     )
+
+
+def migration_job(site: Site, release: Release, phase: MigrationPhase, cloud: CloudManifests) -> Object:
+    """Return the job that does one phase of the migration to the schema of `release`."""
+    return _job(
+        site,
+        release,
+        namespace=SERVER_NAMESPACE,
+        name=_job_name(MIGRATION, f"{phase}-{release.version}"),
+        kind=MIGRATION,
+        account=str(Component.STORE),
+        cloud=cloud,
+        arguments=["migrate", str(phase), "--epoch", str(release.schema_epoch)],
+        variables={"STORE_ADDRESS": address(Component.STORE)},
+        scratch=pods.scratch_volume(),
+    )
+
+
+def validation_job(site: Site, release: Release, pool: PoolName, node: str, cloud: CloudManifests) -> Object:
+    """Return the job that runs the store's image on the canary node of a pool, and nowhere else."""
+    job = _job(
+        site,
+        release,
+        namespace=SERVER_NAMESPACE,
+        name=_job_name(VALIDATION, node),
+        kind=VALIDATION,
+        account=str(POOLS_FIRST[pool]),
+        cloud=cloud,
+        arguments=["try-machine"],
+        variables={},
+        scratch=pods.scratch_volume(),
+    )
+    spec = job["spec"]["template"]["spec"]
+    spec["nodeSelector"] = {POOL_LABEL: canary_of(pool)}
+    spec["tolerations"] = [{"key": POOL_LABEL, "operator": "Exists"}]
+    return job
 
 
 def _job_name(kind: str, name: str) -> str:

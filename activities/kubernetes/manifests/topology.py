@@ -24,12 +24,12 @@ METRICS_PORT = 9090
 CALLS: dict[Component, tuple[Component, ...]] = {
     Component.STORE: (Component.STORE,),
     Component.AUTHENTICATION: (),
-    Component.API: (Component.STORE, Component.AUTHENTICATION, Component.SUBSCRIPTION),
+    Component.API: (Component.STORE, Component.AUTHENTICATION, Component.SUBSCRIPTION, Component.CDC),
     Component.SUBSCRIPTION: (Component.STORE, Component.AUTHENTICATION),
     Component.CDC: (Component.STORE,),
 }
 """Whom each component calls. The replicas of the store replicate among themselves; the API server passes on what comes
-for authentication and subscription from clients that can only use its port."""
+for authentication and subscription from clients that can only use its port, and asks all of them how they are."""
 
 PUBLIC_PORTS = {Component.API: 443, Component.SUBSCRIPTION: 8443}
 """Ports of the load balancer, for the components that clients reach: HTTP API and device synchronization."""

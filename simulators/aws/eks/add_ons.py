@@ -142,8 +142,10 @@ class AddOns:
         changes: dict[str, Any] = {
             key: parameters[key] for key in ("configurationValues", "serviceAccountRoleArn") if key in parameters
         }
-        changes["addonVersion"] = self._validated_version(
-            cluster, ADD_ONS[name], parameters.get("addonVersion", add_on["addonVersion"])
+        # One that stays need not be on offer for what the cluster has become since.
+        asked = parameters.get("addonVersion")
+        changes["addonVersion"] = (
+            self._validated_version(cluster, ADD_ONS[name], asked) if asked else add_on["addonVersion"]
         )
         if "podIdentityAssociations" in parameters:
             for id_, association in list(cluster.pod_identities.items()):

@@ -37,6 +37,15 @@ _CONFIGURATION_UPDATES: Mapping[str, tuple[str, str]] = {
 """Kind and parameter of the update, keyed by what UpdateClusterConfig is given; exactly one of them each time."""
 
 
+_DAY = 86_400.0
+_HEALTHY = frozenset({"ACTIVE", "CREATING", "UPDATING", "DELETING"})
+_ADVICE = {
+    "Kubelet version skew": "Update the node groups to the version of the control plane.",
+    "Cluster health issues": "Let every add-on become healthy before the version changes.",
+}
+"""What is recommended where an insight is not passing; keyed by its name."""
+
+
 class ControlPlanes:
     """The operations on clusters themselves."""
 
@@ -334,15 +343,24 @@ class ControlPlanes:
     def list_insights(self, here: Scope, parameters: Document) -> Document:
         """ListInsights: what would stand in the way of the next Kubernetes version."""
         cluster = self._has.clusters.get(here, parameters["name"])
-        categories = (parameters.get("filter") or {}).get("categories") or ["UPGRADE_READINESS"]
-        return {"insights": [entry for entry in self._insights(cluster) if entry["category"] in categories]}
+        wanted = parameters.get("filter") or {}
+        return {
+            "insights": [
+                entry
+                for entry in self._insights(cluster)
+                if entry["category"] in (wanted.get("categories") or ["UPGRADE_READINESS"])
+                and entry["kubernetesVersion"] in (wanted.get("kubernetesVersions") or [entry["kubernetesVersion"]])
+                and entry["insightStatus"]["status"] in (wanted.get("statuses") or [entry["insightStatus"]["status"]])
+            ]
+        }
 
     def describe_insight(self, here: Scope, parameters: Document) -> Document:
         """DescribeInsight."""
         cluster = self._has.clusters.get(here, parameters["name"])
         for entry in self._insights(cluster):
             if entry["id"] == parameters["id"]:
-                return {"insight": {**entry, "recommendation": "", "additionalInfo": {}, "resources": []}}
+                advice = "" if entry["insightStatus"]["status"] == "PASSING" else _ADVICE[entry["name"]]
+                return {"insight": {**entry, "recommendation": advice, "additionalInfo": {}, "resources": []}}
         raise Refusal("ResourceNotFoundException", f"No insight found for id: {parameters['id']}.", 404)
 
     def _insights(self, cluster: ClusterRecord) -> list[Document]:
@@ -354,26 +372,30 @@ class ControlPlanes:
             for name, group in cluster.node_groups.items()
             if versions.distance(group.description["version"], cluster.version) > 0
         ]
-        now = self._has.clock.time()
+        made = cluster.description["createdAt"]
+        # EKS looks once a day.
+        refreshed = made + (self._has.clock.time() - made) // _DAY * _DAY
+        unhealthy = [name for name, add_on in cluster.add_ons.items() if add_on["status"] not in _HEALTHY]
 
-        def insight(number: int, name: str, problem: str = "") -> Document:
+        def insight(number: int, name: str, problem: str = "", status: str = "ERROR") -> Document:
             return {
                 "id": f"{cluster.id}-{number}",
                 "name": name,
                 "category": "UPGRADE_READINESS",
                 "kubernetesVersion": following,
-                "lastRefreshTime": now,
-                "lastTransitionTime": cluster.description["createdAt"],
+                "lastRefreshTime": refreshed,
+                "lastTransitionTime": made,
                 "description": name,
-                "insightStatus": {"status": "ERROR" if problem else "PASSING", "reason": problem or "No issue found."},
+                "insightStatus": {"status": status if problem else "PASSING", "reason": problem or "No issue found."},
             }
 
         skew = f"Node groups behind the control plane: {', '.join(lagging)}" if lagging else ""
+        ailing = f"Add-ons that are not healthy: {', '.join(unhealthy)}" if unhealthy else ""
         return [
             insight(1, f"Deprecated APIs removed in Kubernetes v{following}"),
             insight(2, "Kubelet version skew", skew),
             insight(3, "EKS add-on version compatibility"),
-            insight(4, "Cluster health issues"),
+            insight(4, "Cluster health issues", ailing, "WARNING"),
         ]
 
     def tag_resource(self, here: Scope, parameters: Document) -> Document:

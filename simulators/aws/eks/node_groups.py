@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -26,16 +26,14 @@ from simulators.aws.eks.records import (
     invalid,
     not_found,
 )
+from simulators.aws.eks.replacement import Replacement
 from simulators.aws.eks.surroundings import Surroundings
-from simulators.aws.eks.updates import Updates
+from simulators.aws.eks.updates import Errors, Updates
 from simulators.aws.instance_types import INSTANCE_TYPES, offered_in
 from simulators.aws.refusals import Refusal
 from simulators.aws.scope import Scope
 from simulators.faults import Fault, FaultKind
-from simulators.kubernetes import kinds
-from simulators.kubernetes.objects import labels_of, namespace_of
-from simulators.kubernetes.selectors import matches_label_selector
-from simulators.kubernetes.simulator import Cluster, NodeShape
+from simulators.kubernetes.simulator import NodeShape
 
 _NAME = re.compile(r"[0-9A-Za-z][A-Za-z0-9_-]{0,62}")
 _TAINT_EFFECTS = {"NO_SCHEDULE": "NoSchedule", "NO_EXECUTE": "NoExecute", "PREFER_NO_SCHEDULE": "PreferNoSchedule"}
@@ -165,8 +163,18 @@ class NodeGroups:
         while len(group.instances) < wanted:
             self._launch(cluster, group)
 
-    def _launch(self, cluster: ClusterRecord, group: NodeGroupRecord) -> None:
-        description = group.description
+    def _launch_next(
+        self, cluster: ClusterRecord, group: NodeGroupRecord, version: str, template: Document | None
+    ) -> str | None:
+        """Start one machine of another version beside the present ones; return why that is not possible."""
+        if problem := self._problem(cluster, group, len(group.instances) + 1):
+            return str(problem["message"])
+        self._launch(cluster, group, {"version": version, **({"launchTemplate": template} if template else {})})
+        return None
+
+    def _launch(self, cluster: ClusterRecord, group: NodeGroupRecord, changed: Document | None = None) -> None:
+        """Start a machine as the group is described, but for what has `changed`."""
+        description = {**group.description, **(changed or {})}
         type_ = INSTANCE_TYPES[description["instanceTypes"][0]]
         subnets = [subnet for subnet in description["subnets"] if type_.name in offered_in(fabric.zone_of(subnet))]
         subnet = subnets[group.next_subnet % len(subnets)]
@@ -300,23 +308,36 @@ class NodeGroups:
         if versions.distance(description["version"], target) < 0:
             raise invalid(f"Nodegroup cannot be downgraded from {description['version']} to {target}", **where)
         release = parameters.get("releaseVersion") or versions.release_of(target)
-        template, _ = _launch_template(parameters.get("launchTemplate"), where)
-        force = bool(parameters.get("force"))
+        template, template_data = _launch_template(parameters.get("launchTemplate"), where)
+        if template is not None:
+            if template["id"] != (description.get("launchTemplate") or {}).get("id"):
+                raise invalid("The launch template must be the one that the node group was made with", **where)
+            identities.require_caller("ec2:DescribeLaunchTemplateVersions", "*")
+            _require_launch_permission(cluster.scope, template, template_data, where)
+        replacement = Replacement(
+            self._has.kubernetes.cluster(cluster.id),
+            self._has.clock,
+            self._has.durations,
+            group,
+            launch=lambda: self._launch_next(cluster, group, target, template),
+            end=lambda instance_id: self._end(cluster, group, instance_id),
+            force=bool(parameters.get("force")),
+        )
 
-        def apply() -> list[Document] | None:
-            running = self._has.kubernetes.cluster(cluster.id)
-            if running is not None and not force and (stuck := _unevictable(running, group.instances.values())):
-                message = "Reached max retries while trying to evict pods from nodes in node group"
-                return [{"errorCode": "PodEvictionFailure", "errorMessage": message, "resourceIds": stuck}]
-            description.update(
-                version=target, releaseVersion=release, status="ACTIVE", modifiedAt=self._has.clock.time()
-            )
-            if template:
-                description["launchTemplate"] = template
-            for instance_id in list(group.instances):
-                self._launch(cluster, group)
-                self._end(cluster, group, instance_id)
-            return None
+        def apply() -> Errors | None:
+            errors = replacement.go_on()
+            if errors is None:
+                description.update(
+                    version=target, releaseVersion=release, status="ACTIVE", modifiedAt=self._has.clock.time()
+                )
+                if template:
+                    description["launchTemplate"] = template
+            return errors
+
+        def revert() -> None:
+            description.update(status="ACTIVE")
+            replacement.give_up()
+            self._scale(cluster, group)
 
         description["status"] = "UPDATING"
         return self._updates.begin(
@@ -325,7 +346,7 @@ class NodeGroups:
             [("Version", target), ("ReleaseVersion", release)],
             self._has.durations.node_group_version_update,
             apply=apply,
-            revert=lambda: description.update(status="ACTIVE"),
+            revert=revert,
             node_group=description["nodegroupName"],
         )
 
@@ -503,28 +524,6 @@ def _changed_taints(taints: list[Document], change: Document) -> list[Document]:
     added = change.get("addOrUpdateTaints") or []
     replaced = {place(taint) for taint in (*added, *(change.get("removeTaints") or ()))}
     return [taint for taint in taints if place(taint) not in replaced] + added
-
-
-def _unevictable(cluster: Cluster, nodes: Iterable[str]) -> list[str]:
-    """Return the nodes with a pod whose disruption budget allows no eviction."""
-    names = set(nodes)
-    blocked = [
-        budget
-        for budget in cluster.store.list(kinds.POD_DISRUPTION_BUDGETS)
-        if (budget.get("status") or {}).get("disruptionsAllowed", 1) < 1
-    ]
-    return sorted(
-        {
-            pod["spec"]["nodeName"]
-            for pod in cluster.store.list(kinds.PODS)
-            if pod["spec"].get("nodeName") in names
-            and any(
-                namespace_of(budget) == namespace_of(pod)
-                and matches_label_selector(budget["spec"].get("selector") or {}, labels_of(pod))
-                for budget in blocked
-            )
-        }
-    )
 
 
 def vcpus_in_use() -> int:

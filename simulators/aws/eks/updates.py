@@ -11,6 +11,8 @@ from simulators.aws.scope import Scope
 from simulators.faults import Fault, FaultKind
 
 Errors = Sequence[Document]
+GOING_ON: Errors = []
+"""What an update returns that is not done yet: no error so far."""
 
 _INTERNAL_FAILURE = "An internal failure occurred while the update was in progress."
 _NO_CAPACITY = "Could not launch On-Demand Instances. InsufficientInstanceCapacity"
@@ -36,8 +38,9 @@ class Updates:
     ) -> Document:
         """Start an update and return the answer of the call.
 
-        When its time has come `apply` changes the resource, or returns why it cannot be changed; after that, and after
-        a fault, `revert` puts the resource back to how it was.
+        When its time has come `apply` changes the resource, returns why it cannot be changed, or that it is still
+        `GOING_ON`: then it is called again and again. After an error and after a fault, `revert` puts the resource back
+        to how it was.
         """
         update: Document = {
             "id": str(uuid4()),
@@ -49,11 +52,17 @@ class Updates:
         }
         cluster.updates[update["id"]] = UpdateRecord(update, node_group, add_on)
 
-        def finish() -> None:
+        def look() -> bool:
             errors = apply()
+            if errors is GOING_ON:
+                return False
             update.update(status="Failed" if errors else "Successful", errors=list(errors or ()))
             if errors:
                 revert()
+            return True
+
+        def finish() -> None:
+            self._has.work.when(look)
 
         def fail(fault: Fault) -> None:
             lacking = fault.kind is FaultKind.CAPACITY

@@ -8,12 +8,12 @@ from types import MappingProxyType
 
 from simulators.aws.eks.records import Document
 
-KUBERNETES_VERSIONS = ("1.31", "1.32", "1.33", "1.34", "1.35")
+KUBERNETES_VERSIONS = ("1.31", "1.32", "1.33", "1.34", "1.35", "1.36")
 """The oldest first."""
 DEFAULT_VERSION = "1.34"
 EXTENDED_SUPPORT = frozenset({"1.31"})
 PLATFORM_VERSION = "eks.9"
-_PATCHES = MappingProxyType({"1.31": 14, "1.32": 11, "1.33": 8, "1.34": 4, "1.35": 1})
+_PATCHES = MappingProxyType({"1.31": 14, "1.32": 11, "1.33": 8, "1.34": 4, "1.35": 1, "1.36": 0})
 _IMAGE_DATE = "20261101"
 _FIRST_SUPPORT_ENDS = 1_795_996_800.0
 """26 November 2026, in seconds since the epoch."""

@@ -119,7 +119,7 @@ class Calls:
 
     @staticmethod
     def _profile(version: str) -> Json:
-        upgrades = [{"kubernetesVersion": each} for each in versions.upgrades_of(version)]
+        upgrades = [_offered(each) for each in versions.upgrades_of(version)]
         return {"kubernetesVersion": version, "osType": "Linux", "upgrades": upgrades}
 
     def _pool_upgrades(self, _: Request, found: re.Match[str]) -> Reply:
@@ -130,7 +130,7 @@ class Calls:
             for version in versions.VERSIONS.values()
             if versions.distance(current, version) > 0 and versions.distance(version, limit) >= 0
         ]
-        properties = {**self._profile(current), "upgrades": [{"kubernetesVersion": each} for each in newer]}
+        properties = {**self._profile(current), "upgrades": [_offered(each) for each in newer]}
         name = f"{pool.id.text}/upgradeProfiles/default"
         return Reply({"id": name, "name": "default", "type": f"{POOL}/upgradeProfiles", "properties": properties})
 
@@ -217,3 +217,9 @@ class Calls:
             _, _, _, _, group, _, _, _, name = found["cluster"].split("/")
             raise not_found(f"{CLUSTER}/{name}", group)
         return cluster
+
+
+def _offered(version: str) -> Json:
+    """Return a version to which an upgrade is possible."""
+    preview = versions.minor_of(version) in versions.PREVIEWS
+    return {"kubernetesVersion": version, **({"isPreview": True} if preview else {})}

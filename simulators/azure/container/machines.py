@@ -11,6 +11,7 @@ from typing import NamedTuple
 from simulators.azure.cloud import Cloud
 from simulators.azure.compute import SIZES, Quotas, Size
 from simulators.azure.container.node_group import NodeGroup
+from simulators.azure.container.replacement import Deeds, Replacement
 from simulators.azure.ids import subscription_of
 from simulators.azure.records import Record
 from simulators.azure.refusals import Json, Refusal, invalid
@@ -28,6 +29,8 @@ _MORE = (
     " If you want to increase the quota, please follow this instruction: https://aka.ms/aks/vcpu-quota. Surge nodes"
     " would also consume vcpu quota."
 )
+_DRAIN_MINUTES = 30
+"""How long one machine may take to be empty, unless a pool says otherwise."""
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -48,6 +51,8 @@ class Machines:
         self._kubernetes = kubernetes
         self._given: dict[str, _Marks] = {}
         """What nodes got last, keyed by the pool's id in lower case."""
+        self._replacements: dict[str, Replacement] = {}
+        """Those under way, keyed likewise."""
 
     def pools_of(self, cluster: Record) -> list[Record]:
         """Return the node pools of a cluster."""
@@ -90,14 +95,43 @@ class Machines:
         while len(running := self.of(cluster, pool)) > count:
             self.end(cluster, running[-1])
         while len(self.of(cluster, pool)) < count:
-            self._launch(cluster, pool)
+            self._launch(cluster, pool, str(pool.properties["currentOrchestratorVersion"]))
         pool.properties["count"] = count
 
-    def replace(self, cluster: Record, pool: Record) -> None:
-        """Start a new machine for each that runs, and end the old one."""
-        for machine in self.of(cluster, pool):
-            self._launch(cluster, pool, zone=(machine.document.get("zones") or [""])[0])
-            self.end(cluster, machine)
+    def are_replaced(self, cluster: Record, pool: Record, version: str) -> bool:
+        """Go on to replace the machines of other versions, one by one, and return whether all are.
+
+        Raises Refusal if a pod is in the way.
+        """
+        replacement = self._replacements.get(pool.id.key)
+        if replacement is None:
+            replacement = self._replacements[pool.id.key] = self._replacement(cluster, pool, version)
+        try:
+            done = replacement.is_done()
+        except Refusal:
+            del self._replacements[pool.id.key]
+            raise
+        if done:
+            del self._replacements[pool.id.key]
+        return done
+
+    def _replacement(self, cluster: Record, pool: Record, version: str) -> Replacement:
+        settings = pool.properties.get("upgradeSettings") or {}
+
+        def launch(machine: Record) -> Record:
+            return self._launch(cluster, pool, version, zone=(machine.document.get("zones") or [""])[0])
+
+        deeds = Deeds(launch, lambda machine: self.end(cluster, machine), self._runs)
+        return Replacement(
+            self._kubernetes.cluster(str(cluster.properties["resourceUID"])),
+            self._cloud.clock,
+            [machine for machine in self.of(cluster, pool) if _version_of(machine) != version],
+            deeds,
+            drain_seconds=60.0 * int(settings.get("drainTimeoutInMinutes") or _DRAIN_MINUTES),
+        )
+
+    def _runs(self, machine: Record) -> bool:
+        return self._cloud.records.get(machine.id.key) is machine
 
     def _put_scale_set(self, cluster: Record, pool: Record) -> Record:
         properties = pool.properties
@@ -121,7 +155,7 @@ class Machines:
             },
         )
 
-    def _launch(self, cluster: Record, pool: Record, zone: str = "") -> None:
+    def _launch(self, cluster: Record, pool: Record, version: str, zone: str = "") -> Record:
         running = self.of(cluster, pool)
         zones = [str(entry) for entry in pool.properties.get("availabilityZones") or ()]
         counts = {entry: sum(machine.document["zones"] == [entry] for machine in running) for entry in zones}
@@ -147,7 +181,10 @@ class Machines:
                 "properties": {
                     "hardwareProfile": {"vmSize": pool.properties["vmSize"]},
                     "osProfile": {"computerName": node},
-                    "storageProfile": {"osDisk": {"name": disk_name if managed else "", "caching": "ReadOnly"}},
+                    "storageProfile": {
+                        "osDisk": {"name": disk_name if managed else "", "caching": "ReadOnly"},
+                        "imageReference": {"exactVersion": version},
+                    },
                 },
             },
         )
@@ -155,6 +192,7 @@ class Machines:
         cluster_here = self._kubernetes.cluster(str(cluster.properties["resourceUID"]))
         if cluster_here is not None:
             cluster_here.add_node(self._node(cluster, pool, node, zone, machine))
+        return machine
 
     @staticmethod
     def _disk(cluster: Record, pool: Record, machine: str) -> Json:
@@ -187,7 +225,7 @@ class Machines:
             pool=pool.id.name,
             cpu=size.cores,
             memory_bytes=size.memory_gb * 2**30,
-            version=f"v{properties['currentOrchestratorVersion']}",
+            version=f"v{_version_of(machine)}",
             provider_id=f"azure://{machine.id.text}",
             labels={
                 "agentpool": pool.id.name,
@@ -233,6 +271,7 @@ class Machines:
 
     def end_all(self, cluster: Record, pool: Record) -> None:
         """End every machine of a pool, and its scale set."""
+        self._replacements.pop(pool.id.key, None)
         for machine in self.of(cluster, pool):
             self.end(cluster, machine)
         scale_set = self.group_of(cluster).get(SCALE_SET, scale_set_name(cluster, pool))
@@ -268,6 +307,11 @@ def at_once(pool: Record) -> int:
     count = wanted(pool.properties)
     number = math.ceil(count * int(surge[:-1]) / 100) if surge.endswith("%") else int(surge)
     return max(number, 1)
+
+
+def _version_of(machine: Record) -> str:
+    """Return the Kubernetes version of a machine's image."""
+    return str(machine.properties["storageProfile"]["imageReference"]["exactVersion"])
 
 
 def scale_set_name(cluster: Record, pool: Record) -> str:

@@ -65,6 +65,7 @@ def completed(cloud: Cloud, cluster: Json, name: str, wanted: Json, before: Json
     surge = str((properties.get("upgradeSettings") or {}).get("maxSurge") or "10%")
     if not _SURGE.fullmatch(surge):
         raise _parameter(f"maxSurge {surge!r} is invalid.", "agentPoolProfile.upgradeSettings.maxSurge")
+    _upgrade(properties.get("upgradeSettings") or {})
     if not 10 <= int(properties["maxPods"]) <= 250:
         raise _parameter("maxPods has to be between 10 and 250.", "agentPoolProfile.maxPods")
     if before is not None:
@@ -79,6 +80,20 @@ def require_system_pool(cluster: Record, pools: Mapping[str, Json]) -> None:
     if not any(properties["mode"] == "System" for properties in pools.values()):
         message = f"Must define at least one system pool: managed cluster {cluster.id.name} would have none."
         raise Refusal(400, "OperationNotAllowed", message, "properties.mode")
+
+
+def _upgrade(settings: Json) -> None:
+    """Check how machines are drained in an upgrade."""
+    minutes = settings.get("drainTimeoutInMinutes")
+    if minutes is not None and not 1 <= int(minutes) <= 1440:
+        target = "agentPoolProfile.upgradeSettings.drainTimeoutInMinutes"
+        raise _parameter(f"drainTimeoutInMinutes {minutes} is not from 1 to 1440.", target)
+    behavior = settings.get("undrainableNodeBehavior", "Schedule")
+    if behavior == "Cordon":
+        raise Refusal(501, "NotImplemented", "Machines that cannot be drained are not simulated as quarantined.")
+    if behavior != "Schedule":
+        target = "agentPoolProfile.upgradeSettings.undrainableNodeBehavior"
+        raise _parameter(f"undrainableNodeBehavior {behavior!r} is invalid.", target)
 
 
 def _count(properties: Json) -> None:

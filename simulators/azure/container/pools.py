@@ -12,6 +12,7 @@ from simulators.azure.container.machines import POOL, Machines, at_once, wanted
 from simulators.azure.container.pool_validation import completed, require_system_pool
 from simulators.azure.ids import ResourceId
 from simulators.azure.kinds import Kind
+from simulators.azure.operations import NotDoneYet
 from simulators.azure.records import Record
 from simulators.azure.refusals import Json, Refusal, conflict
 
@@ -71,17 +72,23 @@ class AgentPool(Kind):
         """Let the machines be as the pool says."""
         cluster = self._cluster(cloud, record)
         version = _target(record)
-        upgraded = version != record.properties["currentOrchestratorVersion"]
+        if version != record.properties["currentOrchestratorVersion"]:
+            if not self.machines.are_replaced(cluster, record, version):
+                raise NotDoneYet
+            self._revive(cluster)
         record.properties["currentOrchestratorVersion"] = version
         record.properties.pop("status", None)
         record.properties["nodeImageVersion"] = f"AKSUbuntu-2404gen2containerd-{version}"
-        if upgraded:
-            self.machines.replace(cluster, record)
         self.machines.scale(cluster, record)
         self.machines.relabel(cluster, record)
 
-    def failed(self, _cloud: Cloud, record: Record, error: Refusal) -> None:
-        """Let the pool be `Failed`, and say why."""
+    def failed(self, cloud: Cloud, record: Record, error: Refusal) -> None:
+        """Let the pool be `Failed`, and say why; after an upgrade the cluster is, too."""
+        if record.busy == UPGRADING:
+            whole = self._cluster(cloud, record)
+            whole.properties["status"] = provisioning_error(error)
+            if not whole.busy:
+                whole.settle("Failed")
         record.settle("Failed")
         record.properties["status"] = provisioning_error(error)
 
@@ -105,6 +112,14 @@ class AgentPool(Kind):
         document = copy.deepcopy(record.document)
         document["properties"]["eTag"] = record.etag
         return document
+
+    @staticmethod
+    def _revive(cluster: Record) -> None:
+        """Let the cluster be well again that failed with the upgrade of a pool."""
+        asked, current = cluster.properties["kubernetesVersion"], cluster.properties["currentKubernetesVersion"]
+        if not cluster.busy and versions.minor_of(asked) == versions.minor_of(current):
+            cluster.properties.pop("status", None)
+            cluster.settle()
 
     @staticmethod
     def _cluster(cloud: Cloud, record: Record) -> Record:

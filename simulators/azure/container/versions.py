@@ -14,6 +14,8 @@ VERSIONS: Mapping[str, str] = {
     "1.32": "1.32.11",
 }
 """The newest patch of each minor version that can be ordered, the newest first."""
+PREVIEWS = frozenset({"1.36"})
+"""Minor versions that are offered without being supported."""
 DEFAULT = "1.34"
 _READ_MORE = "Please see https://aka.ms/aks-supported-k8s-ver for version details."
 

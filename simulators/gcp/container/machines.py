@@ -41,15 +41,15 @@ class Machines:
         most = int(scaling.get("totalMaxNodeCount") or int(scaling.get("maxNodeCount") or 0) * zones) or count
         return min(max(count, least), most)
 
-    def problem(self, cluster: ClusterRecord, pools: Iterable[PoolRecord]) -> Problem | None:
-        """Return why the missing machines of these pools cannot come up, if they cannot."""
+    def problem(self, cluster: ClusterRecord, pools: Iterable[PoolRecord], *, beyond: int = 0) -> Problem | None:
+        """Return why the missing machines of these pools, and some `beyond` them, cannot come up, if they cannot."""
         region = region_of(cluster.location)
         needed: dict[str, float] = {}
         for pool in pools:
             if (problem := self._problem_of_identity(cluster, pool)) is not None:
                 return problem
             shape = self.shape(pool)
-            more = self.wanted(cluster, pool) - len(pool.instances)
+            more = max(0, self.wanted(cluster, pool) - len(pool.instances)) + beyond
             for metric in {"CPUS", shape.quota}:
                 counted = metric == shape.quota or shape.quota in ("CPUS", "N2_CPUS", "N2D_CPUS")
                 needed[metric] = needed.get(metric, 0) + (more * shape.cpu if counted else 0)
@@ -85,15 +85,17 @@ class Machines:
         while len(pool.instances) > wanted:
             self.end(cluster, pool, next(reversed(pool.instances)))
         while len(pool.instances) < wanted:
-            self._launch(cluster, pool)
+            self.launch(cluster, pool)
 
     def replace(self, cluster: ClusterRecord, pool: PoolRecord) -> None:
         """Start a new machine for each that runs, and end the old one."""
         for instance in list(pool.instances):
-            self._launch(cluster, pool, zone=instance.split("/")[3])
+            self.launch(cluster, pool, zone=instance.split("/")[3])
             self.end(cluster, pool, instance)
 
-    def _launch(self, cluster: ClusterRecord, pool: PoolRecord, zone: str = "") -> None:
+    def launch(self, cluster: ClusterRecord, pool: PoolRecord, zone: str = "", version: str = "") -> None:
+        """Start one machine, in the zone that has fewest and of the pool's version unless told otherwise."""
+        version = version or pool.document["version"]
         zones = _zones(cluster, pool)
         counts = {entry: sum(f"/{entry}/" in name for name in pool.instances) for entry in zones}
         zone = zone or min(zones, key=lambda entry: counts[entry])
@@ -127,11 +129,12 @@ class Machines:
             },
         )
         pool.instances[instance] = node
+        pool.versions[instance] = version
         running = self._kubernetes.cluster(cluster.id)
         if running is not None:
-            running.add_node(self._node(cluster, pool, node, zone))
+            running.add_node(self._node(cluster, pool, node, zone, version))
 
-    def _node(self, cluster: ClusterRecord, pool: PoolRecord, node: str, zone: str) -> NodeShape:
+    def _node(self, cluster: ClusterRecord, pool: PoolRecord, node: str, zone: str, version: str) -> NodeShape:
         shape, config = self.shape(pool), pool.document["config"]
         return NodeShape(
             name=node,
@@ -141,7 +144,7 @@ class Machines:
             pool=pool.name,
             cpu=shape.cpu,
             memory_bytes=shape.memory_mib * 2**20,
-            version=f"v{pool.document['version']}",
+            version=f"v{version}",
             provider_id=f"gce://{cluster.project}/{zone}/{node}",
             labels={"cloud.google.com/gke-boot-disk": config["diskType"], **(config.get("labels") or {})},
             taints=tuple(_taint(taint) for taint in config.get("taints") or ()),
@@ -152,6 +155,7 @@ class Machines:
     def end(self, cluster: ClusterRecord, pool: PoolRecord, instance: str) -> None:
         """End a machine; its boot disk goes with it."""
         node = pool.instances.pop(instance)
+        pool.versions.pop(instance, None)
         running = self._kubernetes.cluster(cluster.id)
         if running is not None:
             running.remove_node(node)

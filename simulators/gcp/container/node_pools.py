@@ -9,9 +9,10 @@ from simulators.gcp.api import Check, Method, Request, Rpc, needs
 from simulators.gcp.cloud import Cloud
 from simulators.gcp.container import versions
 from simulators.gcp.container.machines import Machines
-from simulators.gcp.container.operations import Operations, Problem
+from simulators.gcp.container.operations import Ending, Operations, Problem
 from simulators.gcp.container.records import ClusterRecord, Clusters, PoolRecord
-from simulators.gcp.container.validation import Validation
+from simulators.gcp.container.surge import Surge
+from simulators.gcp.container.validation import Validation, management
 from simulators.gcp.refusals import Json, exists, failed_precondition, invalid
 
 _TYPE = "container.googleapis.com/Cluster"
@@ -41,12 +42,14 @@ class NodePools:
         operations: Operations,
         validation: Validation,
         machines: Machines,
+        surge: Surge,
     ) -> None:
         self._cloud = cloud
         self._clusters = clusters
         self._operations = operations
         self._validation = validation
         self._machines = machines
+        self._surge = surge
 
     def rpcs(self, interface: str, package: str) -> Iterator[Rpc]:
         """Return the methods."""
@@ -155,21 +158,25 @@ class NodePools:
         return self._reconcile(request, cluster, pool, "UPDATE_CLUSTER", self._cloud.durations.node_pool_update, apply)
 
     def _upgrade(self, request: Request, cluster: ClusterRecord, pool: PoolRecord, wanted: str) -> Json:
-        """Replace the machines, as many at once as the pool's surge settings allow."""
+        """Replace the machines that have another version."""
         master = cluster.document["currentMasterVersion"]
         version = master if wanted == "-" else versions.resolved(wanted)
         if versions.distance(master, version) > 0:
             raise invalid(f'Node version "{version}" must not have a newer minor version than master "{master}".')
-        settings = pool.document["upgradeSettings"]
-        batch = max(int(settings.get("maxSurge", 0)) + int(settings.get("maxUnavailable", 0)), 1)
-        batches = max(-(-len(pool.instances) // batch), 1)
+        finish, fail = self._reconciling(cluster, pool)
 
-        def apply() -> None:
-            pool.document["version"] = version
-            self._machines.replace(cluster, pool)
+        def then(end: Ending) -> Callable[[], None]:
+            def ended(problem: Problem | None) -> None:
+                if problem is None:
+                    finish()
+                end(problem)
 
-        seconds = self._cloud.durations.node_upgrade * batches
-        return self._reconcile(request, cluster, pool, "UPGRADE_NODES", seconds, apply)
+            return lambda: self._surge.replace(cluster, pool, version, ended)
+
+        seconds, target = self._cloud.durations.node_upgrade, f"{cluster.name}/nodePools/{pool.name}"
+        return self._operations.start_long(
+            request, cluster, "UPGRADE_NODES", seconds, then=then, fail=fail, target=target
+        )
 
     def _set_size(self, request: Request) -> Json:
         cluster, pool = self._clusters.pool(request.parameters["name"])
@@ -206,10 +213,10 @@ class NodePools:
     def _set_management(self, request: Request) -> Json:
         cluster, pool = self._clusters.pool(request.parameters["name"])
         self._require_running(cluster)
-        management = {"autoUpgrade": False, "autoRepair": False, **(request.parameters.get("management") or {})}
+        wanted = management(cluster.document, request.parameters.get("management") or {})
 
         def apply() -> None:
-            pool.document["management"] = management
+            pool.document["management"] = wanted
 
         return self._reconcile(request, cluster, pool, "SET_NODE_POOL_MANAGEMENT", self._cloud.durations.label, apply)
 
@@ -223,16 +230,29 @@ class NodePools:
         apply: Callable[[], Problem | None],
     ) -> Json:
         """Start to change a pool; it and its cluster are RECONCILING meanwhile."""
-        pool.document["status"] = "RECONCILING"
-        cluster.document["status"] = "RECONCILING"
+        done, fail = self._reconciling(cluster, pool)
 
         def finish() -> Problem | None:
             problem = apply()
+            done()
+            return problem
+
+        target = f"{cluster.name}/nodePools/{pool.name}"
+        return self._operations.start(request, cluster, kind, seconds, finish=finish, fail=fail, target=target)
+
+    def _reconciling(
+        self, cluster: ClusterRecord, pool: PoolRecord
+    ) -> tuple[Callable[[], None], Callable[[Problem], None]]:
+        """Let pool and cluster be RECONCILING; return what is to be called when the change is done, and if it fails."""
+        self._operations.require_idle(cluster)
+        pool.document["status"] = "RECONCILING"
+        cluster.document["status"] = "RECONCILING"
+
+        def done() -> None:
             cluster.document["status"] = "RUNNING"
             pool.document["status"] = "RUNNING"
             for remark in ("statusMessage", "conditions"):
                 pool.document.pop(remark, None)
-            return problem
 
         def fail(problem: Problem) -> None:
             conditions = problem.conditions
@@ -243,8 +263,7 @@ class NodePools:
                 "conditions": conditions,
             }
 
-        target = f"{cluster.name}/nodePools/{pool.name}"
-        return self._operations.start(request, cluster, kind, seconds, finish=finish, fail=fail, target=target)
+        return done, fail
 
     def _delete(self, request: Request) -> Json:
         cluster, pool = self._clusters.pool(request.parameters["name"])

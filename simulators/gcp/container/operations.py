@@ -31,6 +31,9 @@ class Problem:
         return [{"code": self.code, "canonicalCode": canonical, "message": self.message}]
 
 
+Ending = Callable[[Problem | None], None]
+
+
 class Operations:
     """Every operation of every project."""
 
@@ -61,6 +64,27 @@ class Operations:
 
         `finish` may find a problem; then, or when the fault that the call met says so, `fail` is told about it.
         """
+
+        def end_of(end: Ending) -> Callable[[], None]:
+            return lambda: end(finish())
+
+        return self.start_long(request, cluster, kind, seconds, then=end_of, fail=fail, target=target)
+
+    def start_long(
+        self,
+        request: Request,
+        cluster: ClusterRecord,
+        kind: str,
+        seconds: float,
+        *,
+        then: Callable[[Ending], Callable[[], None]],
+        fail: Callable[[Problem], None],
+        target: str = "",
+    ) -> Json:
+        """Return a running operation that goes on, after some simulated seconds, with what `then` returns.
+
+        `then` is given the function by which the operation ends: with a problem, which `fail` is told about, or None.
+        """
         self.require_idle(cluster)
         name = f"operation-{int(self._cloud.clock.time() * 1000)}-{secrets.token_hex(4)}"
         place = f"projects/{cluster.project}/locations/{cluster.location}"
@@ -82,16 +106,13 @@ class Operations:
         def end(problem: Problem | None) -> None:
             if cluster.operation == name:
                 cluster.operation = ""
-            problem = problem or finish()
             operation.update(status="DONE", endTime=self._cloud.now())
             if problem is not None:
                 operation["error"] = {"code": CODES[problem.status][0], "message": problem.message}
                 operation["statusMessage"] = problem.message
                 fail(problem)
 
-        self._cloud.work.start(
-            seconds, lambda: end(None), fault=request.fault, fail=lambda met: end(_problem_of(met, cluster))
-        )
+        self._cloud.work.start(seconds, then(end), fault=request.fault, fail=lambda met: end(_problem_of(met, cluster)))
         return operation
 
     def get(self, name: str) -> Json:

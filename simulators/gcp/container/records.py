@@ -14,6 +14,8 @@ class PoolRecord:
     document: Json
     instances: dict[str, str] = field(default_factory=dict)
     """Names of the Kubernetes nodes, keyed by the instance's full name; the newest last."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Of the nodes, keyed likewise: while a pool is upgraded they are not all the same."""
 
     @property
     def name(self) -> str:

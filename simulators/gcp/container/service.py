@@ -13,11 +13,14 @@ from simulators.gcp.compute.creation import Keys, require_labels
 from simulators.gcp.compute.service import ComputeService
 from simulators.gcp.container import versions
 from simulators.gcp.container.machines import Machines
+from simulators.gcp.container.maintenance import accepted
 from simulators.gcp.container.node_pools import NodePools
 from simulators.gcp.container.operations import Operations, Problem
 from simulators.gcp.container.records import ClusterRecord, Clusters, PoolRecord
+from simulators.gcp.container.surge import Surge
 from simulators.gcp.container.updates import updated
-from simulators.gcp.container.validation import Validation
+from simulators.gcp.container.upgrade_info import UpgradeInfo
+from simulators.gcp.container.validation import Validation, require_channel
 from simulators.gcp.iam.roles import etag_of
 from simulators.gcp.refusals import Json, Refusal, exists, failed_precondition, invalid
 from simulators.kubernetes.provider import CloudProvider
@@ -41,7 +44,9 @@ class ContainerService(RpcService):
         self._operations = Operations(cloud)
         self._validation = Validation(cloud, compute, keys)
         self._machines = Machines(cloud, compute, keys, kubernetes)
-        self._pools = NodePools(cloud, self.clusters, self._operations, self._validation, self._machines)
+        surge = Surge(cloud, self._machines, kubernetes)
+        self._pools = NodePools(cloud, self.clusters, self._operations, self._validation, self._machines, surge)
+        self._info = UpgradeInfo(cloud, self.clusters)
         self.provider: CloudProvider | None = None
         """What the clusters ask of the cloud; set once it exists, before the first call."""
 
@@ -90,18 +95,11 @@ class ContainerService(RpcService):
                 False,
                 needs("container.operations.list", "parent"),
             ),
-            (
-                "GetServerConfig",
-                self._server_config,
-                "GetServerConfig",
-                f"{_PACKAGE}.ServerConfig",
-                False,
-                needs("container.clusters.list"),
-            ),
         ):
             method = Method("container", name, deed, mutating, checks)
             yield Rpc(_INTERFACE, name, f"{_PACKAGE}.{request}Request", response, method)
         yield from self._pools.rpcs(_INTERFACE, _PACKAGE)
+        yield from self._info.rpcs(_INTERFACE, _PACKAGE)
 
     @staticmethod
     def _needs_to_create(request: Request, /) -> Iterator[Check]:
@@ -119,6 +117,8 @@ class ContainerService(RpcService):
             raise exists(f"Already exists: {name}.", domain="container.googleapis.com")
         require_labels(wanted.get("resourceLabels") or {})
         document = self._validation.cluster(name, wanted)
+        if policy := wanted.get("maintenancePolicy"):
+            document["maintenancePolicy"] = accepted(policy, document["currentMasterVersion"], self._cloud.clock.now())
         if not wanted.get("nodePools"):
             raise invalid("Cluster.initial_node_count must be greater than zero: a cluster needs a node pool.")
         cluster = ClusterRecord(name, secrets.token_hex(16), {**document, "id": ""})
@@ -211,6 +211,8 @@ class ContainerService(RpcService):
         field, value = next(iter(update.items()))
         if field == "desiredMasterVersion":
             return self._upgrade(request, cluster, value)
+        if field == "desiredReleaseChannel":
+            require_channel(value)
         return self._change(request, cluster, "UPDATE_CLUSTER", updated(cluster.document, field, value))
 
     def _update_master(self, request: Request) -> Json:
@@ -218,13 +220,8 @@ class ContainerService(RpcService):
         return self._upgrade(request, cluster, request.parameters.get("masterVersion", ""))
 
     def _upgrade(self, request: Request, cluster: ClusterRecord, wanted: str) -> Json:
-        current = cluster.document["currentMasterVersion"]
-        version = versions.resolved(wanted)
-        if not 0 <= versions.distance(current, version) <= 1:
-            raise invalid(
-                f'Master cannot be upgraded to "{version}": cannot upgrade the master more than a minor version at a'
-                " time, and never back."
-            )
+        nodes = {pool.name: pool.document["version"] for pool in cluster.pools.values()}
+        version = versions.upgraded(cluster.document["currentMasterVersion"], nodes, wanted)
 
         def apply() -> None:
             running = self._kubernetes.cluster(cluster.id)
@@ -271,6 +268,7 @@ class ContainerService(RpcService):
         current = (cluster.document.get("maintenancePolicy") or {}).get("resourceVersion", "")
         if policy.get("resourceVersion", "") != current:
             raise failed_precondition("Maintenance policy has been modified: resource_version does not match.")
+        policy = accepted(policy, cluster.document["currentMasterVersion"], self._cloud.clock.now())
         return self._change(
             request,
             cluster,
@@ -347,17 +345,6 @@ class ContainerService(RpcService):
         _, project, _, location = request.parameters["parent"].split("/")
         found = self._operations.of(project, location)
         return {"operations": found} if found else {}
-
-    @staticmethod
-    def _server_config(_request: Request) -> Json:
-        known = list(versions.VERSIONS.values())
-        return {
-            "defaultClusterVersion": versions.VERSIONS[versions.DEFAULT],
-            "validMasterVersions": known,
-            "validNodeVersions": known,
-            "defaultImageType": "COS_CONTAINERD",
-            "validImageTypes": ["COS_CONTAINERD", "UBUNTU_CONTAINERD"],
-        }
 
     def forget(self) -> None:
         """Forget every cluster; the Kubernetes simulator forgets its own."""

@@ -16,6 +16,7 @@ from simulators.gcp.container.records import ClusterRecord
 from simulators.gcp.refusals import Json, Refusal, invalid
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
+_DEFAULT_MANAGEMENT = {"autoUpgrade": True, "autoRepair": True}
 _DEFAULT_UPGRADE = {"strategy": "SURGE", "maxSurge": 1}
 
 
@@ -40,6 +41,8 @@ class Validation:
         private = wanted.get("privateClusterConfig") or {}
         if private.get("enablePrivateNodes") and not (wanted.get("ipAllocationPolicy") or {}).get("useIpAliases"):
             raise invalid("Cannot create cluster with private nodes and without VPC-native networking.")
+        channel = wanted.get("releaseChannel", {"channel": "REGULAR"})
+        require_channel(channel)
         version = versions.resolved(wanted.get("initialClusterVersion", ""))
         return {
             **{key: value for key, value in wanted.items() if key not in ("nodePools", "name")},
@@ -47,6 +50,7 @@ class Validation:
             "selfLink": f"https://container.googleapis.com/v1/{name}",
             "location": location,
             "locations": zones,
+            "releaseChannel": channel,
             "network": network.rpartition("/")[2],
             "subnetwork": subnetwork.rpartition("/")[2],
             "networkConfig": {**(wanted.get("networkConfig") or {}), "network": network, "subnetwork": subnetwork},
@@ -128,7 +132,9 @@ class Validation:
             "config": config,
             "locations": wanted.get("locations") or cluster.zones,
             "version": version,
-            "management": {"autoUpgrade": False, "autoRepair": False, **(wanted.get("management") or {})},
+            "management": management(
+                cluster.document, wanted.get("management", {"autoUpgrade": True, "autoRepair": True})
+            ),
             "upgradeSettings": wanted.get("upgradeSettings") or _DEFAULT_UPGRADE,
             "selfLink": f"https://container.googleapis.com/v1/{cluster.name}/nodePools/{wanted['name']}",
             "status": "PROVISIONING",
@@ -154,6 +160,20 @@ class Validation:
                 reason="GCE_QUOTA_EXCEEDED",
                 domain="container.googleapis.com",
             )
+
+
+def require_channel(channel: Json) -> None:
+    """Refuse to leave the release channels, as Google does since 2026."""
+    if channel.get("channel", "UNSPECIFIED") == "UNSPECIFIED":
+        raise invalid("A cluster must be enrolled in a release channel: UNSPECIFIED is no longer supported.")
+
+
+def management(cluster: Json, given: Json) -> Json:
+    """Return a pool's management as it is kept; in a release channel its nodes are always upgraded automatically."""
+    if not given.get("autoUpgrade"):
+        channel = cluster["releaseChannel"]["channel"]
+        raise invalid(f"Auto_upgrade cannot be false when release_channel {channel} is set.")
+    return {"autoRepair": False, **given}
 
 
 def require_name(name: str, field: str) -> None:

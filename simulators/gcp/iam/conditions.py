@@ -33,9 +33,20 @@ class Condition:
         except celpy.CELParseError as error:
             raise invalid(f"Condition expression {expression!r} compilation failed: {error}") from error
         self._program = _environment.program(tree, functions=_FUNCTIONS)
+        self._of_time = "request" in expression
+        self._known: dict[tuple[str, str, str, str], bool] = {}
+        """What was evaluated before, of an expression that does not ask what time it is."""
 
     def holds(self, check: Check, now: datetime) -> bool:
         """Return whether the binding counts for `check`; an expression that cannot be evaluated does not hold."""
+        if self._of_time:
+            return self._evaluated(check, now)
+        asked = (check.permission, check.resource, check.type, repr(check.attributes))
+        if asked not in self._known:
+            self._known[asked] = self._evaluated(check, now)
+        return self._known[asked]
+
+    def _evaluated(self, check: Check, now: datetime) -> bool:
         service = check.type.partition("/")[0] or _service_of(check.permission)
         resource = {"name": check.resource, "type": check.type, "service": service}
         activation = {

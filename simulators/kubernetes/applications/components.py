@@ -58,6 +58,18 @@ def serving(cluster: Cluster, namespace: str, component: Component) -> list[Obje
     return [pod for pod in pods_of(cluster, namespace, component) if is_serving(pod)]
 
 
+def epoch_in(container: Object) -> int | None:
+    """Return the schema's epoch of the container's release: its variable SCHEMA_EPOCH, or None if it has none."""
+    values = [entry.get("value", "") for entry in container.get("env") or () if entry["name"] == "SCHEMA_EPOCH"]
+    return int(values[0]) if values and values[0].isdecimal() else None
+
+
+def epoch_of(pod: Object) -> int | None:
+    """Return the schema's epoch of the pod's release, or None if it does not say."""
+    found = (epoch_in(container) for container in pod["spec"]["containers"] if component_in(container))
+    return next((epoch for epoch in found if epoch is not None), None)
+
+
 def release_of(pod: Object, component: Component) -> str:
     """Return the release that a pod says it is: the container's variable SERVER_RELEASE, or the pod's version label."""
     container = container_of(pod, component) or {}

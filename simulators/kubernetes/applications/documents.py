@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 from simulators.kubernetes import kinds
 from simulators.kubernetes.applications.components import Component, pods_of
+from simulators.kubernetes.applications.schema import Schema
 from simulators.kubernetes.controllers.pods import claim_names
 from simulators.kubernetes.objects import Object, is_ready
 
@@ -31,6 +32,8 @@ class Documents:
         self._collections: dict[str, Collections] = {}
         self._holders: dict[str, set[str]] = {}
         """Handles of the volumes that hold the documents, by namespace; its uid for a store without volumes."""
+        self._schemas: dict[str, Schema] = {}
+        """By namespace; as durable as the documents."""
 
     def put(self, namespace: str, collection: str, document_id: str, document: Document) -> None:
         """Keep a document, in place of an earlier one of the same id."""
@@ -63,12 +66,23 @@ class Documents:
             self.put(namespace, record["collection"], record["id"], record["document"])
         return len(records)
 
+    def schema(self, namespace: str) -> Schema | None:
+        """Return the schema of the documents, or None before any store that says its epoch has started."""
+        self._living(namespace)
+        return self._schemas.get(namespace)
+
+    def set_schema(self, namespace: str, schema: Schema) -> None:
+        """Keep the schema beside the documents."""
+        self._living(namespace)
+        self._schemas[namespace] = schema
+
     def _living(self, namespace: str) -> Collections:
         """Return the documents of a namespace, after forgetting those whose last volume is gone."""
         existing = self._existing(namespace)
         holders = self._holders.get(namespace, set()) & existing
         if not holders:
             self._collections[namespace] = {}
+            self._schemas.pop(namespace, None)
         mounted = self._mounted(namespace)
         itself = {self._uid(namespace)}
         self._holders[namespace] = (holders - itself) | mounted if mounted else holders or itself

@@ -1,4 +1,4 @@
-"""Programs that a component's image runs to their end, in Jobs: taking a backup and restoring one."""
+"""Programs that a component's image runs to their end, in Jobs: backups, restores, migrations and a first try."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from simulators.kubernetes.applications.components import Component, component_in
+from simulators.kubernetes.applications.components import (
+    Component,
+    component_in,
+    component_of,
+    container_of,
+    epoch_in,
+    epoch_of,
+    pods_of,
+)
 from simulators.kubernetes.applications.documents import documents
-from simulators.kubernetes.objects import Object, namespace_of
+from simulators.kubernetes.applications.schema import Schema
+from simulators.kubernetes.objects import Object, name_of, namespace_of
 
 if TYPE_CHECKING:
     from simulators.kubernetes.simulator import Cluster
@@ -24,6 +33,8 @@ class Termination:
     exit_code: int
     message: str
     """What it wrote to its termination log; Kubernetes keeps the first 4096 bytes."""
+    reason: str = ""
+    """`Completed` or `Error` by the exit code, if empty."""
 
 
 class UsageError(Exception):
@@ -40,6 +51,8 @@ class _Command:
 
     cluster: Cluster
     pod: Object
+    arguments: tuple[str, ...]
+    """What is no option, in order."""
     options: Mapping[str, str]
     """Keyed by name without dashes."""
 
@@ -70,12 +83,58 @@ def run(cluster: Cluster, pod: Object, container: Object) -> Termination:
     if program is None:
         return Termination(2, f"{component} has no program {name!r}")
     try:
-        outcome = program(_Command(cluster, pod, _options(words[1:])))
+        outcome = program(_command(cluster, pod, words))
     except UsageError as error:
         return Termination(2, str(error))
     except ProgramError as error:
         return Termination(1, str(error)[:4096])
     return Termination(0, json.dumps(outcome))
+
+
+def refusal_to_start(cluster: Cluster, pod: Object) -> Termination | None:
+    """Return how the pod of a store ends that cannot work with the schema on its volumes; None for any that can.
+
+    The first store that starts on empty volumes makes the schema of its own epoch.
+    """
+    container = container_of(pod, Component.STORE) if component_of(pod) is Component.STORE else None
+    epoch = epoch_in(container or {})
+    if epoch is None:
+        return None
+    kept = documents(cluster)
+    schema = kept.schema(namespace_of(pod))
+    if schema is None:
+        kept.set_schema(namespace_of(pod), Schema(active=epoch, expanded=epoch, oldest=epoch))
+        return None
+    complaint = schema.complaint(epoch)
+    return Termination(1, complaint) if complaint else None
+
+
+def _migrate(command: _Command) -> dict[str, int | str]:
+    """Do one phase of a migration to `--epoch`: what is done already is left as it is.
+
+    `activate` is refused while a component runs that cannot read the epoch.
+    """
+    if len(command.arguments) != 1 or not command.option("epoch").isdecimal():
+        raise UsageError("migrate takes one of expand, activate, contract, and --epoch NUMBER")
+    (phase,), epoch = command.arguments, int(command.option("epoch"))
+    kept = documents(command.cluster)
+    before = kept.schema(command.namespace) or Schema(active=epoch - 1, expanded=epoch - 1, oldest=epoch - 1)
+    if phase == "activate" and epoch > before.active:
+        for pod in (pod for component in Component for pod in pods_of(command.cluster, command.namespace, component)):
+            found = epoch_of(pod)
+            if found is not None and found < epoch:
+                raise ProgramError(f"pod {name_of(pod)} reads schema epochs up to {found}, not {epoch}")
+    try:
+        after = before.moved(phase, epoch)
+    except ValueError as error:
+        raise ProgramError(str(error)) from error
+    kept.set_schema(command.namespace, after)
+    return {"phase": phase, "epoch": epoch, "active": after.active}
+
+
+def _try_machine(command: _Command) -> dict[str, int | str]:
+    """See whether the machine can run the server at all."""
+    return {"node": str(command.pod["spec"].get("nodeName", ""))}
 
 
 def _back_up(command: _Command) -> dict[str, int | str]:
@@ -108,6 +167,8 @@ def _restore(command: _Command) -> dict[str, int | str]:
 _PROGRAMS: Final[Mapping[tuple[Component, str], Callable[[_Command], dict[str, int | str]]]] = {
     (Component.STORE, "backup"): _back_up,
     (Component.STORE, "restore"): _restore,
+    (Component.STORE, "migrate"): _migrate,
+    (Component.STORE, "try-machine"): _try_machine,
 }
 
 
@@ -121,13 +182,17 @@ def _words(container: Object) -> list[str]:
     return expanded[start:]
 
 
-def _options(words: list[str]) -> dict[str, str]:
-    """Return options given as `--name value` or `--name=value`, keyed by name."""
+def _command(cluster: Cluster, pod: Object, words: list[str]) -> _Command:
+    """Return the command line; options are given as `--name value` or `--name=value`."""
     options: dict[str, str] = {}
-    remaining = iter(words)
+    arguments: list[str] = []
+    remaining = iter(words[1:])
     for word in remaining:
         if not word.startswith("--"):
-            raise UsageError(f"unexpected argument {word!r}")
+            arguments.append(word)
+            continue
         name, separator, value = word[2:].partition("=")
         options[name] = value if separator else next(remaining, "")
-    return options
+    if arguments and words[0] != "migrate":
+        raise UsageError(f"unexpected argument {arguments[0]!r}")
+    return _Command(cluster, pod, tuple(arguments), options)

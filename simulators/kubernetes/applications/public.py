@@ -6,11 +6,11 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from simulators.faults import FaultKind
+from simulators.faults import Fault, FaultKind
 from simulators.journal import Call
 from simulators.kubernetes import kinds
 from simulators.kubernetes.applications import api_keys
@@ -24,9 +24,8 @@ from simulators.kubernetes.applications.components import (
     serving,
 )
 from simulators.kubernetes.applications.documents import documents
-from simulators.kubernetes.applications.metrics import observe, requests_to
-from simulators.kubernetes.controllers.pods import is_serving
-from simulators.kubernetes.controllers.services import backends_at
+from simulators.kubernetes.applications.metrics import observe
+from simulators.kubernetes.applications.targets import drains, next_of, targets
 from simulators.kubernetes.objects import Object, name_of
 from simulators.secrets import SecretKind
 
@@ -34,6 +33,15 @@ if TYPE_CHECKING:
     from simulators.kubernetes.simulator import Cluster
 
 _NEEDED_BY_API: Final = (Component.STORE, Component.AUTHENTICATION)
+_BEHIND_API: Final = {"/auth/": Component.AUTHENTICATION, "/subscribe/": Component.SUBSCRIPTION}
+_HEALTH: Final = {
+    Component.STORE: "/healthz",
+    Component.AUTHENTICATION: "/auth/healthz",
+    Component.API: "/healthz",
+    Component.SUBSCRIPTION: "/subscribe/healthz",
+    Component.CDC: "/healthz",
+}
+"""Where each component says how it is."""
 _COLLECTION: Final = re.compile(r"/v1/collections/(?P<collection>[\w.-]+)/documents")
 _DOCUMENT: Final = re.compile(r"/v1/collections/(?P<collection>[\w.-]+)/documents/(?P<id>[\w.-]+)")
 
@@ -55,37 +63,27 @@ class Response:
 
     status: int
     body: Mapping[str, Any]
+    seconds: float = field(default=0.0, compare=False)
+    """Real time that a `slow` fault makes the client wait for it."""
+    passed_on: bool = field(default=False, compare=False)
+    """Whether it is another component's answer: a failure is not the fault of the one that passes it on."""
 
 
 def answer(cluster: Cluster, namespace: str, service_name: str, request: Request, *, port: int = 443) -> Response:
     """Return what a client gets that reaches this port of the load balancer of this Service.
 
-    A port without ready endpoints answers 503. The API server passes `/auth/…` and `/subscribe/…` on to the
-    authentication and the subscription server; these may be behind ports of their own too. Ready pods take turns.
+    A port without endpoints answers 503. Ready pods take turns, and for a moment so do those that have been told to
+    stop: one that does not go on serving meanwhile makes the load balancer answer 502.
     """
     service = cluster.store.get(kinds.SERVICES, namespace, service_name)
-    pods = [pod for pod in backends_at(cluster.store, service, port) if is_serving(pod)] if service else []
+    pods = targets(cluster, service, port) if service else []
     entrance = component_of(pods[0]) if pods else None
     if entrance is None:
         return _unavailable(f"service {namespace}/{service_name} has no ready endpoints at port {port}")
-    component = _responsible(entrance, request.path)
-    targets = pods if component is entrance else serving(cluster, namespace, component)
-    if not targets:
-        return _unavailable(f"{component} is unavailable")
-    turn = requests_to(cluster, namespace, component) % len(targets)
-    server = _Server(cluster, namespace, component, targets[turn])
-    begun = time.perf_counter()
-    response = server.answer(request)
-    observe(cluster, namespace, component, seconds=time.perf_counter() - begun, failed=response.status >= 500)
-    return response
-
-
-def _responsible(entrance: Component, path: str) -> Component:
-    if entrance is Component.API and path.startswith("/auth/"):
-        return Component.AUTHENTICATION
-    if entrance is Component.API and path.startswith("/subscribe/"):
-        return Component.SUBSCRIPTION
-    return entrance
+    pod = next_of(cluster, pods)
+    if not drains(cluster, pod):
+        return Response(502, {"error": f"{name_of(pod)} does not answer any more"})
+    return _Server(cluster, namespace, entrance, pod).serve(request)
 
 
 def _unavailable(message: str) -> Response:
@@ -97,7 +95,9 @@ class _Server:
     """One pod of a component, answering one request.
 
     Faults of the service `server` reach it: the operation is `GET /healthz` and the like, the resource
-    `<namespace>/<pod>/<image>`; `error` makes it answer 500.
+    `<namespace>/<pod>/<image>`; `error` makes it answer 500, `slow` later. The API server passes `/auth/…` and
+    `/subscribe/…` on to the authentication and the subscription server, asks the store for documents, and all of them
+    how they are when it is asked for `/healthz`.
     """
 
     cluster: Cluster
@@ -105,25 +105,49 @@ class _Server:
     component: Component
     pod: Object
 
-    def answer(self, request: Request) -> Response:
-        """Answer by component and path."""
-        if self._fails(request):
-            return Response(500, {"error": "internal error"})
+    def serve(self, request: Request) -> Response:
+        """Answer, and count the answer."""
+        begun = time.perf_counter()
+        slow = self._met(request, FaultKind.SLOW)
+        if self._met(request, FaultKind.ERROR):
+            response = Response(500, {"error": "internal error"})
+        else:
+            response = self._answer(request)
+        if slow is not None:
+            response = replace(response, seconds=response.seconds + slow.seconds)
+        seconds = time.perf_counter() - begun + response.seconds
+        failed = response.status >= 500 and not response.passed_on
+        observe(self.cluster, self.pod, seconds=seconds, failed=failed)
+        return response
+
+    def _answer(self, request: Request) -> Response:
+        if request.method == "GET" and request.path == _HEALTH[self.component]:
+            return self._health() if self.component is Component.API else Response(200, {"status": "ok"})
         match self.component:
             case Component.API:
                 return self._api(request)
+            case Component.STORE:
+                return self._store(request)
             case Component.AUTHENTICATION if request.path == "/auth/login":
                 return self._log_in(request)
-            case Component.SUBSCRIPTION if request.path == "/subscribe/healthz":
-                return Response(200, {"status": "ok"})
         return Response(404, {"error": f"no route {request.method} {request.path}"})
 
-    def _fails(self, request: Request) -> bool:
+    def _pass_on(self, component: Component, request: Request) -> Response:
+        """Return what a ready pod of another component answers; they take turns."""
+        ready = serving(self.cluster, self.namespace, component)
+        if not ready:
+            return replace(_unavailable(f"{component} is unavailable"), passed_on=True)
+        pod = next_of(self.cluster, ready)
+        return replace(_Server(self.cluster, self.namespace, component, pod).serve(request), passed_on=True)
+
+    def _met(self, request: Request, kind: FaultKind) -> Fault | None:
         container = container_of(self.pod, self.component) or {"image": ""}
         resource = f"{self.namespace}/{name_of(self.pod)}/{container['image']}"
-        return self._meets("server", f"{request.method} {request.path}", resource, (FaultKind.ERROR,))
+        return self._meets("server", f"{request.method} {request.path}", resource, (kind,))
 
-    def _meets(self, service: str, operation: str, resource: str, kinds_of_fault: tuple[FaultKind, ...]) -> bool:
+    def _meets(
+        self, service: str, operation: str, resource: str, kinds_of_fault: tuple[FaultKind, ...]
+    ) -> Fault | None:
         call = Call(
             at=self.cluster.world.clock.now(),
             service=service,
@@ -133,34 +157,40 @@ class _Server:
             region=self.cluster.region,
             resource=resource,
         )
-        return self.cluster.world.faults.meet(call, among=kinds_of_fault) is not None
+        return self.cluster.world.faults.meet(call, among=kinds_of_fault)
 
     # --- API server
 
     def _api(self, request: Request) -> Response:
-        reports = {"/healthz": self._health, "/version": self._version}
-        if request.path in reports:
-            return reports[request.path]()
+        if request.path == "/version":
+            return self._version()
+        behind = next((each for prefix, each in _BEHIND_API.items() if request.path.startswith(prefix)), None)
+        if behind is not None:
+            return self._pass_on(behind, request)
         missing = [needed for needed in _NEEDED_BY_API if not serving(self.cluster, self.namespace, needed)]
         if missing:
-            return _unavailable(f"{missing[0]} is unavailable")
+            return replace(_unavailable(f"{missing[0]} is unavailable"), passed_on=True)
         collection, document = _COLLECTION.fullmatch(request.path), _DOCUMENT.fullmatch(request.path)
         match request.method:
             case "POST" if collection:
-                return self._refused(request, Scope.WRITE) or self._put_document(request, collection["collection"])
+                return self._refused(request, Scope.WRITE) or self._pass_on(Component.STORE, request)
             case "GET" if document:
-                return self._refused(request, Scope.READ) or self._get_document(document["collection"], document["id"])
+                return self._refused(request, Scope.READ) or self._pass_on(Component.STORE, request)
         status = 405 if collection or document else 404
         return Response(status, {"error": f"there is no {request.method} {request.path}"})
 
     def _health(self) -> Response:
-        states = {
-            component.value: "ok" if serving(self.cluster, self.namespace, component) else "unavailable"
+        answers = {
+            component: self._pass_on(component, Request("GET", _HEALTH[component]))
             for component in Component
+            if component is not Component.API
         }
-        if any(states[needed] != "ok" for needed in _NEEDED_BY_API):
-            return Response(503, {"status": "unavailable", "components": states})
-        return Response(200, {"status": "ok" if set(states.values()) == {"ok"} else "degraded", "components": states})
+        ok = {component for component in Component if component not in answers or answers[component].status < 500}
+        states = {component.value: "ok" if component in ok else "unavailable" for component in Component}
+        seconds = sum(answer.seconds for answer in answers.values())
+        if not ok.issuperset(_NEEDED_BY_API):
+            return Response(503, {"status": "unavailable", "components": states}, seconds, passed_on=True)
+        return Response(200, {"status": "ok" if len(ok) == len(states) else "degraded", "components": states}, seconds)
 
     def _version(self) -> Response:
         images: dict[str, str] = {}
@@ -175,6 +205,16 @@ class _Server:
         self.cluster.world.secrets.note(SecretKind.API_KEY, request.headers.get("authorization", "").partition(" ")[2])
         refusal = api_keys.refusal(secret, request.headers.get("authorization", ""), scope, now)
         return Response(refusal[0], {"error": refusal[1]}) if refusal else None
+
+    # --- store
+
+    def _store(self, request: Request) -> Response:
+        collection, document = _COLLECTION.fullmatch(request.path), _DOCUMENT.fullmatch(request.path)
+        if collection:
+            return self._put_document(request, collection["collection"])
+        if document:
+            return self._get_document(document["collection"], document["id"])
+        return Response(404, {"error": f"no route {request.method} {request.path}"})
 
     def _put_document(self, request: Request, collection: str) -> Response:
         document = _decoded(request.body)

@@ -67,8 +67,8 @@ class DeploymentController(Controller):
             current = self._make_current(deployment, sets, current, name)
             deployment = self._number(deployment, current)
             self._shift(deployment, current)
-        elif current is not None:
-            self._scale(deployment, current, _wanted(deployment))
+        else:
+            self._hold(deployment, current)
         self._prune(deployment, name)
         self._report(deployment, name)
 
@@ -78,6 +78,10 @@ class DeploymentController(Controller):
         annotations = deployment["metadata"].get("annotations") or {}
         if current is None:
             return self._create(deployment, name, newest + 1)
+        if current["spec"].get("minReadySeconds", 0) != deployment["spec"].get("minReadySeconds", 0):
+            current = self.update_spec(
+                kinds.REPLICA_SETS, current, {"minReadySeconds": deployment["spec"].get("minReadySeconds", 0)}
+            )
         others = max((revision_of(entry) for entry in sets if entry is not current), default=0)
         numbered = dict(current["metadata"].get("annotations") or {})
         if revision_of(current) <= others:
@@ -135,6 +139,28 @@ class DeploymentController(Controller):
         grown = wanted if not any(map(_replicas, old)) else min(wanted, _replicas(current) + room)
         current = self._scale(deployment, current, grown)
         self._shrink(deployment, current, old, wanted - unavailable)
+
+    def _hold(self, deployment: Object, current: Object | None) -> None:
+        """Follow the number of replicas alone, while the Deployment is paused: every ReplicaSet keeps its share.
+
+        As in the real one, one that has all replicas already, and available, lets the others go.
+        """
+        wanted, (surge, _) = _wanted(deployment), _bounds(deployment)
+        active = sorted(filter(_replicas, self._sets(deployment)), key=_replicas, reverse=True)
+        if len(active) < 2:
+            for entry in active or ([current] if current else []):
+                self._scale(deployment, entry, wanted)
+            return
+        if current is not None and _replicas(current) == _available(current) == wanted:
+            for entry in active:
+                if entry["metadata"]["uid"] != current["metadata"]["uid"]:
+                    self._scale(deployment, entry, 0)
+            return
+        total, allowed = sum(map(_replicas, active)), wanted + surge if wanted else 0
+        shares = [round(_replicas(entry) * allowed / total) for entry in active]
+        shares[0] += allowed - sum(shares)
+        for entry, replicas in zip(active, shares, strict=True):
+            self._scale(deployment, entry, replicas)
 
     def _shrink(self, deployment: Object, current: Object, old: list[Object], least_available: int) -> None:
         """Take replicas from old ReplicaSets: first those that serve nobody, then as many as may be missed."""

@@ -102,8 +102,10 @@ class ControllerLoop:
 
     async def _sleep(self) -> None:
         alarms = [left for left in (entry.alarm.real_seconds_left() for entry in self._controllers) if left is not None]
+        # Not `wait_for`: before Python 3.12 that loses a cancellation which comes together with a change.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._store.changed.wait(), timeout=min([_LOOK_AROUND, *alarms]))
+            async with asyncio.timeout(min([_LOOK_AROUND, *alarms])):
+                await self._store.changed.wait()
 
     def _round(self) -> bool:
         """Call each controller that has a reason to act; return whether there was one.

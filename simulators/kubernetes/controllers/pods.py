@@ -27,6 +27,8 @@ from simulators.kubernetes.store import Store
 TEMPLATE_HASH = "pod-template-hash"
 REVISION_HASH = "controller-revision-hash"
 
+_HELD = 3600
+"""Seconds of `minReadySeconds` from which on they hold a rollout instead of delaying it."""
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 """The alphabet of generated names: no vowels, so that no words arise."""
 
@@ -114,7 +116,15 @@ def is_available(pod: Object, min_ready_seconds: float, alarm: Alarm) -> bool:
         return True
     ready = condition(pod, "Ready") or {}
     since = datetime.strptime(ready["lastTransitionTime"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    return alarm.has_passed(since.timestamp(), min_ready_seconds)
+    # So long a time is no delay: somebody holds a rollout by it, at any speed of the clock.
+    passed = alarm.has_elapsed if min_ready_seconds >= _HELD else alarm.has_passed
+    return passed(since.timestamp(), min_ready_seconds)
+
+
+def draining_seconds(pod: Object) -> float:
+    """Return for how long the pod goes on serving after it was told to stop: as long as its `preStop` hooks sleep."""
+    hooks = [(container.get("lifecycle") or {}).get("preStop") or {} for container in pod["spec"]["containers"]]
+    return max(float((hook.get("sleep") or {}).get("seconds", 0)) for hook in hooks)
 
 
 def requests_of(pod: Object) -> Requests:

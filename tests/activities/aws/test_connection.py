@@ -70,6 +70,11 @@ def test_a_role_is_assumed_once_and_its_clients_are_shared(account: Account, set
     assert assumptions(account) == 1
 
 
+def test_a_cancelled_activity_calls_nobody(account: Account) -> None:
+    """It ends before its next call, and is not torn out of one."""
+    account.attempt_cancelled("create_roles", account.site)
+
+
 def test_a_role_is_assumed_again_before_its_credentials_end(account: Account, settings: AwsSettings) -> None:
     """Five minutes before the end of the session, and not earlier."""
     clock = Clock()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from activities.aws.node_pools import node_groups
+from activities.aws.node_groups import node_groups
 from activities.contracts import NodePoolRequest
 from domain.facts import Cluster
 from domain.failure import FailureClass

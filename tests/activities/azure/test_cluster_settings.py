@@ -12,7 +12,7 @@ from activities.azure.cluster_settings import changeable, differing
 from activities.azure.connection import AzureConnections
 from activities.azure.settings import AzureSettings
 from activities.cloud import Activity
-from activities.contracts import ClusterRequest
+from activities.contracts import ClusterRequest, MaintenanceRequest
 from domain.deployment import Site
 from domain.facts import Cluster, Firewall, Key, Network, Roles
 from domain.failure import FailureClass
@@ -161,7 +161,7 @@ def test_nothing_is_upgraded_by_itself(account: Account, ground: Ground, cluster
 
     change(account, automatic)
 
-    account.run("set_maintenance_policy", ground.in_cluster(cluster))
+    account.run("set_maintenance_policy", MaintenanceRequest(site=account.site, cluster=cluster))
 
     assert described(account)["properties"]["autoUpgradeProfile"] == {
         "upgradeChannel": "none", "nodeOSUpgradeChannel": "None",

@@ -159,6 +159,11 @@ def test_namespaces_are_the_customers_to_register(account: Account, connections:
     assert "register/action" not in {call.operation for call in account.control.journal(after=account.since)}
 
 
+def test_a_cancelled_activity_calls_nobody(account: Account) -> None:
+    """It ends before its next call, and is not torn out of one."""
+    account.attempt_cancelled("make_group", account.site)
+
+
 def test_behind_the_barrier_nothing_changes(account: Account) -> None:
     """An activity that is only compared comes as far as its first change, which is named."""
     with changes_barred(), pytest.raises(WouldChange) as caught:

@@ -15,7 +15,7 @@ from activities.azure.connection import AzureConnections
 from activities.azure.granting import BuiltInRole
 from activities.azure.settings import AzureSettings
 from activities.cloud import Activity
-from activities.contracts import InNetwork
+from activities.contracts import InNetwork, MaintenanceRequest
 from activities.kubernetes.manifests.azure import disk_encryption_set
 from domain.facts import Cluster, Network
 from domain.failure import FailureClass
@@ -143,7 +143,8 @@ def test_another_change_of_the_cluster_is_waited_for(account: Account, ground: G
     }
     account.inject(FaultKind.ERROR, CREATION, times=1, **busy)
 
-    waiting = account.attempt_once("set_maintenance_policy", ground.in_cluster(cluster))
+    request = MaintenanceRequest(**dict(ground.in_cluster(cluster)))
+    waiting = account.attempt_once("set_maintenance_policy", request)
 
     assert waiting is not None
     assert (waiting.failure, "busy" in waiting.message) == (FailureClass.NOT_READY, True)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 from google.cloud import container_v1, kms_v1
 from google.cloud.logging_v2 import types as logging_types
 
+from activities.deeds import collected
 from activities.gcp.calls import http_call, rpc_call
+from activities.gcp.transport import Interceptor
+from domain.audit import Deed
 
 _COMPUTE = "https://compute.googleapis.com/compute/v1/projects/acme"
 _CLUSTERS = "/google.container.v1.ClusterManager"
@@ -63,3 +68,28 @@ def test_the_routing_of_logs_is_named_in_full(operation: str, request_: dict[str
     place = "projects/acme/locations/x" if kind == "buckets" else "projects/acme"
     assert (call.service, call.operation, call.changes) == ("logging", operation, True)
     assert call.about == f"{place}/{kind}/byoc"
+
+
+class ClientCallDetails(NamedTuple):
+    """What grpc hands to an interceptor of a call, as far as ours reads it."""
+
+    method: str
+    metadata: tuple[tuple[str, str], ...]
+
+
+def test_a_call_that_broke_without_an_answer_of_grpc_counts_as_unanswered() -> None:
+    """Its own error comes through, and the trail says that the call may have had its effect."""
+
+    class Broken:
+        def exception(self) -> Exception:
+            return OSError("torn")
+
+    noted: list[Deed] = []
+    details = ClientCallDetails(f"{_CLUSTERS}/CreateCluster", ())
+    with collected(noted):
+        outcome = Interceptor().intercept_unary_unary(
+            lambda *_: Broken(), details, container_v1.CreateClusterRequest(parent=_PLACE)
+        )
+
+    assert str(outcome.exception()) == "torn"
+    assert [deed.answered for deed in noted] == [False]

@@ -8,7 +8,7 @@ import pytest
 from google.cloud import container_v1, iam_admin_v1, storage
 
 from activities.gcp.bucket import backup_bucket
-from activities.gcp.cluster_settings import LOGS, MAINTENANCE_BEGINS
+from activities.gcp.cluster_settings import LOGS
 from activities.gcp.cluster_token import GcpClusterTokens
 from activities.gcp.connection import GcpConnections
 from activities.gcp.gke import cluster_name
@@ -45,7 +45,7 @@ def test_the_control_plane_is_closed_and_encrypted(account: Account, ground: Gro
         "ENCRYPTED",
         ground.key.key_id,
     )
-    assert found.release_channel.channel.name == "UNSPECIFIED"
+    assert found.release_channel.channel.name == "EXTENDED"
     assert found.network_config.datapath_provider.name == "ADVANCED_DATAPATH"
     assert found.network_config.gateway_api_config.channel.name == "CHANNEL_STANDARD"
     assert found.workload_identity_config.workload_pool == f"{account.project}.svc.id.goog"
@@ -179,29 +179,6 @@ def test_the_store_writes_backups_and_deletes_none(account: Account, ground: Gro
     assert roles["roles/storage.objectViewer"] == {store, restore}
     assert roles["roles/storage.objectAdmin"] == {"user:ada@acme.example"}
     assert account.changes(before) == []
-
-
-def test_nothing_is_upgraded_but_at_night(account: Account, ground: Ground, cluster: Cluster) -> None:
-    """The cluster is in no release channel, and its window is ours; the customer's exclusions stay."""
-    theirs = {
-        "window": {
-            "daily_maintenance_window": {"start_time": "12:00"},
-            "maintenance_exclusions": {
-                "fair": {"start_time": "2027-03-01T00:00:00Z", "end_time": "2027-03-08T00:00:00Z"}
-            },
-        },
-    }
-    gke(account).set_maintenance_policy(request={"name": cluster_name(account.site), "maintenance_policy": theirs})
-    gke(account).update_cluster(
-        name=cluster_name(account.site), update={"desired_release_channel": {"channel": "RAPID"}}
-    )
-
-    account.run("set_maintenance_policy", ground.in_cluster(cluster))
-
-    found = described(account)
-    assert found.release_channel.channel.name == "UNSPECIFIED"
-    assert found.maintenance_policy.window.daily_maintenance_window.start_time == MAINTENANCE_BEGINS
-    assert list(found.maintenance_policy.window.maintenance_exclusions) == ["fair"]
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,10 @@ def found_bucket(account: Account, bucket: Bucket) -> storage.Bucket:
 class TestServiceAccounts:
     """Of nodes, store and restore."""
 
+    def test_a_cancelled_activity_calls_nobody(self, account: Account) -> None:
+        """It ends before its next call, and is not torn out of one."""
+        account.attempt_cancelled("create_roles", account.site)
+
     def test_each_exists_and_nodes_may_write_logs_alone(self, account: Account, roles: Roles) -> None:
         """One role in the project is all that is granted; store and restore have none there."""
         assert ours(account) == sorted([roles.nodes, roles.store, roles.restore])

@@ -83,7 +83,7 @@ def test_machines_are_closed_and_encrypted(account: Account, ground: Ground, clu
     assert config.metadata["serial-port-logging-enable"] == "false"
     assert dict(config.resource_labels) == owner_labels(account.site, "pool-store")
     assert found.network_config.enable_private_nodes
-    assert (found.management.auto_upgrade, found.management.auto_repair) == (False, True)
+    assert (found.management.auto_upgrade, found.management.auto_repair) == (True, True)
     assert (found.upgrade_settings.max_surge, found.upgrade_settings.max_unavailable) == (1, 0)
 
 

@@ -26,7 +26,7 @@ from activities.kubernetes.settings import KubernetesSettings
 from domain.deployment import Site
 from domain.facts import Cluster
 from domain.failure import FailureClass, FailureDetail
-from domain.shape import Component, PoolName
+from domain.shape import Component, PoolName, Shape
 from simulators.clock import Clock
 from simulators.faults import Fault
 from simulators.internet import Internet
@@ -92,7 +92,8 @@ class Names:
 class Playground:
     """One cluster with nodes in three zones, whose controllers act by themselves."""
 
-    def __init__(self, folder: Path, *, nodes_in_each_zone: int = 1) -> None:
+    def __init__(self, folder: Path, *, nodes_in_each_zone: int = 1, size: Shape = SMALL) -> None:
+        self.size = size
         self.world = World(clock=Clock(math.inf))
         self.provider = StandaloneProvider(TOKEN, User("operator", (OPERATORS,)))
         self.names = Names()
@@ -269,8 +270,8 @@ class Playground:
                 region=SITE.region,
                 instance_type="m7i.xlarge",
                 pool=pool,
-                cpu=SMALL.pools[pool].cpu,
-                memory_bytes=SMALL.pools[pool].memory_gib * 2**30,
+                cpu=self.size.pools[pool].cpu,
+                memory_bytes=self.size.pools[pool].memory_gib * 2**30,
                 version="1.34",
                 labels={"byoc.dev/pool": str(pool)},
                 taints=(taint,) if pool is PoolName.STORE else (),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import tempfile
+from collections.abc import Callable
+from contextvars import copy_context
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.testing import ActivityEnvironment
 
 from activities.contracts import StorageClassRequest
-from activities.kubernetes.access import KubernetesConnections
+from activities.kubernetes.access import ClusterApi, KubernetesConnections
 from activities.kubernetes.objects import GATEWAY, NAMESPACE, Reference
 from domain.failure import FailureClass
 from simulators.faults import Fault, FaultKind
@@ -43,6 +46,27 @@ def test_a_token_serves_many_calls_and_is_renewed_in_time(playground: Playground
         assert connections.api(SITE, playground.cluster).get(DEFAULT) is not None
 
     assert playground.identity.tokens_made == 2
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda api: api.get(DEFAULT),
+        lambda api: api.delete(DEFAULT),
+        lambda api: api.read_from_pod(DEFAULT, 8080, "metrics"),
+    ],
+    ids=["look", "change", "pod"],
+)
+def test_a_cancelled_activity_calls_no_cluster(playground: Playground, call: Callable[[ClusterApi], object]) -> None:
+    """It ends before its next call, and is not torn out of one."""
+    api = KubernetesConnections(playground.identity, playground.settings).api(SITE, playground.cluster)
+    environment = ActivityEnvironment()
+    environment.cancel()
+
+    with pytest.raises(CancelledError):
+        copy_context().run(environment.run, call, api)
+
+    assert playground.identity.tokens_made == 0
 
 
 def test_a_refused_token_is_renewed_once(playground: Playground) -> None:

@@ -10,6 +10,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.contracts import KubernetesContract
 from activities.kubernetes.manifests.identity import SERVER_NAMESPACE
+from activities.upgrade_contracts import ServerUpgradeContract
 from domain.failure import FailureClass
 from domain.shape import Component
 from simulators.faults import Fault, FaultKind
@@ -210,5 +211,5 @@ def test_every_activity_of_the_contract_is_registered(playground: Playground) ->
     """A worker gets each activity, under the contract's name."""
     registered = {activity.__name__ for activity in playground.server.activities()}
 
-    assert registered == KubernetesContract.__abstractmethods__
+    assert registered == KubernetesContract.__abstractmethods__ | ServerUpgradeContract.__abstractmethods__
     assert all(hasattr(activity, "__temporal_activity_definition") for activity in playground.server.activities())

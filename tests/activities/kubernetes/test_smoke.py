@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import requests
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.testing import ActivityEnvironment
 
 from activities.contracts import ApiKeysRequest, SmokeTestRequest
 from activities.kubernetes.smoke import Answer, PublicEndpoint
@@ -57,6 +59,15 @@ def statuses(playground: Playground, api_key: str) -> int:
     """Return what the server answers to a read with this key."""
     with PublicEndpoint(SITE, DOMAIN.name, playground.settings) as endpoint:
         return endpoint.ask("GET", "/v1/collections/things/documents/one", key=api_key).status
+
+
+def test_a_cancelled_activity_asks_no_endpoint(playground: Playground) -> None:
+    """It ends before its next request."""
+    environment = ActivityEnvironment()
+    environment.cancel()
+
+    with PublicEndpoint(SITE, DOMAIN.name, playground.settings) as endpoint, pytest.raises(CancelledError):
+        copy_context().run(environment.run, endpoint.ask, "GET", "/")
 
 
 def test_the_smoke_test_sees_what_a_client_sees(serving: Playground) -> None:

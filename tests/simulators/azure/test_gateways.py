@@ -34,6 +34,7 @@ from tests.simulators.azure.clusters import (
 )
 from tests.simulators.azure.clusters import put as put_cluster
 from tests.simulators.azure.conftest import REGION, SUBSCRIPTION, Account, Owner
+from tests.simulators.serving import on_loop
 
 NAMESPACE = "byoc"
 HOST = "acme-prod.db.acme.example"
@@ -92,7 +93,7 @@ def trust(account: Account) -> None:
 def make_gateway(account: Account, **infrastructure: Any) -> Cluster:
     """Make a cluster with a Gateway, its route, and the Service behind it."""
     cluster = make_cluster(account)
-    cluster.store.create(kinds.NAMESPACES, {"metadata": {"name": NAMESPACE}})
+    on_loop(cluster.store.create, kinds.NAMESPACES, {"metadata": {"name": NAMESPACE}})
     spec: Object = {"gatewayClassName": "approuting-istio", "listeners": [listener("api", 443)]}
     put(cluster, kinds.SERVICES, "api", spec={"selector": {"app": "api"}, "ports": [{"port": 8080}]})
     put(cluster, kinds.GATEWAYS, "endpoint", spec=spec | ({"infrastructure": infrastructure} if infrastructure else {}))
@@ -114,7 +115,7 @@ def put(cluster: Cluster, kind: Kind, name: str, *, annotations: Any = None, **p
     """Make an object in the cluster."""
     metadata = {"name": name, **({"annotations": annotations} if annotations else {})}
     head = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata}
-    cluster.store.create(kind, {**head, **parts}, NAMESPACE)
+    on_loop(cluster.store.create, kind, {**head, **parts}, NAMESPACE)
 
 
 def listener(name: str, port: int) -> Object:
@@ -244,7 +245,7 @@ class TestGateways:
         gateway = cluster.store.get(kinds.GATEWAYS, NAMESPACE, "endpoint")
         assert gateway is not None
 
-        cluster.store.delete(kinds.GATEWAYS, gateway)
+        on_loop(cluster.store.delete, kinds.GATEWAYS, gateway)
 
         assert cluster.store.get(kinds.GATEWAYS, NAMESPACE, "endpoint") is None
         until(lambda: cluster.store.get(kinds.SERVICES, NAMESPACE, PROXIES) is None)
@@ -262,14 +263,14 @@ class TestGateways:
         assert first is not None
         assert home is not None
 
-        cluster.store.delete(kinds.SERVICES, first)
+        on_loop(cluster.store.delete, kinds.SERVICES, first)
 
         def again() -> bool:
             found = cluster.store.get(kinds.SERVICES, NAMESPACE, PROXIES)
             return found is not None and found["metadata"]["uid"] != first["metadata"]["uid"]
 
         until(again)
-        cluster.store.delete(kinds.NAMESPACES, home)
+        on_loop(cluster.store.delete, kinds.NAMESPACES, home)
         until(lambda: cluster.store.get(kinds.NAMESPACES, None, NAMESPACE) is None)
         until(lambda: len(list(account.network().public_ip_addresses.list(NODE_GROUP))) == 0)
 

@@ -38,6 +38,7 @@ from tests.simulators.azure.clusters import (
     wanted,
 )
 from tests.simulators.azure.conftest import GROUP, REGION, SUBSCRIPTION, Account
+from tests.simulators.serving import on_loop
 
 NAMESPACE = "byoc"
 POD = "system:serviceaccount:byoc:store"
@@ -278,10 +279,10 @@ class TestBlobs:
         metadata = {"name": "store", "namespace": NAMESPACE, "annotations": annotations}
         labels = {"azure.workload.identity/use": "true"} if labelled else {}
         specification = {"serviceAccountName": "store", "containers": [{"name": "backup", "image": "store:1"}]}
-        cluster.store.create(kinds.NAMESPACES, {"metadata": {"name": NAMESPACE}})
-        cluster.store.create(kinds.SERVICE_ACCOUNTS, {"metadata": metadata})
+        on_loop(cluster.store.create, kinds.NAMESPACES, {"metadata": {"name": NAMESPACE}})
+        on_loop(cluster.store.create, kinds.SERVICE_ACCOUNTS, {"metadata": metadata})
         pod = {"metadata": {"name": "backup", "namespace": NAMESPACE, "labels": labels}, "spec": specification}
-        cluster.store.create(kinds.PODS, pod)
+        on_loop(cluster.store.create, kinds.PODS, pod)
         return cluster, identity
 
     def trust(self, account: Account, subject: str = POD) -> None:
@@ -355,7 +356,7 @@ class TestWholeClusters:
             ),
         ]
         for kind, document in created:
-            cluster.store.create(kind, document)
+            on_loop(cluster.store.create, kind, document)
 
         def ingress() -> list[dict[str, str]]:
             found = cluster.store.get(kinds.SERVICES, NAMESPACE, "endpoint")
@@ -371,7 +372,7 @@ class TestWholeClusters:
         for kind, name in ((kinds.SERVICES, "endpoint"), (kinds.PERSISTENT_VOLUME_CLAIMS, "data")):
             found = cluster.store.get(kind, NAMESPACE, name)
             assert found is not None
-            cluster.store.delete(kind, found)
+            on_loop(cluster.store.delete, kind, found)
 
         assert entry == {"ip": address.ip_address}
         until(lambda: kinds_of(account) == before)

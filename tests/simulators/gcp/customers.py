@@ -242,7 +242,7 @@ class Customer:
             "private_cluster_config": {"enable_private_nodes": True},
             "workload_identity_config": {"workload_pool": f"{PROJECT}.svc.id.goog"},
             "shielded_nodes": {"enabled": True},
-            "release_channel": {"channel": "UNSPECIFIED"},
+            "release_channel": {"channel": "REGULAR"},
             "resource_labels": {"byoc": "managed"},
             "node_pools": [self.pool("system")],
         }

@@ -16,6 +16,7 @@ from simulators.kubernetes.kinds import Kind
 from simulators.kubernetes.objects import Object
 from simulators.kubernetes.simulator import Cluster
 from tests.simulators.gcp.customers import LOCATION, PROJECT, REGION, Customer
+from tests.simulators.serving import on_loop
 
 GATEWAY_API = {"gateway_api_config": {"channel": "CHANNEL_STANDARD"}}
 NAMESPACE = "byoc"
@@ -45,7 +46,7 @@ def make_cluster(account: Customer, *, proxies: bool = True) -> Cluster:
         subnetworks = account.rest(compute_v1.SubnetworksClient)
         account.done(subnetworks.insert_unary(project=PROJECT, region=REGION, subnetwork_resource=subnetwork))
     (cluster,) = account.kubernetes.clusters()
-    cluster.store.create(kinds.NAMESPACES, {"metadata": {"name": NAMESPACE}})
+    on_loop(cluster.store.create, kinds.NAMESPACES, {"metadata": {"name": NAMESPACE}})
     return cluster
 
 
@@ -63,7 +64,7 @@ def make_certificate(account: Customer, name: str = "byoc") -> Object:
 def put(cluster: Cluster, kind: Kind, name: str, spec: Object) -> None:
     """Make an object in the cluster."""
     head = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": name}}
-    cluster.store.create(kind, {**head, "spec": spec}, NAMESPACE)
+    on_loop(cluster.store.create, kind, {**head, "spec": spec}, NAMESPACE)
 
 
 def listener(name: str, port: int) -> Object:
@@ -225,7 +226,7 @@ class TestLoadBalancers:
         before, address = parts(account), found(cluster, kinds.GATEWAYS)["status"]["addresses"]
         smaller = found(cluster, kinds.GATEWAYS)
 
-        cluster.store.save(kinds.GATEWAYS, {**smaller, "spec": gateway()})
+        on_loop(cluster.store.save, kinds.GATEWAYS, {**smaller, "spec": gateway()})
         until(lambda: len(parts(account)["forwarding-rule"]) == 1)
 
         after = parts(account)
@@ -292,7 +293,7 @@ class TestLoadBalancers:
         cluster = self.make(account)
         held: Any = found(cluster, kinds.GATEWAYS)["metadata"]["finalizers"]
 
-        cluster.store.delete(kinds.GATEWAYS, found(cluster, kinds.GATEWAYS))
+        on_loop(cluster.store.delete, kinds.GATEWAYS, found(cluster, kinds.GATEWAYS))
         until(lambda: cluster.store.get(kinds.GATEWAYS, NAMESPACE, "endpoint") is None)
 
         assert held == ["gateway.finalizer.networking.gke.io"]

@@ -20,6 +20,7 @@ from simulators.gcp.kubernetes_provider import GcpProvider
 from simulators.kubernetes import kinds
 from simulators.kubernetes.simulator import Cluster
 from tests.simulators.gcp.customers import CLUSTER, PROJECT, REGION, ZONES, Customer, refused
+from tests.simulators.serving import on_loop
 
 POD = "system:serviceaccount:byoc:store"
 BUCKET = "byoc-backups"
@@ -310,8 +311,8 @@ class TestObjects:
         cluster, provider = provider_of(account)
         annotations = {"iam.gke.io/gcp-service-account": annotated} if annotated else {}
         metadata = {"name": "store", "namespace": "byoc", "annotations": annotations}
-        cluster.store.create(kinds.NAMESPACES, {"metadata": {"name": "byoc"}})
-        cluster.store.create(kinds.SERVICE_ACCOUNTS, {"metadata": metadata})
+        on_loop(cluster.store.create, kinds.NAMESPACES, {"metadata": {"name": "byoc"}})
+        on_loop(cluster.store.create, kinds.SERVICE_ACCOUNTS, {"metadata": metadata})
         return cluster, provider
 
     def grant(self, account: Customer, member: str) -> None:
@@ -415,7 +416,7 @@ class TestWholeClusters:
             ),
         ]
         for kind, document in created:
-            cluster.store.create(kind, document)
+            on_loop(cluster.store.create, kind, document)
 
         def ingress() -> list[dict[str, str]]:
             found = cluster.store.get(kinds.SERVICES, "byoc", "endpoint")
@@ -431,7 +432,7 @@ class TestWholeClusters:
         for kind, name in ((kinds.SERVICES, "endpoint"), (kinds.PERSISTENT_VOLUME_CLAIMS, "data")):
             found = cluster.store.get(kind, "byoc", name)
             assert found is not None
-            cluster.store.delete(kind, found)
+            on_loop(cluster.store.delete, kind, found)
 
         assert entry == {"ip": rule.I_p_address}
         until(lambda: types(account) == before)

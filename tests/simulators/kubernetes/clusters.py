@@ -33,7 +33,7 @@ def template(component: str, *, digest: str = "aa", cpu: str = "100m", **spec: A
         "name": component,
         "image": image(component, digest),
         "env": [{"name": "SERVER_RELEASE", "value": "1.0.0"}],
-        "ports": [{"name": component, "containerPort": 8080}],
+        "ports": [{"name": component, "containerPort": 8080}, {"name": "metrics", "containerPort": 9090}],
         "resources": {"requests": {"cpu": cpu, "memory": "128Mi"}},
     }
     return {"metadata": {"labels": {"app": component}}, "spec": {"containers": [container], **spec}}

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from simulators.faults import FaultKind
+from simulators.faults import Fault, FaultKind
 from simulators.kubernetes import kinds
-from simulators.kubernetes.applications import Component, Request, Response, answer, metrics
+from simulators.kubernetes.applications import Component, Request, Response, answer, monitored
 from simulators.kubernetes.applications.documents import documents
 from simulators.kubernetes.objects import Object, name_of
 from simulators.kubernetes.provider import StandaloneProvider
@@ -156,17 +156,83 @@ def test_a_login_asks_the_customers_webhook(server: Playground) -> None:
     assert "token" not in refused.body
 
 
-def test_metrics_count_requests_and_errors(server: Playground) -> None:
-    """A fault of one release's pods is visible in its component's error counter."""
-    ask(server, "GET", "/healthz")
-    server.fault(FaultKind.ERROR, "GET /healthz", image("api"), service="server")
+def counted(playground: Playground, pod: Object, series: str) -> int:
+    """Return the value of one series of the pod's metrics."""
+    text = monitored(playground.cluster, pod, "9090", "/metrics")
+    assert isinstance(text, str)
+    return next(int(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(series + "{"))
+
+
+def test_each_pod_counts_what_it_answered(server: Playground) -> None:
+    """Pods take turns, so that each has counted its half, and all of it is in the last bucket."""
+    for _ in range(6):
+        ask(server, "GET", "/version")
+
+    assert [counted(server, pod, "requests_total") for pod in server.pods("api")] == [3, 3]
+    text = monitored(server.cluster, server.pods("api")[0], "9090", "/metrics")
+    assert 'request_duration_seconds_bucket{component="api",release="1.0.0",le="+Inf"} 3' in str(text)
+
+
+def test_an_error_is_counted_where_it_happened(server: Playground) -> None:
+    """A bad image of the store shows in its own counters; who asked it has answered, and is not to blame."""
+    server.fault(FaultKind.ERROR, "*", f"*/{image('store')}", service="server")
+
+    response = ask(server, "GET", f"{DOCUMENTS}/d1")
+
+    assert response.status == 500
+    assert sum(counted(server, pod, "errors_total") for pod in server.pods("store")) == 1
+    assert sum(counted(server, pod, "requests_total") for pod in server.pods("api")) == 1
+    assert sum(counted(server, pod, "errors_total") for pod in server.pods("api")) == 0
+
+
+def test_the_question_for_health_reaches_every_component(server: Playground) -> None:
+    """So that there is something to count of a component that no client ever calls."""
     ask(server, "GET", "/healthz")
 
-    text = metrics(server.cluster, Component.API)
+    for component in Component:
+        assert sum(counted(server, pod, "requests_total") for pod in server.pods(component)) == 1
 
-    assert 'requests_total{component="api",namespace="server"} 2' in text
-    assert 'errors_total{component="api",namespace="server"} 1' in text
-    assert 'request_duration_seconds_bucket{component="api",namespace="server",le="+Inf"} 2' in text
+
+def test_a_slow_image_is_seen_in_the_histogram(server: Playground) -> None:
+    """What a rule adds to an answer's time counts for the pod, and the client has to wait for it."""
+    rule = Fault(kind=FaultKind.SLOW, service="server", resource=f"*/{image('api')}", seconds=0.3)
+    server.world.faults.add(rule)
+
+    response = ask(server, "GET", "/version")
+
+    assert response.seconds == 0.3
+    texts = [str(monitored(server.cluster, pod, "9090", "/metrics")) for pod in server.pods("api")]
+    assert any('le="0.25"} 0' in text and 'le="0.5"} 1' in text for text in texts)
+
+
+def test_counters_begin_anew_with_the_process(server: Playground) -> None:
+    """After its containers were started again, a pod has counted nothing."""
+    ask(server, "GET", "/version")
+    ask(server, "GET", "/version")
+    pod = server.pods("api")[0]
+    before = counted(server, pod, "requests_total")
+
+    fault = server.fault(FaultKind.CRASH, "probe pod", name_of(pod))
+    server.settle()
+    crashed = monitored(server.cluster, server.get(kinds.PODS, name_of(pod)), "9090", "/metrics")
+    server.world.faults.remove(fault.id)
+    server.pass_time(1)
+
+    assert before == 1
+    assert not isinstance(crashed, str)
+    assert crashed.status == 503
+    assert counted(server, server.get(kinds.PODS, name_of(pod)), "requests_total") == 0
+
+
+@pytest.mark.parametrize(
+    ("port", "path", "status"), [("8080", "/metrics", 404), ("metrics", "/metrics", 503), ("9090", "/debug", 404)]
+)
+def test_only_the_port_for_monitoring_answers(server: Playground, port: str, path: str, status: int) -> None:
+    """Names of ports are known to Services alone, as in a real cluster."""
+    found = monitored(server.cluster, server.pods("api")[0], port, path)
+
+    assert not isinstance(found, str)
+    assert found.status == status
 
 
 def test_a_bad_pod_fails_its_share_of_the_requests(server: Playground) -> None:

@@ -415,3 +415,16 @@ async def test_idle_clusters_cost_next_to_nothing() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
     assert used < 1.5 / 20
+
+
+async def test_a_loop_ends_that_is_cancelled_together_with_a_change() -> None:
+    """Whoever waits for its end waits for nothing more, whatever happens at that moment."""
+    playground = Playground()
+    task = asyncio.create_task(playground.loop.run())
+    await asyncio.sleep(0.2)
+
+    playground.store.changed.set()
+    task.cancel()
+
+    await asyncio.wait({task}, timeout=5)
+    assert task.cancelled()
