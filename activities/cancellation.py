@@ -13,6 +13,8 @@ from contextvars import ContextVar
 from temporalio import activity
 from temporalio.exceptions import CancelledError
 
+from activities import deeds
+
 _told: ContextVar[bool] = ContextVar("told", default=False)
 """Whether this execution was told to give up. It is told once: what it makes good on its way out may be done."""
 
@@ -23,6 +25,8 @@ def before_call() -> None:
     Raises:
         CancelledError: The activity was cancelled, is taken for dead, or its worker shuts down.
     """
+    if deeds.is_over():
+        raise CancelledError("a later attempt has begun")
     if activity.in_activity() and activity.is_cancelled() and not _told.get():
         _told.set(True)
         raise CancelledError("given up before a call")

@@ -24,18 +24,15 @@ class CloudCall:
         """What it is about, in words."""
         return ", ".join(resource.id for resource in self.resources)
 
-    def stop_at_the_barrier(self) -> None:
-        """Let the call be made, unless it would change something and changes are barred.
+    def begin(self) -> deeds.Begun:
+        """Let the call be made, and enter it for the audit trail if it changes something.
 
         Raises:
-            WouldChange: they are.
+            WouldChange: It would change something, and changes are barred.
             CancelledError: The activity is not wanted any more.
         """
         before_call()
-        if self.changes:
-            before_change(f"{self.service}.{self.operation}", self.about)
-
-    def note(self, *, answered: bool) -> None:
-        """Note a call that changes something for the audit trail, once its answer is there or was lost."""
-        if self.changes:
-            deeds.note(self.service, self.operation, self.resources, answered=answered)
+        if not self.changes:
+            return deeds.Begun()
+        before_change(f"{self.service}.{self.operation}", self.about)
+        return deeds.begin(self.service, self.operation, self.resources)

@@ -6,6 +6,9 @@ version are not concerned. A failure that is not tried again carries them behind
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -20,6 +23,7 @@ from temporalio.worker import (
 )
 
 from activities import deeds
+from activities.deeds import Ledger
 from domain.audit import Deed
 
 _DEEDS = TypeAdapter(list[Deed])
@@ -30,89 +34,95 @@ class RecordedDeeds(Interceptor):
 
     def __init__(self, *, remembered: int = 500) -> None:
         """Remember the deeds of so many activities whose next attempt may come to this worker again."""
-        self._memory = _Memory(remembered)
+        self._ledgers = _Ledgers(remembered)
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002 - the SDK's name
         """Wrap the activity."""
-        return _Recording(super().intercept_activity(next), self._memory)
+        return _Recording(super().intercept_activity(next), self._ledgers)
 
 
-class _Memory:
-    """What attempts did, in this process: those that are tried again, and those that Temporal has given up meanwhile.
+class _Ledgers:
+    """The ledgers of the activities in this process: of those that run, and of those that may be tried again.
 
     Usually the last heartbeat says the same. It is lost, though, if the attempt ends while the heartbeat before it is
     still on its way. And on a machine that is overloaded an attempt may live on, and end, after it was taken for dead:
-    nobody hears of its end, and the next attempt may have begun before.
+    nobody hears of its end, and the next attempt may have begun before. So all attempts write into one ledger.
     """
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._deeds: dict[tuple[str, str], tuple[Deed, ...]] = {}
-        """Keyed by the workflow's run and the activity's id, oldest first."""
+    def __init__(self, kept: int) -> None:
+        self._kept = kept
+        self._ledgers: dict[tuple[str, str], Ledger] = {}
+        """Keyed by the workflow's run and the activity's id, the one that was opened last at the end."""
+        self._open: Counter[tuple[str, str]] = Counter()
 
-    def keep(self, done: list[Deed]) -> None:
-        """Keep what the running activity did until now."""
-        self._deeds[_of_this_activity()] = tuple(done)
-        while len(self._deeds) > self._size:
-            del self._deeds[next(iter(self._deeds))]
+    @contextmanager
+    def opened(self) -> Iterator[Ledger]:
+        """Open the running activity's ledger for one attempt."""
+        info = activity.info()
+        key = (info.workflow_run_id or "", info.activity_id)
+        ledger = self._ledgers[key] = self._ledgers.pop(key, Ledger())
+        self._open[key] += 1
+        try:
+            yield ledger
+        finally:
+            self._open[key] -= 1
+            if not self._open[key]:
+                del self._open[key]
+                self._forget(key, ledger)
 
-    def take(self) -> tuple[Deed, ...]:
-        """Return what was kept for the running activity, and forget it."""
-        return self._deeds.pop(_of_this_activity(), ())
+    def _forget(self, closed: tuple[str, str], ledger: Ledger) -> None:
+        if not ledger.told():
+            del self._ledgers[closed]
+        for key in list(self._ledgers):
+            if len(self._ledgers) - len(self._open) <= self._kept:
+                break
+            if key not in self._open:
+                del self._ledgers[key]
 
 
 class _Recording(ActivityInboundInterceptor):
-    def __init__(self, next: ActivityInboundInterceptor, memory: _Memory) -> None:  # noqa: A002 - the SDK's name
+    def __init__(self, next: ActivityInboundInterceptor, ledgers: _Ledgers) -> None:  # noqa: A002 - the SDK's name
         super().__init__(next)
-        self._memory = memory
-        self._done: list[Deed] = []
+        self._ledgers = ledgers
 
     def init(self, outbound: ActivityOutboundInterceptor) -> None:
-        self._heartbeats = _Carrying(outbound, self._done)
+        self._heartbeats = _Carrying(outbound)
         super().init(self._heartbeats)
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, ANN401 - the SDK's signature
-        earlier = {*_told_by_heartbeat(), *self._memory.take()}
-        self._done.extend(sorted(earlier, key=lambda deed: deed.at))
-        with deeds.collected(self._done):
-            try:
-                answer = await super().execute_activity(input)
-                late = [deed for deed in self._memory.take() if deed not in self._done]
-                self._done[:0] = late
-                if self._done:
-                    self._memory.keep(self._done)
-            except ApplicationError as error:
-                if not self._done:
-                    raise
-                # Of an attempt that is tried again Temporal keeps the last heartbeat, and its failure if that is small.
-                self._heartbeats.heartbeat()
-                if not error.non_retryable:
-                    self._memory.keep(self._done)
-                    raise
-                raise _with_deeds(error, self._done) from error.__cause__
-            except BaseException:
-                if self._done:
+        with self._ledgers.opened() as ledger:
+            ledger.add(_told_by_heartbeat())
+            self._heartbeats.ledger = ledger
+            with deeds.collected(ledger, activity.info().attempt):
+                try:
+                    answer = await super().execute_activity(input)
+                except ApplicationError as error:
+                    done = ledger.told()
+                    if not done:
+                        raise
+                    # Of an attempt that is tried again Temporal keeps the last heartbeat, and a small failure.
                     self._heartbeats.heartbeat()
-                    self._memory.keep(self._done)
-                raise
-        return _annotated(answer, self._done) if self._done else answer
+                    if not error.non_retryable:
+                        raise
+                    raise _with_deeds(error, done) from error.__cause__
+                except BaseException:
+                    if ledger.told():
+                        self._heartbeats.heartbeat()
+                    raise
+            done = ledger.told()
+            return _annotated(answer, done) if done else answer
 
 
 class _Carrying(ActivityOutboundInterceptor):
     """Puts the deeds so far into every heartbeat that says nothing else: one without them would forget them."""
 
-    def __init__(self, next: ActivityOutboundInterceptor, done: list[Deed]) -> None:  # noqa: A002 - the SDK's name
+    def __init__(self, next: ActivityOutboundInterceptor) -> None:  # noqa: A002 - the SDK's name
         super().__init__(next)
-        self._done = done
+        self.ledger = Ledger()
 
     def heartbeat(self, *details: Any) -> None:  # noqa: ANN401 - the SDK's signature
-        carried = (list(self._done),) if self._done else ()
-        super().heartbeat(*(details or carried))
-
-
-def _of_this_activity() -> tuple[str, str]:
-    info = activity.info()
-    return info.workflow_run_id or "", info.activity_id
+        done = self.ledger.told()
+        super().heartbeat(*(details or ((done,) if done else ())))
 
 
 def _told_by_heartbeat() -> list[Deed]:

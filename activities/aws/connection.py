@@ -187,8 +187,8 @@ class AwsConnections:
         client.meta.events.register("before-send.*.*", _name_the_caller)
         client.meta.events.register("after-call.*.*", _note_the_service)
         client.meta.events.register("before-parameter-build.*.*", deeds.note_the_request)
+        client.meta.events.register("before-call.*.*", deeds.enter_the_call)
         client.meta.events.register("after-call.*.*", deeds.note_the_reply)
-        client.meta.events.register("after-call-error.*.*", deeds.note_the_silence)
         return client
 
 

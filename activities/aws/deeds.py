@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from botocore.exceptions import BotoCoreError
-
 from activities import deeds
 from activities.aws.actions import changes
 from domain.audit import Resource
 
 _ASKED = "byoc_asked"
 """Key of the SDK's context of one call that holds its service, operation and parameters."""
+_BEGUN = "byoc_begun"
+"""Key of the same context that holds the entry of a call that changes something, until it is answered."""
 
 RESOURCES: Mapping[str, Mapping[str, str]] = {
     "ec2:vpc": {
@@ -158,22 +158,23 @@ def note_the_request(params: dict[str, Any], model: Any, context: dict[str, Any]
     context[_ASKED] = (model.service_model.service_name, model.name, dict(params))
 
 
-def note_the_reply(parsed: dict[str, Any], context: dict[str, Any], **_: object) -> None:
-    """Note what a call changed, unless AWS refused it."""
-    if parsed.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) < 300:
-        _note(context, parsed, answered=True)
-
-
-def note_the_silence(exception: Exception, context: dict[str, Any], **_: object) -> None:
-    """Note a call that may have changed something although no reply came."""
-    if isinstance(exception, BotoCoreError | OSError):
-        _note(context, {}, answered=False)
-
-
-def _note(context: Mapping[str, Any], reply: Mapping[str, Any], *, answered: bool) -> None:
+def enter_the_call(context: dict[str, Any], **_: object) -> None:
+    """Enter a call that changes something, as the last thing before it is made."""
     service, operation, asked = context[_ASKED]
     if changes(operation):
-        deeds.note(service, operation, resources_of(service, operation, asked, reply), answered=answered)
+        context[_BEGUN] = deeds.begin(service, operation, resources_of(service, operation, asked, {}))
+
+
+def note_the_reply(parsed: dict[str, Any], context: dict[str, Any], **_: object) -> None:
+    """Note what a call changed, unless AWS refused it. Without a reply it may have changed something all the same."""
+    begun: deeds.Begun | None = context.pop(_BEGUN, None)
+    if begun is None:
+        return
+    service, operation, asked = context[_ASKED]
+    if parsed.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) < 300:
+        begun.answered(resources_of(service, operation, asked, parsed))
+    else:
+        begun.refused()
 
 
 def _identifiers(path: str, asked: Mapping[str, Any], reply: Mapping[str, Any]) -> Iterator[str]:

@@ -58,14 +58,10 @@ class Authority:
             ApplicationError: THROTTLE, TRANSIENT, POLICY (the domain's CAA records forbid it), CONFIG.
         """
         call = CloudCall("acme", "order", changes=True, resources=(Resource(kind="acme:certificates", id=domain),))
-        call.stop_at_the_barrier()
-        answered = False
-        try:
-            with _failures_named(domain):
-                chain = self._signed(x509.load_der_x509_csr(csr).public_bytes(Encoding.PEM), publish)
-            answered = True
-        finally:
-            call.note(answered=answered)
+        begun = call.begin()
+        with _failures_named(domain):
+            chain = self._signed(x509.load_der_x509_csr(csr).public_bytes(Encoding.PEM), publish)
+        begun.answered()
         return [entry.public_bytes(Encoding.DER) for entry in chain]
 
     def _signed(self, csr: bytes, publish: Publish) -> Sequence[x509.Certificate]:

@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from azure.core.exceptions import AzureError
 from azure.core.pipeline.transport import RequestsTransport
 from requests.adapters import HTTPAdapter
 
@@ -63,17 +62,16 @@ class Transport(LoopbackTransport):
     def send(self, request: Any, **options: Any) -> Any:  # noqa: ANN401 - the SDK is not typed here
         """Send one request, unless it would change something and changes are barred."""
         call = cloud_call(str(request.method), str(request.url))
-        call.stop_at_the_barrier()
+        begun = call.begin()
         named = request.headers.get("User-Agent", "")
         request.headers["User-Agent"] = f"{agent(place_of_caller.get())} {named}".rstrip()
         try:
             reply = super().send(request, **options)
-        except AzureError:
-            call.note(answered=False)
-            raise
         finally:
             # The same request may be sent again, after a challenge.
             request.headers["User-Agent"] = named
         if reply.status_code < requests.codes.bad_request:
-            call.note(answered=True)
+            begun.answered()
+        else:
+            begun.refused()
         return reply

@@ -1,4 +1,4 @@
-"""The way that every call to Google takes: the barrier before it, the caller's name on it, the deed noted after it.
+"""The way that every call to Google takes: the barrier before it, the caller's name on it, the deed entered.
 
 HTTP goes through `Adapter`, gRPC through `Interceptor`. The caller is in the User-Agent (for gRPC in the header with
 which the SDKs name themselves), and in `X-Goog-Request-Reason`, which the customer's audit logs keep with each entry.
@@ -26,17 +26,15 @@ class Adapter(HTTPAdapter):
     def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:  # noqa: ANN401
         """Send one request, unless it would change something and changes are barred."""
         call = http_call(str(request.method), str(request.url), request.body)
-        call.stop_at_the_barrier()
+        begun = call.begin()
         caller = agent(place_of_caller.get())
         request.headers["User-Agent"] = f"{caller} {request.headers.get('User-Agent', '')}".rstrip()
         request.headers[_REASON] = caller
-        try:
-            reply = super().send(request, *arguments, **options)
-        except requests.RequestException:
-            call.note(answered=False)
-            raise
+        reply = super().send(request, *arguments, **options)
         if reply.ok:
-            call.note(answered=True)
+            begun.answered()
+        else:
+            begun.refused()
         return reply
 
 
@@ -46,14 +44,14 @@ class Interceptor(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc] # grp
     def intercept_unary_unary(self, continuation: Callable[[Any, Any], Any], details: Any, request: Any) -> Any:  # noqa: ANN401
         """Make one call, unless it would change something and changes are barred."""
         call = rpc_call(details.method, request)
-        call.stop_at_the_barrier()
+        begun = call.begin()
         outcome = continuation(_named(details), request)
         if call.changes:
             error = outcome.exception()
             if error is None:
-                rpc_call(details.method, request, outcome.result()).note(answered=True)
-            elif not isinstance(error, grpc.RpcError) or error.code() in _UNANSWERED:
-                call.note(answered=False)
+                begun.answered(rpc_call(details.method, request, outcome.result()).resources)
+            elif isinstance(error, grpc.RpcError) and error.code() not in _UNANSWERED:
+                begun.refused()
         return outcome
 
 

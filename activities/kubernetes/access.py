@@ -275,12 +275,14 @@ class ClusterApi:
         name = f"{reference.namespace}/{reference.name}" if reference.namespace else reference.name
         changed = (Resource(kind=f"kubernetes:{reference.kind.plural}", id=name),)
         operation = f"{verb} {reference.kind.plural}"
+        begun = deeds.begin("kubernetes", operation, changed)
         try:
             self._send(request)
-        except HTTPError:
-            deeds.note("kubernetes", operation, changed, answered=False)
+        except Exception as error:
+            if not isinstance(error, HTTPError):
+                begun.refused()
             raise
-        deeds.note("kubernetes", operation, changed)
+        begun.answered()
 
     @contextmanager
     def _named(self, what: str) -> Iterator[None]:

@@ -34,7 +34,7 @@ LIVENESS = timedelta(seconds=3)
 
 def note(operation: str) -> None:
     """Do something to `thing-1`, so to speak."""
-    deeds.note("ec2", operation, (Resource(kind="ec2:thing", id="thing-1"),))
+    deeds.begin("ec2", operation, (Resource(kind="ec2:thing", id="thing-1"),)).answered()
 
 
 class Acts:
@@ -69,6 +69,17 @@ class Acts:
         for _ in range(8):
             time.sleep(LIVENESS.total_seconds() / 4)
             activity.heartbeat()
+
+    @activity.defn
+    def make_in_vain(self) -> None:
+        """Three attempts; the first is taken for dead within its call, which is answered after the third ended."""
+        attempt = activity.info().attempt
+        begun = deeds.begin("ec2", f"deed of {attempt}")
+        if attempt == 1:
+            time.sleep(2 * LIVENESS.total_seconds())
+        begun.answered()
+        if attempt == 2:
+            raise not_ready("not yet", look_again_in=timedelta(milliseconds=10))
 
     @activity.defn
     def be_refused(self) -> str:
@@ -142,7 +153,14 @@ async def played(
         client,
         task_queue=queue,
         workflows=[Acting],
-        activities=[acts.make_slowly, acts.make_patiently, acts.make_late, acts.be_refused, acts.look],
+        activities=[
+            acts.make_slowly,
+            acts.make_patiently,
+            acts.make_late,
+            acts.make_in_vain,
+            acts.be_refused,
+            acts.look,
+        ],
         activity_executor=ThreadPoolExecutor(2),
         max_concurrent_activities=2,
         workflow_runner=UnsandboxedWorkflowRunner(),
@@ -187,6 +205,16 @@ async def test_an_attempt_that_was_taken_for_dead_is_told_by_the_next_one(client
     value = await answered(client, history)
 
     assert [deed.operation for deed in value.deeds] == ["deed of 1", "deed of 2"]
+
+
+async def test_a_call_under_way_in_an_attempt_that_was_taken_for_dead_is_told(client: Client) -> None:
+    """However many attempts end before its answer comes: whether it had its effect is not known to them."""
+    _, history = await played(client, "make_in_vain", lively=False)
+    value = await answered(client, history)
+
+    assert [(deed.operation, deed.answered) for deed in value.deeds] == [
+        ("deed of 1", False), ("deed of 2", True), ("deed of 3", True),
+    ]  # fmt: skip
 
 
 async def test_a_refusal_carries_what_was_done_before_it(speaking: Client) -> None:

@@ -29,7 +29,16 @@ def address_of(entrance: Object) -> str:
     seen = programmed.get("observedGeneration", 0) >= entrance["metadata"].get("generation", 0)
     if programmed.get("status") != "True" or not seen or hindered_listener(entrance) is not None:
         return ""
+    if not _leads_somewhere(entrance):
+        return ""
     return next((each["value"] for each in status.get("addresses") or () if each.get("value")), "")
+
+
+def _leads_somewhere(gateway: Object) -> bool:
+    """Return whether a route is attached to each listener: a Gateway may be programmed before its routes are seen."""
+    listeners = (gateway.get("status") or {}).get("listeners") or ()
+    attached = {each["name"] for each in listeners if each.get("attachedRoutes")}
+    return {each["name"] for each in gateway["spec"]["listeners"]} <= attached
 
 
 def hindered_listener(entrance: Object) -> Object | None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import boto3
 import pytest
+from temporalio.exceptions import CancelledError
 
 from activities import deeds
 from activities.aws.actions import changes
 from activities.aws.cloud import AwsCloud
 from activities.aws.deeds import RESOURCES, resources_of
 from activities.aws.settings import AwsSettings
-from domain.audit import Deed, Resource
+from activities.cancellation import before_call
+from domain.audit import Resource
 
 PERMISSIONS = {
     "DeleteObjects": {"DeleteObject", "DeleteObjectVersion", "BypassGovernanceRetention"},
@@ -68,12 +70,52 @@ def test_a_creation_is_known_by_its_reply_and_a_deletion_by_its_request() -> Non
 
 def test_deeds_are_kept_for_who_collects_them_and_not_without_end() -> None:
     """Outside of a collection a note goes nowhere; inside, the first of very many are kept."""
-    kept: list[Deed] = []
+    ledger = deeds.Ledger()
 
-    deeds.note("ec2", "CreateVpc", ())
-    with deeds.collected(kept):
+    deeds.begin("ec2", "CreateVpc").answered()
+    with deeds.collected(ledger):
         for _ in range(deeds.MOST + 1):
-            deeds.note("ec2", "DeleteVpc", ())
+            deeds.begin("ec2", "DeleteVpc").answered()
 
-    assert {deed.operation for deed in kept} == {"DeleteVpc"}
-    assert len(kept) == deeds.MOST
+    assert {deed.operation for deed in ledger.told()} == {"DeleteVpc"}
+    assert len(ledger.told()) == deeds.MOST
+
+
+def test_a_call_is_entered_before_it_is_made() -> None:
+    """Until something is heard of it, it counts as one whose reply was lost; what was refused is no deed."""
+    ledger = deeds.Ledger()
+    with deeds.collected(ledger):
+        made, refused = deeds.begin("ec2", "CreateVpc"), deeds.begin("ec2", "RunInstances")
+        deeds.begin("ec2", "DeleteVpc")
+        under_way = ledger.told()
+        made.answered((Resource(kind="ec2:vpc", id="vpc-1"),))
+        refused.refused()
+
+    assert [(deed.operation, deed.answered) for deed in under_way] == [
+        ("CreateVpc", False), ("RunInstances", False), ("DeleteVpc", False),
+    ]  # fmt: skip
+    assert [(deed.operation, deed.answered, len(deed.resources)) for deed in ledger.told()] == [
+        ("CreateVpc", True, 1), ("DeleteVpc", False, 0),
+    ]  # fmt: skip
+
+
+def test_an_attempt_does_nothing_more_once_the_next_one_has_begun() -> None:
+    """What it is in the middle of is told by the next one; what was heard of by heartbeat is told once."""
+    ledger = deeds.Ledger()
+    with deeds.collected(ledger, 1):
+        late = deeds.begin("ec2", "CreateVpc")
+        by_heartbeat = ledger.told()
+        with deeds.collected(ledger, 2):
+            ledger.add(by_heartbeat)
+            deeds.begin("ec2", "CreateSubnet").answered()
+            before = ledger.told()
+        with pytest.raises(CancelledError):
+            before_call()
+        with pytest.raises(CancelledError):
+            deeds.begin("ec2", "DeleteVpc")
+        late.answered()
+
+    assert [(deed.operation, deed.answered) for deed in before] == [("CreateVpc", False), ("CreateSubnet", True)]
+    assert [(deed.operation, deed.answered) for deed in ledger.told()] == [
+        ("CreateVpc", True), ("CreateSubnet", True),
+    ]  # fmt: skip

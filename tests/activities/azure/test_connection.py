@@ -24,10 +24,9 @@ from activities.azure.template import as_json, template
 from activities.barrier import WouldChange, changes_barred
 from activities.calling import PRODUCT
 from activities.cloud import Activity
-from activities.deeds import collected
+from activities.deeds import Ledger, collected
 from activities.needs import declared, needs
 from domain.account import access_to
-from domain.audit import Deed
 from domain.clouds import Purpose
 from domain.deployment import Site
 from domain.failure import FailureClass, FailureDetail
@@ -176,14 +175,15 @@ def test_behind_the_barrier_nothing_changes(account: Account) -> None:
 
 def test_deeds_are_noted_with_what_they_changed(account: Account) -> None:
     """The audit trail gets each change with the id of the resource, and whether its answer came."""
-    deeds: list[Deed] = []
+    ledger = Ledger()
     account.inject(FaultKind.LOST_REPLY, "subscriptions/resourceGroups/write", times=1)
 
-    with collected(deeds):
+    with collected(ledger):
         account.attempt_once("make_group", account.site)
         account.attempt_once("make_group", account.site)
 
     group = f"/subscriptions/{account.subscription}/resourceGroups/{group_name(account.site)}"
+    deeds = ledger.told()
     assert [(deed.operation, deed.answered) for deed in deeds] == [("subscriptions/resourceGroups/write", False)]
     assert deeds[0].resources[0].id.lower() == group.lower()
 

@@ -8,10 +8,9 @@ import pytest
 from google.cloud import container_v1, kms_v1
 from google.cloud.logging_v2 import types as logging_types
 
-from activities.deeds import collected
+from activities.deeds import Ledger, collected
 from activities.gcp.calls import http_call, rpc_call
 from activities.gcp.transport import Interceptor
-from domain.audit import Deed
 
 _COMPUTE = "https://compute.googleapis.com/compute/v1/projects/acme"
 _CLUSTERS = "/google.container.v1.ClusterManager"
@@ -84,7 +83,7 @@ def test_a_call_that_broke_without_an_answer_of_grpc_counts_as_unanswered() -> N
         def exception(self) -> Exception:
             return OSError("torn")
 
-    noted: list[Deed] = []
+    noted = Ledger()
     details = ClientCallDetails(f"{_CLUSTERS}/CreateCluster", ())
     with collected(noted):
         outcome = Interceptor().intercept_unary_unary(
@@ -92,4 +91,4 @@ def test_a_call_that_broke_without_an_answer_of_grpc_counts_as_unanswered() -> N
         )
 
     assert str(outcome.exception()) == "torn"
-    assert [deed.answered for deed in noted] == [False]
+    assert [deed.answered for deed in noted.told()] == [False]

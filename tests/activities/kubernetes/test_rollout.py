@@ -257,7 +257,12 @@ def a_gateway(status: str, reason: str, message: str = "", *, seen: int = 2) -> 
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "Gateway",
         "metadata": {"name": "endpoint", "generation": 2},
-        "status": {"conditions": [programmed], "addresses": [{"type": "IPAddress", "value": "34.90.0.11"}]},
+        "spec": {"listeners": [{"name": "api"}]},
+        "status": {
+            "conditions": [programmed],
+            "listeners": [{"name": "api", "attachedRoutes": 1}],
+            "addresses": [{"type": "IPAddress", "value": "34.90.0.11"}],
+        },
     }
 
 
@@ -284,13 +289,25 @@ def test_a_gateway_has_an_address_once_it_serves_what_it_says() -> None:
     assert not address_of(a_gateway("False", "Pending"))
 
 
+def test_a_gateway_that_leads_nowhere_yet_has_no_address() -> None:
+    """It may be programmed before its controller has seen the routes; each listener waits for one."""
+    gateway = a_gateway("True", "Programmed")
+    gateway["spec"]["listeners"].append({"name": "subscription"})
+    one = address_of(gateway)
+    gateway["status"]["listeners"].append({"name": "subscription", "attachedRoutes": 0})
+    none = address_of(gateway)
+    gateway["status"]["listeners"][1]["attachedRoutes"] = 1
+
+    assert (one, none, address_of(gateway)) == ("", "", "34.90.0.11")
+
+
 @pytest.mark.parametrize("type_", ["ResolvedRefs", "Programmed"])
 def test_a_gateway_whose_listener_serves_nothing_has_no_address(type_: str) -> None:
     """One listener without its certificate is waited for, and the problem is what its condition says."""
     gateway = a_gateway("True", "Programmed")
     serving = {"type": type_, "status": "True", "reason": type_}
     lacking = {"type": type_, "status": "False", "reason": "InvalidCertificateRef", "message": "secret not found"}
-    gateway["status"]["listeners"] = [{"name": "api", "conditions": [serving]}]
+    gateway["status"]["listeners"] = [{"name": "api", "attachedRoutes": 1, "conditions": [serving]}]
     serves = address_of(gateway)
 
     gateway["status"]["listeners"].append({"name": "subscription", "conditions": [lacking]})
