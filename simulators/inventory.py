@@ -51,7 +51,7 @@ class Inventory:
         """`agent` is the User-Agent by which the endpoint lets the calls pass beside journal and faults."""
         self._regions = sorted(set(regions) | {_ANY_REGION})
         self._account = account
-        self._config = Config(user_agent=agent, retries={"total_max_attempts": 1}, max_pool_connections=1)
+        self._agent = agent
         self._endpoint = endpoint
 
     def resources(self) -> list[Resource]:
@@ -67,17 +67,20 @@ class Inventory:
         return found
 
     def _clients(self, region: str) -> _Clients:
-        def client(service: str) -> BotoClient:
-            return _session().client(
-                service,
-                region_name=region,
-                endpoint_url=self._endpoint,
-                aws_access_key_id=self._account,
-                aws_secret_access_key=UNCHECKED,
-                config=self._config,
-            )
+        return functools.partial(_client, self._endpoint, self._account, self._agent, region)
 
-        return client
+
+@functools.lru_cache(maxsize=100)
+def _client(endpoint: str, account: str, agent: str, region: str, service: str) -> BotoClient:
+    """Return a client; whoever waits for an account to be empty looks into it again and again."""
+    return _session().client(
+        service,
+        region_name=region,
+        endpoint_url=endpoint,
+        aws_access_key_id=account,
+        aws_secret_access_key=UNCHECKED,
+        config=Config(user_agent=agent, retries={"total_max_attempts": 1}),
+    )
 
 
 @functools.cache

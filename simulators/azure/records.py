@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import secrets
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -70,6 +71,8 @@ class Records:
         self.groups: dict[str, Group] = {}
         """Keyed by lower-case ids."""
         self._records: dict[str, Record] = {}
+        self._of_type: defaultdict[str, dict[str, Record]] = defaultdict(dict)
+        """The same, apart by type in lower case."""
 
     def get(self, key: str) -> Record | None:
         """Return a resource by its id, in any case, or None."""
@@ -79,21 +82,18 @@ class Records:
         """Let a resource exist."""
         record.touched()
         self._records[record.id.key] = record
+        self._of_type[record.kind.type.lower()][record.id.key] = record
         return record
 
     def remove(self, record: Record) -> None:
         """Let a resource and its children be gone."""
         for key in [key for key in self._records if key == record.id.key or key.startswith(f"{record.id.key}/")]:
-            del self._records[key]
+            del self._of_type[self._records.pop(key).kind.type.lower()][key]
 
     def of_type(self, kind: str, below: str = "") -> list[Record]:
         """Return the resources of a type, below a scope."""
-        prefix, wanted = below.lower(), kind.lower()
-        return [
-            record
-            for key, record in self._records.items()
-            if record.kind.type.lower() == wanted and key.startswith(f"{prefix}/")
-        ]
+        prefix = f"{below.lower()}/"
+        return [record for key, record in self._of_type[kind.lower()].items() if key.startswith(prefix)]
 
     def below(self, scope: str) -> list[Record]:
         """Return everything below a scope, children included."""
@@ -125,6 +125,7 @@ class Records:
         """Forget everything."""
         self.groups.clear()
         self._records.clear()
+        self._of_type.clear()
 
 
 def merged(document: Json, change: Json) -> Json:

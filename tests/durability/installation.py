@@ -313,8 +313,8 @@ async def installed(
     **settings: str,
 ) -> AsyncIterator[Installation]:
     """Start everything; stop what then runs. The worker has `settings` in its environment besides its usual ones."""
-    # It has effect before the first process is forked; later ones import what is missing.
-    _processes.set_forkserver_preload([*(f"workers.{cloud}" for cloud in clouds), "tests.durability.forked"])
+    # It has effect before the first process is forked. So it is every cloud: another test of this process may want it.
+    _processes.set_forkserver_preload([*(f"workers.{cloud}" for cloud in Cloud), "tests.durability.forked"])
     further = {cloud.value: cloud in clouds for cloud in (Cloud.GCP, Cloud.AZURE)}
     with running_simulators(speed=speed, **further, log_file=folder / "simulators.log") as endpoints:
         control = ControlClient(endpoints.control_url)
