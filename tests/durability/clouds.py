@@ -135,7 +135,7 @@ class SimulatedGcp(SimulatedCloud):
     )
     at_rest = frozenset({"bucket", "cluster", "disk", "log-bucket"})
     named = frozenset({"compute", "container", "dns", "iam", "kms", "logging", "monitoring", "storage"})
-    looks_only = _LOOKS_ONLY | {"create_private_endpoints", "grant_cluster_access", "install_add_on"}
+    looks_only = _LOOKS_ONLY | {"create_private_endpoints", "grant_cluster_access", "install_add_on", "upgrade_add_on"}
     idle = frozenset({"delete_private_endpoints"})
 
     def account_id(self, number: int) -> str:
@@ -190,7 +190,7 @@ class SimulatedAzure(SimulatedCloud):
     named = frozenset(
         {"compute", "containerservice", "insights", "keyvault", "managedidentity", "network", "resources", "storage"}
     )
-    looks_only = _LOOKS_ONLY | {"create_private_endpoints", "grant_cluster_access", "install_add_on"}
+    looks_only = _LOOKS_ONLY | {"create_private_endpoints", "grant_cluster_access", "install_add_on", "upgrade_add_on"}
     idle = frozenset({"delete_private_endpoints"})
 
     def account_id(self, number: int) -> str:
