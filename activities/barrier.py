@@ -33,6 +33,11 @@ def changes_barred() -> Iterator[None]:
         _barred.reset(token)
 
 
+def changes_are_barred() -> bool:
+    """Return whether the activity may only look: then nothing is as the steps before it would leave it."""
+    return _barred.get()
+
+
 def before_change(call: str, detail: str = "") -> None:
     """Say that a call is about to be made that changes something.
 

@@ -12,6 +12,7 @@ from activities.azure.health import health_failure
 from activities.azure.roles import IDENTITY
 from activities.azure.subnets import SUBNET
 from activities.azure.versions import is_half_upgraded, minor_of, version_of
+from activities.barrier import changes_are_barred
 from activities.contracts import AddOn
 from activities.failures import refused
 from activities.needs import needs
@@ -47,7 +48,7 @@ class AzureControlPlaneUpgrades(AzureAddOnKeeping, UpgradeContract):
             present = version_of(cluster["properties"])
             if minor_of(present) >= wanted:
                 return as_facts(aks, site, cluster)
-            if wanted != (minor_of(present)[0], minor_of(present)[1] + 1):
+            if wanted != (minor_of(present)[0], minor_of(present)[1] + 1) and not changes_are_barred():
                 message = f"AKS cluster {name} is at {present}: {request.kubernetes} would skip a minor version"
                 raise refused(FailureClass.CONFIG, message, resource=name)
             reported = None

@@ -7,6 +7,7 @@ from typing import Any
 from google.cloud import container_v1
 from temporalio import activity
 
+from activities.barrier import changes_are_barred
 from activities.failures import refused
 from activities.gcp.budgets import NEEDED, ClusterLook, Hindrance
 from activities.gcp.cluster_settings import MANAGEMENT
@@ -112,7 +113,7 @@ class GcpNodeUpgrade(TellsFailuresOnce, GcpPools, UpgradeContract):
         cluster = find_cluster(gke, request.site)
         if cluster is None or cluster.status.name in ("PROVISIONING", "STOPPING"):
             raise self._look_again(f"GKE cluster {request.cluster.name} is not running")
-        if minors_between(cluster.current_master_version, request.kubernetes) > 0:
+        if minors_between(cluster.current_master_version, request.kubernetes) > 0 and not changes_are_barred():
             message = (
                 f"The control plane of {cluster.name} runs {minor_of(cluster.current_master_version)}; nodes of "
                 f"{request.kubernetes} would be ahead of it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from google.cloud import container_v1
 from temporalio import activity
 
+from activities.barrier import changes_are_barred
 from activities.contracts import AddOn
 from activities.failures import refused
 from activities.gcp.add_ons import keep_add_on
@@ -49,10 +50,10 @@ class GcpControlPlaneUpgrade(TellsFailuresOnce, UpgradeContract):
             if cluster is None or cluster.status.name in UNDER_WAY:
                 raise self._look_again(f"GKE cluster {name} is not running, or is being changed")
             ahead = minors_between(cluster.current_master_version, wanted)
-            if ahead > 1:
+            if ahead > 1 and not changes_are_barred():
                 message = f"{name} runs {minor_of(cluster.current_master_version)}: {wanted} would skip a version"
                 raise refused(FailureClass.CONFIG, message, resource=name)
-            if ahead == 1:
+            if ahead >= 1:
                 self._tell_once(cluster, f"the GKE cluster {name}")
                 with one_operation_at_a_time(self._look_again):
                     gke.update_cluster(name=cluster_name(site), update={"desired_master_version": wanted})
