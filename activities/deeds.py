@@ -37,16 +37,18 @@ class Ledger:
         self._lock = Lock()
         self._entries: dict[datetime, Deed | None] = {}
         """Keyed by when they were entered, no two at the same time; nothing in place of what was refused."""
-        self._attempt = 0
+        self._attempts = 0
+        """So many have begun in this process. Temporal's own count begins anew when somebody resets an activity."""
 
-    def begin(self, attempt: int) -> None:
-        """Say that this attempt begins: it alone may change something from now on, unless a later one has begun."""
+    def begin(self) -> int:
+        """Begin an attempt, which alone may change something until the next one begins, and return its number."""
         with self._lock:
-            self._attempt = max(self._attempt, attempt)
+            self._attempts += 1
+            return self._attempts
 
     def is_over(self, attempt: int) -> bool:
         """Return whether a later attempt than this one has begun."""
-        return attempt < self._attempt
+        return attempt < self._attempts
 
     def add(self, told: Iterable[Deed]) -> None:
         """Add what attempts in other processes told; what is known already is known better."""
@@ -117,10 +119,9 @@ class Begun:
 
 
 @contextmanager
-def collected(ledger: Ledger, attempt: int = 1) -> Iterator[None]:
-    """Enter into `ledger` what this attempt does in the block, in whatever thread inherits its context."""
-    ledger.begin(attempt)
-    token = _current.set(_Attempt(ledger, attempt))
+def collected(ledger: Ledger) -> Iterator[None]:
+    """Enter into `ledger` what an attempt does that begins here, in whatever thread inherits its context."""
+    token = _current.set(_Attempt(ledger, ledger.begin()))
     try:
         yield
     finally:

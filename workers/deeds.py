@@ -93,7 +93,7 @@ class _Recording(ActivityInboundInterceptor):
         with self._ledgers.opened() as ledger:
             ledger.add(_told_by_heartbeat())
             self._heartbeats.ledger = ledger
-            with deeds.collected(ledger, activity.info().attempt):
+            with deeds.collected(ledger):
                 try:
                     answer = await super().execute_activity(input)
                 except ApplicationError as error:

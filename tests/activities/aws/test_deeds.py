@@ -102,10 +102,10 @@ def test_a_call_is_entered_before_it_is_made() -> None:
 def test_an_attempt_does_nothing_more_once_the_next_one_has_begun() -> None:
     """What it is in the middle of is told by the next one; what was heard of by heartbeat is told once."""
     ledger = deeds.Ledger()
-    with deeds.collected(ledger, 1):
+    with deeds.collected(ledger):
         late = deeds.begin("ec2", "CreateVpc")
         by_heartbeat = ledger.told()
-        with deeds.collected(ledger, 2):
+        with deeds.collected(ledger):
             ledger.add(by_heartbeat)
             deeds.begin("ec2", "CreateSubnet").answered()
             before = ledger.told()
