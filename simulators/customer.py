@@ -6,7 +6,9 @@ The administrator signs as the account's root, whose access key is the account's
 from __future__ import annotations
 
 import fnmatch
+import functools
 import json
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -31,6 +33,29 @@ _HARMLESS = {"Effect": "Allow", "Action": "sts:GetCallerIdentity", "Resource": "
 
 BotoClient = Any
 """boto3 makes the classes of its clients at run time."""
+
+
+def make_client(service: str, region: str, endpoint: str, account: str, config: Config) -> BotoClient:
+    """Return a client that acts in `account` as its root."""
+    with _MAKING:
+        return _session().client(
+            service,
+            region_name=region,
+            endpoint_url=endpoint,
+            aws_access_key_id=account,
+            aws_secret_access_key=UNCHECKED,
+            config=config,
+        )
+
+
+_MAKING = threading.Lock()
+"""Sessions are not safe for threads, as clients are."""
+
+
+@functools.cache
+def _session() -> boto3.Session:
+    """Return the session that all accounts share, because it keeps the parsed service models (EC2's is large)."""
+    return boto3.Session()
 
 
 class OwnNetwork(BaseModel):
@@ -71,7 +96,6 @@ class Customer:
     def __init__(self, endpoint: str, account: str) -> None:
         self.account = account
         self._endpoint = endpoint
-        self._session = boto3.Session(aws_access_key_id=account, aws_secret_access_key=UNCHECKED)
         self._clients: dict[tuple[str, str], BotoClient] = {}
         self._originals: dict[str, dict[str, Any]] = {}
         """Policy documents as they were before the first action was taken away, keyed by `inline/role/name` or ARN."""
@@ -187,9 +211,7 @@ class Customer:
     def _client(self, service: str, region: str) -> BotoClient:
         if (service, region) not in self._clients:
             config = Config(user_agent_extra=AGENT, retries={"total_max_attempts": 3})
-            self._clients[service, region] = self._session.client(
-                service, region_name=region, endpoint_url=self._endpoint, config=config
-            )
+            self._clients[service, region] = make_client(service, region, self._endpoint, self.account, config)
         return self._clients[service, region]
 
     def _stack(self, stack: str, region: str) -> dict[str, Any] | None:

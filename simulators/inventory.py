@@ -12,13 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
-from simulators.customer import BotoClient
-from simulators.vendor import UNCHECKED
+from simulators.customer import BotoClient, make_client
 
 _ANY_REGION = "us-east-1"
 
@@ -73,20 +71,8 @@ class Inventory:
 @functools.lru_cache(maxsize=100)
 def _client(endpoint: str, account: str, agent: str, region: str, service: str) -> BotoClient:
     """Return a client; whoever waits for an account to be empty looks into it again and again."""
-    return _session().client(
-        service,
-        region_name=region,
-        endpoint_url=endpoint,
-        aws_access_key_id=account,
-        aws_secret_access_key=UNCHECKED,
-        config=Config(user_agent=agent, retries={"total_max_attempts": 1}),
-    )
-
-
-@functools.cache
-def _session() -> boto3.Session:
-    """Return the session that all inventories share, because it keeps the parsed service models (EC2's is large)."""
-    return boto3.Session()
+    config = Config(user_agent=agent, retries={"total_max_attempts": 1})
+    return make_client(service, region, endpoint, account, config)
 
 
 _Clients = Callable[[str], BotoClient]
