@@ -36,6 +36,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.upgrade import UpgradeWork
     from workflows.temporal import ids
     from workflows.temporal import search_attributes as attributes
+    from workflows.temporal.fresh_runs import fresh_run_is_due
 
 from workflows.api_keys import ApiKeys, valid_keys
 from workflows.step_runner import waiting_text
@@ -485,13 +486,7 @@ class Deployment(ApiKeys):
         return running is not None and (self._child is not None or running.summary.operation_id == self._inherited)
 
     def _must_continue_as_new(self) -> bool:
-        info = workflow.info()
-        return (
-            self._fresh_run_asked
-            or info.is_continue_as_new_suggested()
-            or info.is_target_worker_deployment_version_changed()
-            or info.get_current_history_length() >= CONTINUE_AT_EVENTS
-        )
+        return fresh_run_is_due(asked=self._fresh_run_asked, longest=CONTINUE_AT_EVENTS)
 
     async def _continue_as_new(self) -> None:
         """Go on in a fresh run with the whole state, once no handler is under way; a running operation goes on.

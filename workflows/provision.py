@@ -201,7 +201,7 @@ class Provision(Operation):
         )
         self._learn(pools=tuple(pools))
         await self.steps.together(
-            *(self._add_on(cluster, ground.roles, name) for name in ("dns", "storage", "metrics")),
+            *(self._add_on(cluster, ground.roles, name) for name in steps.ADD_ONS_ON_NODES),
             self.steps.run(
                 steps.CREATE_STORAGE_CLASS,
                 StorageClassRequest(site=self.order.site, cluster=cluster, key=ground.key),
@@ -229,7 +229,7 @@ class Provision(Operation):
                 steps.CREATE_IDENTITY,
                 WorkloadIdentityRequest(site=self.order.site, cluster=cluster, roles=ground.roles),
             ),
-            *(self._add_on(cluster, ground.roles, name) for name in ("network", "proxy", "identity")),
+            *(self._add_on(cluster, ground.roles, name) for name in steps.ADD_ONS_BEFORE_NODES),
         )
         return cluster
 

@@ -9,6 +9,7 @@ from temporalio.workflow import ContinueAsNewVersioningBehavior
 with workflow.unsafe.imports_passed_through():
     from domain.actor import Actor
     from domain.publication import Publication, ReleasesState, Withdrawal
+    from workflows.temporal.fresh_runs import fresh_run_is_due
 
 
 @workflow.defn
@@ -78,9 +79,4 @@ class Releases:
         return self.state
 
     def _must_change_runs(self) -> bool:
-        info = workflow.info()
-        return (
-            self._fresh_run_asked
-            or info.is_continue_as_new_suggested()
-            or info.is_target_worker_deployment_version_changed()
-        )
+        return fresh_run_is_due(asked=self._fresh_run_asked)

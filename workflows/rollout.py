@@ -19,6 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.state import Event
     from workflows.temporal import ids
     from workflows.temporal import search_attributes as attributes
+    from workflows.temporal.fresh_runs import fresh_run_is_due
 
 TRAIL_LENGTH = 200
 TOLD_AT_ONCE = 50
@@ -312,13 +313,7 @@ class Rollout:
         self._become(phase)
 
     def _must_continue_as_new(self) -> bool:
-        info = workflow.info()
-        return (
-            self._fresh_run_asked
-            or info.is_continue_as_new_suggested()
-            or info.is_target_worker_deployment_version_changed()
-            or info.get_current_history_length() >= CONTINUE_AT_EVENTS
-        )
+        return fresh_run_is_due(asked=self._fresh_run_asked, longest=CONTINUE_AT_EVENTS)
 
     async def _continue_as_new(self) -> None:
         """Go on in a fresh run with the whole state; the upgrades under way do not notice."""

@@ -20,6 +20,11 @@ from activities.contracts import (
 )
 from activities.upgrade_contracts import ServerUpgradeContract, UpgradeContract
 
+ADD_ONS_BEFORE_NODES = ("network", "proxy", "identity")
+"""Add-ons without which no node becomes ready, by the names that `AddOn` has for every cloud."""
+ADD_ONS_ON_NODES = ("dns", "storage", "metrics")
+"""Those that need nodes to run on."""
+
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
 

@@ -28,7 +28,6 @@ from workflows.operation import Operation
 from workflows.server_release import BadRelease, ServerRelease
 from workflows.step_runner import Aborted
 
-ADD_ONS = ("network", "proxy", "identity", "dns", "storage", "metrics")
 PROOF_IS_GOOD_FOR = timedelta(days=7)
 """How long a backup that was restored speaks for the next ones."""
 
@@ -214,7 +213,7 @@ class Upgrade(Operation):
                     AddOn(site=self.order.site, cluster=cluster, roles=roles, name=name),
                     about=f"{name} {stage.kubernetes}",
                 )
-                for name in ADD_ONS
+                for name in (*steps.ADD_ONS_BEFORE_NODES, *steps.ADD_ONS_ON_NODES)
             )
         )
         await self._verify(f"the add-ons {stage.kubernetes}")

@@ -25,7 +25,7 @@ from activities.kubernetes.manifests.identity import POOL_LABEL, canary_of
 from activities.upgrade_contracts import NodePoolUpgrade
 from domain.deployment import Site
 from domain.facts import Machine, Network, Placement
-from domain.naming import TAG_DEPLOYMENT, owner_tags, resource_name, token
+from domain.naming import TAG_DEPLOYMENT, base_name, owner_tags, resource_name, token
 from domain.shape import PoolName
 
 ROOT_VOLUME_GIB = 50
@@ -218,6 +218,23 @@ def find_group(eks: AwsClient, cluster: str, name: str) -> Mapping[str, Any] | N
     """Return the node group as EKS describes it, None if there is none."""
     found = if_exists(eks.describe_nodegroup, clusterName=cluster, nodegroupName=name)
     return found["nodegroup"] if found else None
+
+
+def delete_group(eks: AwsClient, site: Site, name: str) -> bool:
+    """Begin to delete a node group of the deployment's cluster; return whether it is still there.
+
+    Raises:
+        NotOurs: It has our name without our tags.
+    """
+    cluster = base_name(site)
+    present = find_group(eks, cluster, name)
+    if present is None:
+        return False
+    require_ours(site, present.get("tags", {}), f"EKS node group {name}")
+    if present["status"] not in UNDER_WAY:
+        with gone_is_success():
+            eks.delete_nodegroup(clusterName=cluster, nodegroupName=name)
+    return True
 
 
 def launch_templates(ec2: AwsClient, site: Site) -> Iterator[Mapping[str, Any]]:

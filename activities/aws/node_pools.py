@@ -18,6 +18,7 @@ from activities.aws.node_groups import (
     UPDATE,
     AwsNodeGroups,
     NodeGroup,
+    delete_group,
     find_group,
     launch_templates,
     machine_of,
@@ -120,18 +121,8 @@ class AwsNodePools(AwsNodeGroups, ClusterContract):
         if cluster is None:
             return []
         require_ours(site, cluster.get("tags", {}), f"EKS cluster {name}")
-        remaining = []
-        for page in eks.get_paginator("list_nodegroups").paginate(clusterName=name):
-            for group in page["nodegroups"]:
-                present = find_group(eks, name, group)
-                if present is None:
-                    continue
-                require_ours(site, present.get("tags", {}), f"EKS node group {group}")
-                if present["status"] not in UNDER_WAY:
-                    with gone_is_success():
-                        eks.delete_nodegroup(clusterName=name, nodegroupName=group)
-                remaining.append(group)
-        return remaining
+        pages = eks.get_paginator("list_nodegroups").paginate(clusterName=name)
+        return [group for page in pages for group in page["nodegroups"] if delete_group(eks, site, group)]
 
 
 def _change(group: NodeGroup, present: Mapping[str, Any]) -> dict[str, Any]:

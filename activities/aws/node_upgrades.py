@@ -17,6 +17,7 @@ from activities.aws.node_groups import (
     UNDER_WAY,
     AwsNodeGroups,
     canary_group,
+    delete_group,
     find_group,
     launch_templates,
     machine_of,
@@ -82,21 +83,11 @@ class AwsCanaryNodes(AwsNodeGroups, UpgradeContract):
     def delete_canary_nodes(self, site: Site) -> None:
         """No node group is left on which a version was tried; the launch templates are the pools'."""
         with failures_named():
-            eks, name = self._connections.client("eks", site, Purpose.OPERATE), base_name(site)
-            if find_cluster(eks, name) is None:
+            eks = self._connections.client("eks", site, Purpose.OPERATE)
+            if find_cluster(eks, base_name(site)) is None:
                 return
-            remaining = []
-            for pool in PoolName:
-                group = resource_name(site, canary_of(pool))
-                present = find_group(eks, name, group)
-                if present is None:
-                    continue
-                require_ours(site, present.get("tags", {}), f"EKS node group {group}")
-                if present["status"] not in UNDER_WAY:
-                    with gone_is_success():
-                        eks.delete_nodegroup(clusterName=name, nodegroupName=group)
-                remaining.append(group)
-            if remaining:
+            canaries = [resource_name(site, canary_of(pool)) for pool in PoolName]
+            if remaining := [each for each in canaries if delete_group(eks, site, each)]:
                 raise self._look_again(f"EKS is deleting {', '.join(remaining)}")
 
     def _template_of_pool(self, request: NodePoolUpgrade) -> str:
